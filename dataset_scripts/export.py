@@ -1,0 +1,130 @@
+"""A loaded corpus to files that other programs read: CoNLL, JSONL documents, or parquet for `datasets`."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from .formats import write_jsonl
+from .registry import LoadedCorpus
+from .schema import CorpusError, Document
+from .segments import labelled, split_sentences
+
+
+SPLIT_NAMES_OF_DATASETS = {"train": "train", "dev": "validation", "test": "test"}
+
+
+def export_corpus(corpus: LoadedCorpus, to: str, output: str | Path) -> Path:
+    """Write every split that holds documents, one file each, and a README with source and terms.
+
+    `conll`: `WORD<tab>TAG`, sentences apart by a blank line, documents begun by `###MEDLINE:id`. `jsonl`: documents
+    with all gold mentions. `parquet`: words with offsets and tags, for `datasets.load_dataset(output)`. CoNLL and
+    parquet hold the mentions that the ledger calls kept. The folder appears when everything is written.
+
+    Raises:
+        CorpusError: unknown format, a folder that isn't empty, or a word that CoNLL can't hold.
+    """
+    if to not in _WRITERS:
+        raise CorpusError(f"unknown export format {to!r}; one of {', '.join(_WRITERS)} is needed")
+    output = Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise CorpusError(f"--output {output} is not empty; give a new folder")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as work:
+        folder = Path(work) / "export"
+        folder.mkdir()
+        for split, documents in corpus.splits.items():
+            if documents:
+                _WRITERS[to](corpus, split, documents, folder)
+        (folder / "README.md").write_text(_readme(corpus), encoding="utf-8")
+        folder.rename(output)
+    return output
+
+
+def label_names(types: Sequence[str]) -> list[str]:
+    """`O`, then `B-` and `I-` of each type: the class names of the tags, in order of their numbers."""
+    return ["O", *(f"{prefix}-{name}" for name in types for prefix in "BI")]
+
+
+def _write_conll(corpus: LoadedCorpus, split: str, documents: Sequence[Document], folder: Path) -> None:
+    with (folder / f"{split}.conll").open("w", encoding="utf-8", newline="\n") as out:
+        for document in documents:
+            identifier = re.sub(r"\s", "_", document.document_id)
+            out.write(f"###MEDLINE:{identifier}\n\n")
+            out.writelines(f"{line}\n" for line in _conll_lines(corpus, document))
+
+
+def _conll_lines(corpus: LoadedCorpus, document: Document) -> Iterator[str]:
+    """The lines of one document; a blank one ends each sentence, but none stands inside a mention."""
+    words, tags, _ = labelled(document, corpus.word_pattern)
+    boundaries = iter([end for _, end in split_sentences(document.text)])
+    boundary = next(boundaries, len(document.text))
+    for index, ((start, end), tag) in enumerate(zip(words, tags, strict=True)):
+        if start >= boundary and index and not tag.startswith("I-"):
+            yield ""
+        while start >= boundary:
+            boundary = next(boundaries, len(document.text) + 1)
+        word = document.text[start:end]
+        if re.search(r"\s", word):
+            raise CorpusError(
+                f"document {document.document_id}: the word {word!r} holds white space, which CoNLL can't; "
+                f"export as jsonl or parquet, or use another word_pattern than {corpus.word_pattern!r}"
+            )
+        yield f"{word}\t{tag}"
+    yield ""
+
+
+def _write_jsonl(corpus: LoadedCorpus, split: str, documents: Sequence[Document], folder: Path) -> None:
+    write_jsonl(documents, folder / f"{split}.jsonl")
+
+
+def _write_parquet(corpus: LoadedCorpus, split: str, documents: Sequence[Document], folder: Path) -> None:
+    """One row a document; `starts` and `ends` are half-open character offsets of `tokens` into `text`."""
+    from datasets import ClassLabel, Dataset, Features, List, Value  # takes seconds, and only this format needs it
+
+    features = Features(
+        {
+            "document_id": Value("string"),
+            "text": Value("string"),
+            "tokens": List(Value("string")),
+            "starts": List(Value("int32")),
+            "ends": List(Value("int32")),
+            "ner_tags": List(ClassLabel(names=label_names(corpus.types))),
+        }
+    )
+    rows = [_row(corpus, document) for document in documents]
+    columns = {name: [row[name] for row in rows] for name in features}
+    path = folder / f"{SPLIT_NAMES_OF_DATASETS[split]}.parquet"
+    Dataset.from_dict(columns, features=features).to_parquet(str(path))
+
+
+def _row(corpus: LoadedCorpus, document: Document) -> Mapping[str, object]:
+    words, tags, _ = labelled(document, corpus.word_pattern)
+    return {
+        "document_id": document.document_id,
+        "text": document.text,
+        "tokens": [document.text[start:end] for start, end in words],
+        "starts": [start for start, _ in words],
+        "ends": [end for _, end in words],
+        "ner_tags": tags,
+    }
+
+
+def _readme(corpus: LoadedCorpus) -> str:
+    title, lines = corpus.name, []
+    if corpus.info is not None:
+        title = corpus.info.title
+        lines = [f"Source: {corpus.info.homepage}", f"Terms: {corpus.info.licence}"]
+        lines.append(f"```\n{corpus.info.citation}\n```")
+    for split, ledger in corpus.ledgers.items():
+        lines.append(f"{split}: {ledger.documents} documents, {ledger.kept} of {ledger.read} mentions as BIO tags")
+    return "\n\n".join([f"# {title}, exported by MTL-BioNER", *lines]) + "\n"
+
+
+_WRITERS: dict[str, Callable[[LoadedCorpus, str, Sequence[Document], Path], None]] = {
+    "conll": _write_conll,
+    "jsonl": _write_jsonl,
+    "parquet": _write_parquet,
+}

@@ -1,0 +1,109 @@
+"""A user's own corpus without code: a file, or a folder whose files or subfolders are named by split.
+
+    mine.jsonl                                  one file: split by ratio (one named as a test set is all test)
+    mine/train.conll mine/dev.conll mine/test.conll
+    mine/train/1.txt mine/train/1.ann ... mine/test/1.txt ...
+    mine/1.txt mine/1.ann ...                   brat pairs without splits: split by ratio
+
+Any format of `formats.read_any`, plain or gzip. Several files of one split are read one after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from .corpus import WHOLE, file_hashes
+from .formats import KNOWN_ENDINGS, is_corpus_path, read_any
+from .schema import CorpusError, RawDocument
+from .splits import SPLITS, split_of_name
+
+
+logger = logging.getLogger(__name__)
+
+_NO_DATA = re.compile(r"readme|licen[cs]e|notice|citation|changelog", re.IGNORECASE)
+
+
+def looks_like_path(source: str | Path) -> bool:
+    """Whether a source that is no registered name is meant as a path."""
+    return isinstance(source, Path) or is_corpus_path(source) or Path(source).exists()
+
+
+def read_own(path: Path) -> tuple[dict[str, list[RawDocument]], dict[str, str]]:
+    """The documents by split (`WHOLE` where none is told), and the SHA-256 of what was read.
+
+    Raises:
+        CorpusError: nothing there, no split to be recognised, one split in several formats, or a malformed file.
+    """
+    parts = _parts(path)
+    root = path if path.is_dir() else path.parent
+    splits = {split: [raw for file in files for raw in read_any(file)] for split, files in parts.items()}
+    return splits, file_hashes(root, (file for files in parts.values() for file in files))
+
+
+def _parts(path: Path) -> dict[str, list[Path]]:
+    """The files, or brat folders, of each split."""
+    if not path.exists():
+        raise CorpusError(f"{path}: no such file or folder; check the path (it counts from {Path.cwd().name}/)")
+    if path.is_file() or _is_brat(path):
+        return {"test" if split_of_name(path.name) == "test" else WHOLE: [path]}
+    parts: dict[str, list[Path]] = {}
+    for child in sorted(path.iterdir()):
+        if not child.name.startswith(".") and (child.is_dir() or _has_known_ending(child)):
+            _place(child, parts)
+    if not parts:
+        raise CorpusError(
+            f"{path}: no file or subfolder there is named by split (such as train.jsonl, dev.jsonl, test.jsonl); "
+            f"found {_some_names(path)}; rename them, or give one file, which is then split by ratio"
+        )
+    _check_parts(path, parts)
+    return {split: _data_files(parts[split]) for split in SPLITS if split in parts}
+
+
+def _place(child: Path, parts: dict[str, list[Path]]) -> None:
+    split = split_of_name(child.name)
+    if split is not None:
+        parts.setdefault(split, []).append(child)
+    elif not _NO_DATA.match(child.name):
+        logger.warning("%s: its name states no split, or several; it is left out", child)
+
+
+def _check_parts(path: Path, parts: dict[str, list[Path]]) -> None:
+    for split, found in parts.items():
+        kinds = {_ending(child) for child in found}
+        if len(kinds) > 1:
+            names = ", ".join(child.name for child in found)
+            raise CorpusError(f"{path}: the {split} split is there in several forms ({names}); keep one of them")
+    if set(parts) == {"dev"}:
+        raise CorpusError(f"{path}: a development split alone; add train (and test), or give the file itself")
+
+
+def _data_files(found: Iterable[Path]) -> list[Path]:
+    """Files and brat folders as they are; other folders by the files in them."""
+    files: list[Path] = []
+    for child in found:
+        if child.is_file() or _is_brat(child):
+            files.append(child)
+        else:
+            inside = (file for file in sorted(child.iterdir()) if file.is_file() and _has_known_ending(file))
+            files += [file for file in inside if not _NO_DATA.match(file.name)]
+    return files
+
+
+def _is_brat(path: Path) -> bool:
+    return path.is_dir() and any(path.glob("*.ann"))
+
+
+def _ending(path: Path) -> str:
+    return "folder" if path.is_dir() else Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def _has_known_ending(path: Path) -> bool:
+    return _ending(path) in KNOWN_ENDINGS
+
+
+def _some_names(path: Path) -> str:
+    names = sorted(child.name for child in path.iterdir())
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "nothing"

@@ -1,0 +1,682 @@
+"""MTL-BioNER: one encoder, one head per task, all of the model in one file.
+
+This is the only code that travels with a saved model, so it imports torch, transformers and the standard library only.
+Read it top to bottom: config, sharing layers, model, loss, windows, decoding, pipeline.
+
+    model = AutoModel.from_pretrained(directory, trust_remote_code=True)
+    ner = pipeline("token-classification", model=directory, trust_remote_code=True)
+    ner("Cisplatin induced nephrotoxicity in BRCA1 carriers.")
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, Pipeline, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+
+IGNORE = -100  # label of sub-words without one: special tokens, padding, context, continuations of a word
+
+
+# ------------------------------------------------------------------------------------------------------------- config
+
+
+class MtlBionerConfig(PreTrainedConfig):
+    """What a multi-task model is made of.
+
+    Args:
+        encoder_config: config of any encoder of the `AutoModel` family, or its dict form.
+        tasks: one dict a head, in the order of `task_id`: `{"name": str, "types": [entity type, ...]}`. A list, since
+            a dict would come back from JSON in another order. Other keys are kept.
+        sharing: name of the sharing layer between encoder and heads, a key of `SHARING`.
+        head_dropout: dropout probability on the features a head sees.
+        word_pattern: regular expression of a word; entities begin and end at word borders.
+        max_seq_length: sub-words of a window, special tokens included.
+        context_size: sub-words of context that a window repeats from each neighbour, at most.
+
+    Raises:
+        ValueError: task names that repeat, are empty or hold a `.`; an unknown sharing layer; a bad `word_pattern`.
+    """
+
+    model_type = "mtl_bioner"
+    sub_configs = {"encoder_config": AutoConfig}
+    keys_to_ignore_at_inference = ["hidden_states", "task_logits"]
+
+    def __init__(
+        self,
+        encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
+        tasks: Sequence[dict[str, Any]] = (),
+        sharing: str = "hard",
+        head_dropout: float = 0.1,
+        word_pattern: str = r"[^\W_]+|\S",
+        max_seq_length: int = 320,
+        context_size: int = 32,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(encoder_config, dict):
+            encoder_config = AutoConfig.for_model(**encoder_config)
+        self.encoder_config = encoder_config
+        self.tasks = [dict(task) for task in tasks]
+        self.sharing = sharing
+        self.head_dropout = head_dropout
+        self.word_pattern = word_pattern
+        self.max_seq_length = max_seq_length
+        self.context_size = context_size
+        names = self.task_names
+        if len(set(names)) < len(names) or any(not name or "." in name for name in names):
+            raise ValueError(f"task names are {names}; each must be unique, not empty and without a '.'")
+        if sharing not in SHARING:
+            raise ValueError(f"sharing is {sharing!r}; known are {', '.join(SHARING)}")
+        try:
+            re.compile(word_pattern)
+        except re.error as error:
+            raise ValueError(f"word_pattern {word_pattern!r} is no regular expression: {error}") from error
+        if len(names) == 1:  # the stock token-classification code reads these
+            kwargs.setdefault("id2label", dict(enumerate(self.labels(0))))
+            kwargs.setdefault("label2id", {label: i for i, label in enumerate(self.labels(0))})
+        super().__init__(**kwargs)
+        self.custom_pipelines = {
+            "token-classification": {
+                "impl": "modeling_mtl_bioner.MtlBionerPipeline",
+                "pt": ["AutoModelForTokenClassification"],
+                "type": "text",
+            }
+        }
+
+    @property
+    def task_names(self) -> list[str]:
+        """Names of the tasks; the index of a name is its `task_id`."""
+        return [task["name"] for task in self.tasks]
+
+    def labels(self, task: int) -> list[str]:
+        """BIO labels of a task, `O` first, then `B-`, `I-` of each of its types."""
+        return ["O", *(f"{prefix}-{name}" for name in self.tasks[task]["types"] for prefix in "BI")]
+
+    @property
+    def widest(self) -> int:
+        """Size of the largest label set: the last dimension of `logits`."""
+        return max((len(self.labels(task)) for task in range(len(self.tasks))), default=1)
+
+
+# ----------------------------------------------------------------------------------------------------- sharing layers
+
+
+class HardSharing(nn.Module):
+    """Hard parameter sharing (FS-MTM of Wang et al. 2019): every head sees the encoder's own hidden states.
+
+    A sharing layer maps hidden states (rows, length, hidden) of one task to features (rows, length, `size`).
+    """
+
+    def __init__(self, config: MtlBionerConfig) -> None:
+        super().__init__()
+        self.size = config.encoder_config.hidden_size
+
+    def forward(self, hidden: Tensor, task: int) -> Tensor:
+        return hidden
+
+
+SHARING = {"hard": HardSharing}
+
+
+# -------------------------------------------------------------------------------------------------------------- model
+
+
+@dataclass
+class MtlBionerOutput(ModelOutput):
+    """What `MtlBionerModel.forward` returns.
+
+    Attributes:
+        loss: scalar, given `labels`.
+        logits: (batch, length, widest label set), impossible classes at the dtype's minimum; given one task a row.
+        task_logits: task name -> (batch, length, its labels); given no `task_id` and several tasks.
+        hidden_states: the encoder's last hidden state (batch, length, hidden).
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    task_logits: dict[str, Tensor] | None = None
+    hidden_states: Tensor | None = None
+
+
+class MtlBionerModel(PreTrainedModel):
+    """A shared encoder, a sharing layer, and a linear head per task, routed by the `task_id` of each row."""
+
+    config_class = MtlBionerConfig
+    base_model_prefix = "encoder"
+    main_input_name = "input_ids"
+    accepts_loss_kwargs = True  # the loss takes num_items_in_batch
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
+
+    def __init__(self, config: MtlBionerConfig) -> None:
+        super().__init__(config)
+        if config.encoder_config is None or not config.tasks:
+            raise ValueError("the config has no encoder_config or no tasks; a model needs both")
+        self.encoder = AutoModel.from_config(config.encoder_config)
+        if getattr(self.encoder, "pooler", None) is not None:
+            self.encoder.pooler = None  # unused: it would be saved, and would hinder distributed training
+        self.sharing = SHARING[config.sharing](config)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(self.sharing.size, len(config.labels(t))) for t, name in enumerate(config.task_names)}
+        )
+        self.post_init()
+
+    @classmethod
+    def from_encoder(
+        cls,
+        name_or_path: str,
+        tasks: Sequence[dict[str, Any]],
+        encoder_overrides: dict[str, Any] | None = None,
+        hub_options: dict[str, Any] | None = None,
+        **config_options: Any,
+    ) -> MtlBionerModel:
+        """A model with a pretrained encoder and fresh heads.
+
+        Args:
+            name_or_path: Hub id or folder of any `AutoModel` encoder.
+            tasks, config_options: as for `MtlBionerConfig`.
+            encoder_overrides: fields to set in the encoder's config (dropout); names it doesn't have are ignored.
+            hub_options: `revision`, `cache_dir`, ... for `from_pretrained`.
+        """
+        encoder = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, **(hub_options or {}))
+        for key, value in (encoder_overrides or {}).items():
+            if hasattr(encoder.config, key):
+                setattr(encoder.config, key, value)
+        encoder.config._name_or_path = ""  # a path of this machine has no place in a model
+        model = cls(MtlBionerConfig(encoder.config, tasks, **config_options))
+        own = model.encoder.state_dict()
+        model.encoder.load_state_dict({key: value for key, value in encoder.state_dict().items() if key in own})
+        return model
+
+    def with_tasks(self, tasks: Sequence[dict[str, Any]], drop: Sequence[str] = ()) -> MtlBionerModel:
+        """A model with this one's encoder and heads, and a fresh head for each task it doesn't have.
+
+        Args:
+            tasks: as in the config; one named as an existing task continues its head.
+            drop: names of heads to leave out.
+
+        Raises:
+            ValueError: a task named as a head of other types, or an unknown name in `drop`.
+        """
+        old = {task["name"]: task for task in self.config.tasks}
+        for name in filter(None, drop):
+            if name not in old:
+                raise ValueError(f"no head {name!r} to drop; the model's are {', '.join(old)}")
+        kept = [task for name, task in old.items() if name not in drop]
+        for task in tasks:
+            own = old.get(task["name"])
+            if own is not None and list(own["types"]) != list(task["types"]):
+                raise ValueError(
+                    f"task {task['name']} finds {', '.join(task['types'])}, the model's head of that name "
+                    f"{', '.join(own['types'])}; choose these types, or another name: other={task['name']}"
+                )
+        kept += [task for task in tasks if task["name"] not in old]
+        config = copy.deepcopy(self.config)
+        config.tasks = [dict(task) for task in kept]
+        model = MtlBionerModel(config)
+        own = model.state_dict()
+        model.load_state_dict({key: value for key, value in self.state_dict().items() if key in own}, strict=False)
+        return model
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> Tensor:
+        """Hidden states (batch, length, hidden) of one encoder pass."""
+        return self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
+
+    def classify(self, hidden: Tensor, task: int | str) -> Tensor:
+        """Logits (rows, length, labels of the task) of hidden states (rows, length, hidden), for one task."""
+        index = self.config.task_names.index(task) if isinstance(task, str) else task
+        features = self.dropout(self.sharing(hidden, index))
+        return self.heads[self.config.task_names[index]](features).float()
+
+    def classify_rows(self, hidden: Tensor, task_id: Tensor) -> Tensor:
+        """Logits (batch, length, widest), each row by the head that `task_id` (batch,) names."""
+        logits = hidden.new_full(
+            (*hidden.shape[:2], self.config.widest), torch.finfo(torch.float32).min, dtype=torch.float32
+        )
+        # Only heads with rows run: a head without any gets no gradient, so the optimiser leaves it alone.
+        for task in task_id.unique().tolist():
+            rows = (task_id == task).nonzero().squeeze(1)  # (rows,)
+            own = self.classify(hidden[rows], task)  # (rows, length, labels)
+            logits[rows, :, : own.size(-1)] = own
+        return logits
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        task_id: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        return_dict: bool | None = None,
+    ) -> MtlBionerOutput | tuple[Tensor, ...]:
+        """One encoder pass, then the heads.
+
+        Args:
+            input_ids, attention_mask, token_type_ids: (batch, length), as the tokenizer gives them.
+            task_id: (batch,) index of each row's task. May be left out with one task, or to get all tasks' logits.
+            labels: (batch, length) label ids of the row's task, `IGNORE` where there is none.
+            num_items_in_batch: the N of the loss; the labelled tokens of this batch if None.
+
+        Raises:
+            ValueError: `labels` for several tasks without `task_id`.
+        """
+        inputs = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        hidden = self.encode(input_ids, attention_mask, **inputs)
+        if task_id is None and len(self.config.tasks) == 1:
+            task_id = torch.zeros(len(input_ids), dtype=torch.long, device=hidden.device)
+        output = MtlBionerOutput(hidden_states=hidden)
+        if task_id is None:
+            if labels is not None:
+                raise ValueError(
+                    f"labels were given without task_id, and the model has {len(self.config.tasks)} tasks; give "
+                    "task_id, shape (batch,), which says whose labels each row carries"
+                )
+            output.task_logits = {name: self.classify(hidden, name) for name in self.config.task_names}
+        else:
+            output.logits = self.classify_rows(hidden, task_id)
+        if labels is not None:
+            output.loss, _, _ = multi_task_loss(
+                output.logits, labels, task_id, torch.ones(len(self.config.tasks)), num_items_in_batch
+            )
+        return output.to_tuple() if return_dict is False else output
+
+    def save_pretrained(self, save_directory: str, *args: Any, **kwargs: Any) -> None:
+        """As in transformers; this file goes along, under the names `AutoModel` and others look it up by."""
+        MtlBionerConfig.register_for_auto_class()
+        type(self).register_for_auto_class("AutoModelForTokenClassification")
+        module = MtlBionerModel.__module__.rsplit(".", 1)[-1]
+        self.config.auto_map = {**(getattr(self.config, "auto_map", None) or {}), "AutoModel": f"{module}.MtlBionerModel"}
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+
+def multi_task_loss(
+    logits: Tensor,
+    labels: Tensor,
+    task_id: Tensor,
+    task_weights: Tensor,
+    num_items: Tensor | int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`L = (1/N) sum over tasks w_t * sum over t's labelled tokens of the cross-entropy`.
+
+    N is the same for all tasks, so mixed and one-task batches agree in expectation, and the sum over micro-batches and
+    processes is the loss of the whole update.
+
+    Args:
+        logits: (batch, length, widest).
+        labels: (batch, length), `IGNORE` where there is none.
+        task_id: (batch,).
+        task_weights: (tasks,), the w_t.
+        num_items: N; the labelled tokens of this batch if None.
+
+    Returns:
+        The loss (scalar), and for logging, without gradient, each task's summed cross-entropy and number of labelled
+        tokens, both (tasks,).
+    """
+    losses = nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="none"
+    ).view_as(labels)  # (batch, length)
+    row_sums, row_counts = losses.sum(1), labels.ne(IGNORE).sum(1)  # (batch,)
+    weights = task_weights.to(losses)
+    if num_items is None:
+        num_items = row_counts.sum().clamp(min=1)
+    loss = (row_sums * weights[task_id]).sum() / num_items
+    sums = torch.zeros_like(weights).index_add(0, task_id, row_sums.detach())  # (tasks,)
+    counts = torch.zeros_like(weights).index_add(0, task_id, row_counts.to(weights))  # (tasks,)
+    return loss, sums, counts
+
+
+# ------------------------------------------------------------------------------------------------------------ windows
+
+
+@dataclass(frozen=True)
+class Window:
+    """A piece of a text that fits the encoder.
+
+    Attributes:
+        core: half-open range of the words that this window labels and decodes; the cores of a text's windows
+            partition its words.
+        input_ids: sub-words with special tokens: context, core, context.
+        positions: index into `input_ids` of the first sub-word of each core word, -1 for a word without sub-words.
+        sizes: number of sub-words of each core word in the window.
+    """
+
+    core: tuple[int, int]
+    input_ids: list[int]
+    positions: list[int]
+    sizes: list[int]
+
+
+def plan_windows(sizes: Sequence[int], capacity: int, context: int) -> list[tuple[int, int, int, int]]:
+    """Cut a run of words into windows `(first, core_start, core_end, last)`, half-open word ranges.
+
+    Every word is in exactly one core. A window holds at most `capacity` sub-words (a word larger than that counts as
+    `capacity` and gets a window for itself), of which up to `context` on each side are the neighbours' words.
+
+    Args:
+        sizes: sub-words of each word.
+    """
+    sizes = [min(size, capacity) for size in sizes]
+    if sum(sizes) <= capacity:
+        return [(0, 0, len(sizes), len(sizes))] if sizes else []
+    context = min(context, (capacity - 1) // 2)
+    plan, start = [], 0
+    while start < len(sizes):
+        first, room = _reach_back(sizes, start, min(context, capacity - sizes[start]))
+        used = sum(sizes[first:start])
+        rest_fits = sum(sizes[start : start + capacity]) <= capacity - used and start + capacity >= len(sizes)
+        budget = capacity - used - (0 if rest_fits else context)
+        end, filled = start, 0
+        while end < len(sizes) and (end == start or filled + sizes[end] <= budget):
+            filled += sizes[end]
+            end += 1
+        last, spare = end, capacity - used - filled
+        while last < len(sizes) and sizes[last] <= spare:
+            spare -= sizes[last]
+            last += 1
+        plan.append((first, start, end, last))
+        start = end
+    return plan
+
+
+def _reach_back(sizes: Sequence[int], start: int, room: int) -> tuple[int, int]:
+    """First word of the left context of at most `room` sub-words, and the room left."""
+    first = start
+    while first > 0 and sizes[first - 1] <= room:
+        first -= 1
+        room -= sizes[first]
+    return first, room
+
+
+def make_windows(
+    tokenizer: Any, words: Sequence[str], max_length: int, context: int, breaks: Sequence[int] = ()
+) -> list[Window]:
+    """The windows of a text's words: no word is left out, none is in two cores.
+
+    Words are tokenised one by one, so that no sub-word crosses a word border with any tokenizer.
+
+    Args:
+        tokenizer: a fast tokenizer.
+        max_length: sub-words of a window, special tokens included.
+        context: sub-words of context on each side, at most.
+        breaks: word indices at which a new window must begin, without context (sentences).
+
+    Raises:
+        ValueError: a `max_length` with no room for words.
+    """
+    prefix, suffix = special_ids(tokenizer)
+    capacity = max_length - len(prefix) - len(suffix)
+    if capacity < 1:
+        raise ValueError(f"max_seq_length is {max_length}; the special tokens alone take {max_length - capacity}")
+    pieces = split_subwords(tokenizer, words)
+    windows: list[Window] = []
+    borders = [0, *sorted(set(breaks) - {0, len(words)}), len(words)]
+    for begin, end in itertools.pairwise(borders):
+        for first, core_start, core_end, last in plan_windows(
+            [len(piece) for piece in pieces[begin:end]], capacity, context
+        ):
+            ids, starts = list(prefix), []
+            for piece in pieces[begin + first : begin + last]:
+                starts.append(len(ids) if piece else -1)
+                ids.extend(piece[:capacity])
+            core = slice(begin + core_start, begin + core_end)
+            windows.append(
+                Window(
+                    (core.start, core.stop),
+                    ids + suffix,
+                    starts[core_start - first : core_end - first],
+                    [min(len(piece), capacity) for piece in pieces[core]],
+                )
+            )
+    return windows
+
+
+def split_subwords(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
+    """Sub-word ids of each word, without special tokens; none for a word the tokenizer knows nothing of (NUL)."""
+    pieces: list[list[int]] = [[] for _ in words]
+    if not words:
+        return pieces
+    encoding = tokenizer(list(words), is_split_into_words=True, add_special_tokens=False, verbose=False)
+    for token, word in zip(encoding["input_ids"], encoding.word_ids(), strict=True):
+        if word is not None:
+            pieces[word].append(token)
+    return pieces
+
+
+def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Ids the tokenizer puts before and after a text."""
+    encoding = tokenizer(["a"], is_split_into_words=True)
+    inside = [i for i, word in enumerate(encoding.word_ids()) if word is not None]
+    ids = encoding["input_ids"]
+    return list(ids[: inside[0]]), list(ids[inside[-1] + 1 :])
+
+
+def pad_batch(sequences: Sequence[Sequence[int]], value: int) -> Tensor:
+    """(batch, longest) tensor of the sequences, padded on the right with `value`."""
+    longest = max(map(len, sequences))
+    return torch.tensor([[*sequence, *[value] * (longest - len(sequence))] for sequence in sequences])
+
+
+# ----------------------------------------------------------------------------------------------------------- decoding
+
+
+def transition_mask(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Which label may begin a text, (labels,), and which may follow which, (labels, labels), both as 0 or -inf.
+
+    Legal IOB2: `I-X` only after `B-X` or `I-X`.
+    """
+    forbidden = torch.finfo(torch.float32).min
+    start = torch.tensor([forbidden if label.startswith("I-") else 0.0 for label in labels])
+    follow = [
+        [0.0 if not new.startswith("I-") or old[1:] == new[1:] else forbidden for new in labels] for old in labels
+    ]
+    return start, torch.tensor(follow)
+
+
+def decode_labels(log_probs: Tensor, lengths: Sequence[int], labels: Sequence[str]) -> list[list[int]]:
+    """The most probable legal label sequence of each text (Viterbi), in one pass for the batch.
+
+    Args:
+        log_probs: (texts, words, labels), padded on the right.
+        lengths: words of each text.
+    """
+    start, follow = (mask.to(log_probs) for mask in transition_mask(labels))
+    score, back = log_probs[:, 0] + start, []  # (texts, labels)
+    for step in range(1, log_probs.size(1)):
+        best, previous = (score[:, :, None] + follow).max(1)  # (texts, labels)
+        alive = torch.tensor([step < length for length in lengths], device=log_probs.device)[:, None]
+        score = torch.where(alive, best + log_probs[:, step], score)
+        back.append(previous)
+    pointers = torch.stack(back, 1).tolist() if back else [[] for _ in lengths]  # texts x (words - 1) x labels
+    paths = []
+    for text, (label, length) in enumerate(zip(score.argmax(-1).tolist(), lengths, strict=True)):
+        path = [label]
+        for step in range(length - 2, -1, -1):
+            path.append(pointers[text][step][path[-1]])
+        paths.append(path[::-1] if length else [])
+    return paths
+
+
+@dataclass(frozen=True)
+class WordSpan:
+    """A decoded entity: half-open range of words, type, and the mean probability of its words' labels."""
+
+    start: int
+    end: int
+    type: str
+    score: float
+
+
+def decode_spans(word_logits: Sequence[Tensor], labels: Sequence[str], batch_size: int = 256) -> list[list[WordSpan]]:
+    """Entities of texts from their words' logits.
+
+    Args:
+        word_logits: per text (words, at least `len(labels)`); further classes are ignored.
+        labels: the task's BIO labels.
+    """
+    spans: list[list[WordSpan]] = [[] for _ in word_logits]
+    order = sorted((i for i, logits in enumerate(word_logits) if len(logits)), key=lambda i: len(word_logits[i]))
+    for begin in range(0, len(order), batch_size):
+        batch = order[begin : begin + batch_size]
+        lengths = [len(word_logits[i]) for i in batch]
+        padded = nn.utils.rnn.pad_sequence([word_logits[i][:, : len(labels)].float() for i in batch], batch_first=True)
+        log_probs = padded.log_softmax(-1)  # (texts, words, labels)
+        for i, path, text_log_probs in zip(batch, decode_labels(log_probs, lengths, labels), log_probs, strict=True):
+            chosen = text_log_probs[torch.arange(len(path)), torch.tensor(path)].exp().tolist()
+            spans[i] = _collect(path, chosen, labels)
+    return spans
+
+
+def _collect(path: Sequence[int], probabilities: Sequence[float], labels: Sequence[str]) -> list[WordSpan]:
+    spans, begin = [], None
+    for word in range(len(path) + 1):
+        label = labels[path[word]] if word < len(path) else "O"
+        if begin is not None and not label.startswith("I-"):
+            score = sum(probabilities[begin:word]) / (word - begin)
+            spans.append(WordSpan(begin, word, labels[path[begin]][2:], score))
+            begin = None
+        if label.startswith("B-"):
+            begin = word
+    return spans
+
+
+# ----------------------------------------------------------------------------------------------------------- pipeline
+
+
+class MtlBionerPipeline(Pipeline):
+    """Text in, entities of all tasks out, of texts of any length.
+
+        ner = pipeline("token-classification", model=directory, trust_remote_code=True)
+        ner("text") -> [{"entity_group", "score", "word", "start", "end", "task"}, ...]
+        ner(["text", ...]) -> a list a text; ner(generator) -> an iterator
+
+    `text[start:end] == word` always holds. Entities come sorted by start; those of several tasks may overlap.
+
+    Options, here or in a call:
+        tasks: names of the tasks to run, all by default.
+        batch_size: windows of one encoder pass, 16 by default.
+    """
+
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = True
+
+    def _sanitize_parameters(self, tasks: Sequence[str] | str | None = None, **unknown: Any) -> tuple[dict, dict, dict]:
+        if unknown:
+            raise TypeError(f"unknown argument {', '.join(sorted(unknown))}; the pipeline takes tasks, batch_size")
+        names = [tasks] if isinstance(tasks, str) else tasks
+        for name in names or ():
+            if name not in self.model.config.task_names:
+                raise ValueError(f"no task {name!r}; the model's are {', '.join(self.model.config.task_names)}")
+        return {}, {} if names is None else {"tasks": list(names)}, {}
+
+    def __call__(self, inputs: str | Iterable[str], batch_size: int | None = None, **kwargs: Any) -> Any:
+        _, options, _ = self._sanitize_parameters(**kwargs)
+        options = {**self._forward_params, "batch_size": batch_size or self._batch_size or 16, **options}
+        if isinstance(inputs, str):
+            return next(self._stream([inputs], **options))
+        results = self._stream(inputs, **options)
+        return list(results) if isinstance(inputs, (list, tuple)) else results
+
+    def _stream(
+        self, texts: Iterable[str], batch_size: int, tasks: Sequence[str] | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Texts are taken in portions of several batches of windows, so that windows of like length run together."""
+        portion: list[dict[str, Any]] = []
+        for text in texts:
+            portion.append(self.preprocess(text))
+            if sum(len(item["windows"]) for item in portion) >= 8 * batch_size:
+                yield from self._annotate(portion, batch_size, tasks)
+                portion = []
+        if portion:
+            yield from self._annotate(portion, batch_size, tasks)
+
+    def _annotate(
+        self, items: list[dict[str, Any]], batch_size: int, tasks: Sequence[str] | None
+    ) -> list[list[dict[str, Any]]]:
+        outputs = self._forward(items, batch_size=batch_size, tasks=tasks)
+        return [self.postprocess(output) for output in outputs]
+
+    def preprocess(self, text: str) -> dict[str, Any]:
+        """Words of a text with their offsets, and its windows."""
+        if not isinstance(text, str):
+            raise TypeError(f"a text is a str, got {type(text).__name__}: {str(text)[:80]!r}")
+        config = self.model.config
+        words = [match.span() for match in re.finditer(config.word_pattern, text)]
+        strings = [text[start:end] for start, end in words]
+        windows = make_windows(self.tokenizer, strings, config.max_seq_length, config.context_size)
+        return {"text": text, "words": words, "windows": windows}
+
+    @torch.inference_mode()
+    def _forward(
+        self, items: list[dict[str, Any]], batch_size: int = 16, tasks: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Adds `spans` to each item: task name -> its decoded `WordSpan`s."""
+        self.model.eval()
+        names = self.model.config.task_names if tasks is None else tasks
+        logits = {name: [torch.zeros(0, 1)] * 0 for name in names}
+        windows = [(i, window) for i, item in enumerate(items) for window in item["windows"]]
+        pieces: dict[str, list[Tensor]] = {name: [torch.empty(0)] * len(windows) for name in names}
+        order = sorted(range(len(windows)), key=lambda i: len(windows[i][1].input_ids))
+        for begin in range(0, len(order), batch_size):
+            batch = order[begin : begin + batch_size]
+            ids = pad_batch([windows[i][1].input_ids for i in batch], self.tokenizer.pad_token_id or 0)
+            mask = pad_batch([[1] * len(windows[i][1].input_ids) for i in batch], 0)
+            hidden = self.model.encode(ids.to(self.model.device), mask.to(self.model.device))
+            for name in names:
+                for i, own in zip(batch, self.model.classify(hidden, name).cpu(), strict=True):
+                    pieces[name][i] = take_words(own, windows[i][1])
+        for name in names:
+            per_text: list[list[Tensor]] = [[] for _ in items]
+            for (i, _), piece in zip(windows, pieces[name], strict=True):
+                per_text[i].append(piece)
+            logits[name] = [torch.cat(parts) if parts else torch.empty(0, 1) for parts in per_text]
+        return self._decode(items, logits)
+
+    def _decode(self, items: list[dict[str, Any]], logits: dict[str, list[Tensor]]) -> list[dict[str, Any]]:
+        config = self.model.config
+        spans = {
+            name: decode_spans(own, config.labels(config.task_names.index(name))) for name, own in logits.items()
+        }
+        return [{**item, "spans": {name: spans[name][i] for name in spans}} for i, item in enumerate(items)]
+
+    def postprocess(self, item: dict[str, Any]) -> list[dict[str, Any]]:
+        """Character spans of the decoded word spans, sorted by start, then end."""
+        entities = []
+        for task, spans in item["spans"].items():
+            for span in spans:
+                start, end = item["words"][span.start][0], item["words"][span.end - 1][1]
+                entities.append(
+                    {
+                        "entity_group": span.type,
+                        "score": span.score,
+                        "word": item["text"][start:end],
+                        "start": start,
+                        "end": end,
+                        "task": task,
+                    }
+                )
+        return sorted(entities, key=lambda entity: (entity["start"], entity["end"]))
+
+
+def take_words(logits: Tensor, window: Window) -> Tensor:
+    """Logits (core words, labels) of a window's core words from its sub-words' (length, labels).
+
+    A word without a sub-word can be nothing but `O`, the first class.
+    """
+    positions = torch.tensor(window.positions, device=logits.device)
+    words = logits[positions.clamp(min=0)].clone()
+    outside = torch.full_like(words[0], torch.finfo(words.dtype).min / 2) if len(words) else None
+    if outside is not None:
+        outside[0] = 0.0
+        words[positions < 0] = outside
+    return words

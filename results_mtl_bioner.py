@@ -1,0 +1,146 @@
+"""What a run leaves behind: predictions, scores, learning curves, and the record that lets others do it again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dataset_scripts.formats import write_jsonl, write_pubtator
+from dataset_scripts.schema import Document, Entity
+
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "huggingface_hub", "evaluate", "seqeval")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """JSON under a temporary name, then renamed: a reader never sees half a file."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_predictions(
+    output: Path, rows: Any, entities: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]
+) -> None:
+    """`predictions_{task}.jsonl` and `.pubtator` of every task with texts."""
+    output.mkdir(parents=True, exist_ok=True)
+    for task, name in enumerate(names):
+        documents = [
+            Document(
+                text.document.document_id,
+                text.document.text,
+                [Entity(e["start"], e["end"], e["type"], score=e["score"], task=name) for e in own],
+            )
+            for text, own in zip(rows.texts, entities, strict=True)
+            if text.task_id == task
+        ]
+        if documents:
+            write_jsonl(documents, output / f"predictions_{name}.jsonl")
+            write_pubtator(documents, output / f"predictions_{name}.pubtator")
+
+
+def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Sequence[Mapping[str, Any]]) -> None:
+    """`all_results.json`, `run.json`, `ledger.json` and `learning_curves.png`."""
+    output.mkdir(parents=True, exist_ok=True)
+    ledger = {
+        name: {split: ledger.as_dict() for split, ledger in corpus.ledgers.items()}
+        for name, corpus in ((Path(name).name, corpus) for name, corpus in run.corpora.items())
+    }
+    write_json(output / "all_results.json", dict(metrics))
+    write_json(output / "ledger.json", ledger)
+    write_json(
+        output / "run.json",
+        {
+            "versions": {name: package_version(name) for name in PACKAGES} | {"python": platform.python_version()},
+            "machine": {"processor": platform.machine(), "cpus": os.cpu_count()},
+            "seed": run.args.seed,
+            "arguments": recorded_arguments(run),
+            "corpora": {Path(name).name: corpus.hashes for name, corpus in run.corpora.items()},
+            "ledger": ledger,
+            "leaks": run.leak_report,
+            "history": list(history),
+        },
+    )
+    plot_curves(output / "learning_curves.png", history, run.model.config.task_names)
+
+
+def package_version(name: str) -> str | None:
+    """Installed version, None if it isn't installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def recorded_arguments(run: Any) -> dict[str, Any]:
+    """All arguments as given; of paths only the last part, of secrets nothing."""
+    arguments = {**vars(run.model_args), **vars(run.data_args), **run.args.to_dict()}
+    return {key: _without_path(value) for key, value in sorted(arguments.items()) if "token" not in key}
+
+
+def _without_path(value: Any) -> Any:
+    return Path(value).name if isinstance(value, str) and os.path.isabs(value) else value
+
+
+def score_table(metrics: Mapping[str, float], config: Any) -> str:
+    """Precision, recall and F1 in per cent by split, task and type."""
+    lines = [f"{'split':6}{'task':24}{'type':14}{'precision':>10}{'recall':>9}{'F1':>9}{'support':>9}"]
+    for split in ("eval", "test"):
+        for task, name in enumerate(config.task_names):
+            for type_name in ("", *config.tasks[task]["types"]):
+                suffix = f"_{type_name}" if type_name else ""
+                keys = [f"{split}_{name}_{part}{suffix}" for part in ("precision", "recall", "f1", "support")]
+                if keys[0] in metrics:
+                    p, r, f, n = (metrics[key] for key in keys)
+                    row = f"{100 * p:10.2f}{100 * r:9.2f}{100 * f:9.2f}{n:9d}"
+                    lines.append(f"{'dev' if split == 'eval' else split:6}{name:24}{type_name or 'all':14}{row}")
+            official = f"{split}_{name}_official_f1"
+            if official in metrics:
+                row = "".join(
+                    f"{100 * metrics[f'{split}_{name}_official_{part}']:{width}.2f}"
+                    for part, width in (("precision", 10), ("recall", 9), ("f1", 9))
+                )
+                lines.append(f"{'dev' if split == 'eval' else split:6}{name:24}{'official':14}{row}")
+        if f"{split}_macro_f1" in metrics:
+            label = "dev" if split == "eval" else split
+            lines.append(f"{label:6}{'macro F1 over tasks':57}{100 * metrics[f'{split}_macro_f1']:9.2f}")
+    return "\n".join(lines)
+
+
+def plot_curves(path: Path, history: Sequence[Mapping[str, Any]], task_names: Sequence[str]) -> None:
+    """Training loss and development F1 of each task over the epochs."""
+    try:
+        import matplotlib
+    except ImportError:
+        logger.warning("no learning curves: install matplotlib (pip install 'mtl-bioner[report]')")
+        return
+    if not any("loss" in entry for entry in history):
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axis, keys, title in (
+        (axes[0], [f"loss_{name}" for name in task_names], "training loss"),
+        (axes[1], [f"eval_{name}_f1" for name in task_names], "development F1"),
+    ):
+        for name, key in zip(task_names, keys, strict=True):
+            points = [(entry["epoch"], entry[key]) for entry in history if key in entry and "epoch" in entry]
+            if points:
+                axis.plot(*zip(*points, strict=True), marker=".", label=name)
+        axis.set(title=title, xlabel="epoch")
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend()
+    temporary = path.with_name(path.stem + ".tmp.png")
+    figure.savefig(temporary, dpi=120)
+    pyplot.close(figure)
+    os.replace(temporary, path)

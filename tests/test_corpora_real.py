@@ -1,0 +1,169 @@
+"""The four real corpora, as their owners publish them: every mention accounted for, exports exact, leaks known.
+
+They stand beside the project (`../shared/corpora`); without them these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from dataset_scripts import LoadedCorpus, drop_leaks, file_ledgers, get_corpus, load_corpus
+from dataset_scripts.__main__ import main
+from dataset_scripts.corpus import sha256_of
+from dataset_scripts.export import export_corpus, label_names
+from dataset_scripts.segments import decode_bio
+
+
+CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
+NAMES = ("ncbi", "bc5cdr", "bc2gm", "jnlpba")
+
+pytestmark = pytest.mark.skipif(not CORPORA.is_dir(), reason="the real corpora are not beside the project")
+
+JNLPBA_TRAIN = {"Protein": 30269, "DNA": 9533, "CellType": 6718, "CellLine": 3830, "RNA": 951}
+JNLPBA_TEST = {"Protein": 5067, "CellType": 1921, "DNA": 1056, "CellLine": 500, "RNA": 118}
+# (documents, mentions read, dropped by cause, types)
+OFFICIAL: dict[str, dict[str, tuple[int, int, Mapping[str, int], Mapping[str, int]]]] = {
+    "ncbi": {
+        "train": (592, 5145, {"duplicate document": 11, "not alignable": 2}, {"Disease": 5145}),
+        "dev": (100, 787, {}, {"Disease": 787}),
+        "test": (100, 960, {}, {"Disease": 960}),
+    },
+    "bc5cdr": {
+        "train": (500, 9383, {}, {"Chemical": 5201, "Disease": 4182}),
+        "dev": (500, 9591, {"not alignable": 10}, {"Chemical": 5347, "Disease": 4244}),
+        "test": (500, 9796, {"not alignable": 5}, {"Chemical": 5372, "Disease": 4424}),
+    },
+    "bc2gm": {
+        "train": (15000, 18265, {"nested": 7}, {"Gene": 18265}),
+        "test": (5000, 6331, {"nested": 6}, {"Gene": 6331}),
+    },
+    "jnlpba": {
+        "train": (2000, 51301, {"not alignable": 19}, JNLPBA_TRAIN),
+        "test": (404, 8662, {"not alignable": 11}, JNLPBA_TEST),
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def corpora() -> dict[str, LoadedCorpus]:
+    return {name: load_corpus(name, CORPORA) for name in NAMES}
+
+
+def test_stats_are_the_counts_of_the_owners(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stats", "--data_dir", str(CORPORA), "--json"]) == 0
+    expected = {
+        name: {
+            split: {
+                "documents": documents,
+                "read": read,
+                "kept": read - sum(dropped.values()),
+                "dropped": dropped,
+                "types": types,
+            }
+            for split, (documents, read, dropped, types) in splits.items()
+        }
+        for name, splits in OFFICIAL.items()
+    }
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "dev"),
+    [
+        ("ncbi", (592, 5145, 5132), (100, 787, 787)),
+        ("bc5cdr", (500, 9383, 9383), (500, 9591, 9581)),
+        ("bc2gm", (13500, 16454, 16448), (1500, 1811, 1810)),
+        ("jnlpba", (1800, 46443, 46424), (200, 4858, 4858)),
+    ],
+)
+def test_ledgers_after_the_cut(
+    corpora: dict[str, LoadedCorpus], name: str, train: tuple[int, int, int], dev: tuple[int, int, int]
+) -> None:
+    corpus = corpora[name]
+    for split, expected in (("train", train), ("dev", dev)):
+        ledger = corpus.ledgers[split]
+        assert (ledger.documents, ledger.read, ledger.kept) == expected
+        assert len(corpus.splits[split]) == ledger.documents
+    official = OFFICIAL[name]
+    assert sum(ledger.read for ledger in corpus.ledgers.values()) == sum(counts[1] for counts in official.values())
+    groups = [{document.group for document in corpus.splits[split]} for split in ("train", "dev")]
+    assert not groups[0] & groups[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parquet_gives_back_exactly_the_kept_mentions(
+    corpora: dict[str, LoadedCorpus], tmp_path: Path, name: str
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    corpus = corpora[name]
+    folder = export_corpus(corpus, "parquet", tmp_path / "out")
+    names = label_names(corpus.types)
+    for split, file in {"train": "train", "dev": "validation", "test": "test"}.items():
+        rows = parquet.read_table(folder / f"{file}.parquet").to_pylist()
+        decoded = 0
+        for row, document in zip(rows, corpus.splits[split], strict=True):
+            words = list(zip(row["starts"], row["ends"], strict=True))
+            entities = decode_bio(words, [names[tag] for tag in row["ner_tags"]])
+            assert row["text"] == document.text and set(entities) <= set(document.entities)
+            decoded += len(set(entities))
+        assert decoded == corpus.ledgers[split].kept
+
+
+def test_recorded_hashes_are_those_of_the_files() -> None:
+    checked = 0
+    for name in NAMES:
+        info = get_corpus(name)
+        for path, expected in info.sha256.items():
+            assert sha256_of(CORPORA / info.folder / path) == expected
+            checked += 1
+    assert checked == 11
+
+
+def test_pooling_counts_every_document_once() -> None:
+    corpus = load_corpus("ncbi", CORPORA, test_size=0.15)
+    assert [len(corpus.splits[split]) for split in ("train", "dev", "test")] == [606, 67, 119]
+    assert sum(ledger.read for ledger in corpus.ledgers.values()) == 5145 + 787 + 960
+    assert sum(ledger.dropped["duplicate document"] for ledger in corpus.ledgers.values()) == 11
+
+
+def test_official_jnlpba_test_file_equals_standoff(tmp_path: Path) -> None:
+    official = CORPORA / "jnlpba/original-data/test/Genia4EReval2.iob2"
+    folder = tmp_path / "jnlpba/original-data"
+    for split, name in {"train": "Genia4ERtask2.iob2", "test": "Genia4EReval2.iob2"}.items():
+        (folder / split).mkdir(parents=True)
+        (folder / split / name).symlink_to(official)
+    ledger = file_ledgers("jnlpba", tmp_path)["test"]
+    assert (ledger.documents, ledger.read, ledger.types) == (404, 8662, JNLPBA_TEST)
+
+
+def test_leaks_between_all_four(corpora: dict[str, LoadedCorpus]) -> None:
+    cleaned, leaks, overlaps = drop_leaks(corpora)
+    assert {(leak.train, leak.held_out, leak.split, leak.by): len(leak.document_ids) for leak in leaks} == {
+        ("ncbi", "ncbi", "test", "text"): 1,
+        ("bc5cdr", "bc5cdr", "test", "text"): 2,
+        ("bc2gm", "bc2gm", "test", "text"): 13,
+        ("bc2gm", "bc5cdr", "test", "text"): 1,
+        ("bc2gm", "jnlpba", "dev", "text"): 7,
+        ("bc2gm", "jnlpba", "test", "text"): 10,
+        ("jnlpba", "bc2gm", "dev", "text"): 6,
+        ("jnlpba", "bc2gm", "test", "text"): 19,
+        ("jnlpba", "jnlpba", "test", "id"): 9,
+    }
+    assert {(leak.train, leak.held_out, leak.split, leak.by): len(leak.document_ids) for leak in overlaps} == {
+        ("bc2gm", "bc2gm", "test", "text"): 4,
+        ("bc5cdr", "bc5cdr", "test", "text"): 1,
+        ("jnlpba", "bc2gm", "test", "text"): 1,
+        ("jnlpba", "jnlpba", "test", "id"): 1,
+    }
+    dropped = {name: len(corpora[name].splits["train"]) - len(cleaned[name].splits["train"]) for name in NAMES}
+    assert dropped == {"ncbi": 1, "bc5cdr": 2, "bc2gm": 31, "jnlpba": 32}
+    assert {name: cleaned[name].ledgers["train"].dropped["leak"] for name in NAMES} == {
+        "ncbi": 11,
+        "bc5cdr": 35,
+        "bc2gm": 90,
+        "jnlpba": 1157,
+    }

@@ -1,0 +1,213 @@
+"""The command line: list, stats, export; and that what was exported can be read back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dataset_scripts import CorpusError, load_corpus
+from dataset_scripts.__main__ import main
+from dataset_scripts.export import export_corpus, label_names
+from dataset_scripts.formats import read_conll
+from dataset_scripts.segments import decode_bio, labelled
+
+
+ROOT = Path(__file__).parents[1]
+RECORDS = [
+    {
+        "document_id": f"{split} {n}",
+        "text": "The TNF-alpha gene in B cells. Beta-catenin\nwas not; E. coli was.",
+        "entities": [
+            {"start": 4, "end": 13, "type": "Gene"},
+            {"start": 4, "end": 18, "type": "Gene"},
+            {"start": 22, "end": 43, "type": "Cell"},
+            {"start": 53, "end": 56, "type": "Gene"},
+        ],
+    }
+    for split in ("train", "dev", "test")
+    for n in range(2)
+]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Two documents a split, with a nested, a sentence-crossing and an unaligned mention."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for split in ("train", "dev", "test"):
+        lines = (json.dumps(record) for record in RECORDS if record["document_id"].startswith(split))
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_label_names_are_numbered_in_order() -> None:
+    assert label_names(["Gene", "Cell"]) == ["O", "B-Gene", "I-Gene", "B-Cell", "I-Cell"]
+
+
+def test_conll(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export", own, "--to", "conll", "--output", tmp_path / "out") == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}: train 2, dev 2, test 2 documents\n"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md", "dev.conll", "test.conll", "train.conll",
+    ]  # fmt: skip
+    first = (tmp_path / "out/dev.conll").read_text().split("###")[1]
+    assert first == (
+        "MEDLINE:dev_0\n\n"
+        "The\tO\nTNF\tB-Gene\n-\tI-Gene\nalpha\tI-Gene\ngene\tI-Gene\nin\tO\n"
+        "B\tB-Cell\ncells\tI-Cell\n.\tI-Cell\nBeta\tI-Cell\n-\tI-Cell\ncatenin\tI-Cell\n\n"
+        "was\tO\nnot\tO\n;\tO\nE\tO\n.\tO\ncoli\tO\nwas\tO\n.\tO\n\n"
+    )
+
+
+def test_conll_is_read_back_as_own_corpus(own: Path, tmp_path: Path) -> None:
+    corpus = load_corpus(own)
+    again = load_corpus(export_corpus(corpus, "conll", tmp_path / "out"))
+    assert again.types == corpus.types == ("Cell", "Gene")
+    for split in ("train", "dev", "test"):
+        assert again.ledgers[split].as_dict() == {
+            "documents": 2,
+            "read": corpus.ledgers[split].kept,
+            "kept": 4,
+            "dropped": {},
+            "types": {"Cell": 2, "Gene": 2},
+        }
+    assert corpus.ledgers["dev"].dropped == {"nested": 2, "not alignable": 2}
+
+
+def test_jsonl_holds_all_gold(own: Path, tmp_path: Path) -> None:
+    corpus = load_corpus(own)
+    again = load_corpus(export_corpus(corpus, "jsonl", tmp_path / "out"))
+    assert again.splits == corpus.splits
+    assert again.ledgers == corpus.ledgers
+
+
+def test_parquet_is_read_by_datasets_offline(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    corpus = load_corpus(own)
+    folder = export_corpus(corpus, "parquet", tmp_path / "out")
+    tables = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert {split: len(rows) for split, rows in tables.items()} == {"train": 2, "validation": 2, "test": 2}
+    tags = tables["validation"].features["ner_tags"]
+    assert isinstance(tags, datasets.List)
+    assert tags.feature.names == ["O", "B-Cell", "I-Cell", "B-Gene", "I-Gene"]
+    row = tables["validation"][0]
+    assert row["document_id"] == "dev 0"
+    assert row["tokens"][:4] == ["The", "TNF", "-", "alpha"]
+    assert row["ner_tags"][:8] == [0, 3, 4, 4, 4, 0, 1, 2]
+    assert [row["text"][s:e] for s, e in zip(row["starts"], row["ends"], strict=True)] == row["tokens"]
+    words = list(zip(row["starts"], row["ends"], strict=True))
+    entities = decode_bio(words, [tags.feature.names[tag] for tag in row["ner_tags"]])
+    assert [(e.start, e.end, e.type) for e in entities] == [(4, 18, "Gene"), (22, 43, "Cell")]
+
+
+@pytest.mark.parametrize("name", ["ncbi", "bc5cdr", "bc2gm", "jnlpba"])
+def test_conll_of_the_sample_holds_the_kept_mentions(tmp_path: Path, name: str) -> None:
+    corpus = load_corpus(name, "sample")
+    folder = export_corpus(corpus, "conll", tmp_path / "out")
+    for split, documents in corpus.splits.items():
+        found = {raw.document_id: raw for raw in read_conll(folder / f"{split}.conll")}
+        assert list(found) == [document.document_id for document in documents]
+        for document in documents:
+            words, tags, _ = labelled(document)
+            kept = [("".join(document.text[e.start : e.end].split()), e.type) for e in decode_bio(words, tags)]
+            raw = found[document.document_id]
+            mentions = [("".join(raw.text[slice(*m.spans[0])].split()), m.type) for m in raw.mentions]
+            assert mentions == kept
+
+
+def test_native_types_and_cuts(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert run("export", "ncbi", "--data_dir", "sample", "--to", "jsonl", "--output", output, "--native_types",
+               "--test_size", "0.15", "--seed", "7") == 0  # fmt: skip
+    records = {split: (output / f"{split}.jsonl").read_text().splitlines() for split in ("train", "dev", "test")}
+    sample = load_corpus("ncbi", "sample")
+    total = sum(map(len, sample.splits.values()))
+    assert len(records["test"]) == round(0.15 * total) and sum(map(len, records.values())) == total
+    types = {entity["type"] for lines in records.values() for line in lines for entity in json.loads(line)["entities"]}
+    assert "SpecificDisease" in types and "Disease" not in types
+
+
+def test_output_that_is_not_empty_is_left_alone(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "mine.txt").write_text("mine")
+    assert run("export", own, "--to", "conll", "--output", output) == 2
+    assert capsys.readouterr().err == f"error: --output {output} is not empty; give a new folder\n"
+    assert [path.name for path in output.iterdir()] == ["mine.txt"]
+    (output / "mine.txt").unlink()
+    assert run("export", own, "--to", "conll", "--output", output) == 0
+
+
+def test_an_export_that_fails_leaves_nothing(own: Path, tmp_path: Path) -> None:
+    corpus = load_corpus(own, word_pattern=r"The TNF|\S+")
+    with pytest.raises(CorpusError, match="'The TNF' holds white space"):
+        export_corpus(corpus, "conll", tmp_path / "exports/out")
+    assert not list((tmp_path / "exports").iterdir())
+    with pytest.raises(CorpusError, match="'csv'; one of conll, jsonl, parquet"):
+        export_corpus(corpus, "csv", tmp_path / "out")
+
+
+def test_list_shows_every_corpus(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["corpus", "ncbi", "bc5cdr", "bc2gm", "jnlpba", "genia"]
+    assert "Chemical, Disease" in lines[2]
+
+
+def test_stats_json_of_an_own_corpus(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("stats", own, "--json") == 0
+    counts = {
+        "documents": 2,
+        "read": 8,
+        "kept": 4,
+        "dropped": {"nested": 2, "not alignable": 2},
+        "types": {"Cell": 2, "Gene": 6},
+    }
+    assert json.loads(capsys.readouterr().out) == {str(own): {"train": counts, "dev": counts, "test": counts}}
+
+
+def test_stats_leaves_out_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("stats", "--data_dir", "sample", "--json") == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert list(found) == ["ncbi", "bc5cdr", "bc2gm", "jnlpba"]
+    assert list(found["bc2gm"]) == ["train", "test"]
+    for splits in found.values():
+        for counts in splits.values():
+            assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
+    assert "left out: genia" in captured.err
+    assert run("stats", "--data_dir", "sample") == 0
+    assert capsys.readouterr().out.startswith("corpus  split")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("stats", "genia", "--data_dir", "sample"),
+        ("stats", "ncbi", "--data_dir", "nowhere"),
+        ("stats", "--data_dir", "tests"),
+        ("stats", "nbci", "--data_dir", "sample"),
+        ("export", "ncbi", "--data_dir", "sample", "--to", "jsonl", "--output", "x", "--test_size", "2"),
+    ],
+)
+def test_errors_are_one_line(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "dataset_scripts", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and not done.stdout
+    errors = [line for line in done.stderr.splitlines() if not line.startswith(("note: ", "WARNING: "))]
+    assert len(errors) == 1 and errors[0].startswith("error: ")
+
+
+def test_importing_the_corpora_loads_neither_torch_nor_datasets() -> None:
+    code = "import sys, dataset_scripts, dataset_scripts.__main__; print({'torch', 'datasets'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "set()\n"

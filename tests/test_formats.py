@@ -1,0 +1,706 @@
+"""Readers and writers of `dataset_scripts/formats.py`, on tiny files written here by hand."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dataset_scripts.formats import (
+    is_corpus_path,
+    read_any,
+    read_bc2gm,
+    read_bioc,
+    read_brat,
+    read_conll,
+    read_genia_xml,
+    read_jsonl,
+    read_pubtator,
+    write_bioc,
+    write_brat,
+    write_jsonl,
+    write_pubtator,
+)
+from dataset_scripts.schema import COORDINATION, CorpusError, Document, Entity, Mention, RawDocument, to_documents
+
+
+def put(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def spans(raw: RawDocument) -> list[tuple[int, int, str, str]]:
+    """(start, end, type, text at the offsets) of the mentions that are in one piece."""
+    return [(*m.spans[0], m.type, raw.text[slice(*m.spans[0])]) for m in raw.mentions if len(m.spans) == 1]
+
+
+def error_of(reader, *paths) -> str:
+    with pytest.raises(CorpusError) as error:
+        list(reader(*paths))
+    return str(error.value)
+
+
+# ---------------------------------------------------------------------------------------------------------- PubTator
+
+PUBTATOR = (
+    "\n7|t|Gout and colic.\n7|a|Colic \u2028 hurts.\n"
+    "7\t0\t4\tGout\tDisease\tD1\n"
+    "7\t0\t14\tGout and colic\tDisease\tD1|D2\tgout|colic\n"
+    "7\tCID\tD9\tD1\n"
+    "7\tAssociation\t672\tD1\tNovel\n"
+    "7\t16\t21\tColic\tDisease\n"
+    "\n\nx-8|t|Empty\nx-8|a|\nx-8\t0\t5\tEmpty\tChemical\t-\t"
+)
+
+
+@pytest.mark.parametrize("form", ["plain", "crlf", "bom", "gzip", "all"])
+def test_pubtator_in_every_form(tmp_path, form):
+    content = PUBTATOR.replace("\n", "\r\n") if form in ("crlf", "all") else PUBTATOR
+    data = content.encode("utf-8-sig" if form in ("bom", "all") else "utf-8")
+    path = put(tmp_path / "c.txt", gzip.compress(data) if form in ("gzip", "all") else data)
+    first, second = read_pubtator(path)
+    assert (first.document_id, first.text) == ("7", "Gout and colic.\nColic \u2028 hurts.")
+    assert spans(first) == [
+        (0, 4, "Disease", "Gout"),
+        (0, 14, "Disease", "Gout and colic"),
+        (16, 21, "Disease", "Colic"),
+    ]
+    assert [m.where for m in first.mentions] == [f"{path}:4", f"{path}:5", f"{path}:8"]
+    assert first.where == f"{path}:2"
+    assert (second.document_id, second.text, spans(second)) == ("x-8", "Empty\n", [(0, 5, "Chemical", "Empty")])
+    assert [raw.document_id for raw in read_any(path)] == ["7", "x-8"]
+
+
+def test_pubtator_mention_text_with_a_pipe_is_no_title(tmp_path):
+    path = put(tmp_path / "c.pubtator", "1|t|a|t|b\n1|a|c\n1\t0\t5\ta|t|b\tX\t-\n")
+    (raw,) = read_pubtator(path)
+    assert (raw.text, spans(raw)) == ("a|t|b\nc", [(0, 5, "X", "a|t|b")])
+
+
+def test_pubtator_space_for_the_separator_is_no_difference(tmp_path, caplog):
+    path = put(tmp_path / "c.txt", "1|t|one\n1|a|two\n1\t0\t7\tone two\tX\t-\n1\t0\t3\ttwo\tX\t-\n")
+    with caplog.at_level(logging.WARNING):
+        to_documents(read_pubtator(path))
+    assert [r.message for r in caplog.records] == [
+        f"{path}:4: document 1 has 'one' at ((0, 3),), the mention says 'two'; the offsets are trusted"
+    ]
+
+
+def test_pubtator_documents_without_blank_line_and_without_abstract(tmp_path):
+    path = put(tmp_path / "c.txt", "1|t|one\n2|t|two\n2|a|more\n2\t0\t3\ttwo\tX\n")
+    assert [(r.document_id, r.text, len(r.mentions)) for r in read_pubtator(path)] == [
+        ("1", "one", 0),
+        ("2", "two\nmore", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "number", "words"),
+    [
+        ("1|t|a\n1|a|b\n2\t0\t1\ta\tX\t-\n", 3, "document id '2' inside document '1'"),
+        ("1|t|a\n2|a|b\n", 2, "document id '2' inside document '1'"),
+        ("1|t|a\n1|a|b\n1|a|b\n", 3, "second abstract"),
+        ("1|t|a\n1|a|b\n1\t0\tone\ta\tX\t-\n", 3, "expected, separated by tabs: document id, start"),
+        ("1|t|a\n1|a|b\n1\t-1\t1\ta\tX\t-\n", 3, "expected, separated by tabs"),
+        ("1|t|a\n1|a|b\n1\t0\t1\ta\n", 3, "4 columns"),
+        ("1|t|a\n1|a|b\n1\t0\t1\ta\t\t-\n", 3, "expected, separated by tabs"),
+        ("1|t|a\n1|a|b\n1\t0\t1\ta\tX\t-\t-\t-\n", 3, "8 columns"),
+        ("1|t|a\n1|a|b\n\n1\t0\t1\ta\tX\t-\n", 4, "without blank lines between"),
+        ("1|a|b\n", 1, "before a title"),
+        ("1|t|a\n1|a|b\n1\t\u0661\t2\ta\tX\t-\n", 3, "expected, separated by tabs"),
+    ],
+)
+def test_pubtator_malformed(tmp_path, lines, number, words):
+    path = put(tmp_path / "c.txt", lines)
+    message = error_of(read_pubtator, path)
+    assert message.startswith(f"{path}:{number}: ")
+    assert words in message
+
+
+def test_offsets_outside_the_text_are_an_error_of_to_documents(tmp_path):
+    path = put(tmp_path / "c.txt", "1|t|a\n1|a|b\n1\t2\t4\tb\tX\t-\n")
+    with pytest.raises(CorpusError, match=r"c.txt:3: offsets 2-4"):
+        to_documents(read_pubtator(path))
+
+
+# ------------------------------------------------------------------------------------------------- files as such
+
+
+def test_wrong_utf8_names_file_and_line(tmp_path):
+    path = put(tmp_path / "c.txt", b"1|t|a\n1|a|caf\xe9\n")
+    assert error_of(read_pubtator, path).startswith(f"{path}:2: byte 0xe9 is not UTF-8")
+    text = put(tmp_path / "brat" / "1.txt", b"one\ntwo\n\xff")
+    put(tmp_path / "brat" / "1.ann", "")
+    assert error_of(read_brat, tmp_path / "brat").startswith(f"{text}:3: byte 0xff is not UTF-8")
+
+
+@pytest.mark.parametrize(
+    "reader", [read_pubtator, read_conll, read_jsonl, read_bioc, read_genia_xml, read_brat, read_any]
+)
+def test_missing_file(tmp_path, reader):
+    assert str(tmp_path / "none.txt") in error_of(reader, tmp_path / "none.txt")
+
+
+def test_truncated_gzip(tmp_path):
+    data = gzip.compress(os.urandom(2000).hex().encode())
+    assert "can't be read" in error_of(read_pubtator, put(tmp_path / "c.txt.gz", data[:-900]))
+
+
+def test_read_any_names_what_it_understands(tmp_path):
+    with pytest.raises(CorpusError, match=r"\.docx ending; understood are \.pubtator, \.txt.*brat"):
+        read_any(put(tmp_path / "c.docx", ""))
+    with pytest.raises(CorpusError, match="no .ann file"):
+        list(read_any(tmp_path))
+    with pytest.raises(CorpusError, match="neither PubTator .* nor CoNLL"):
+        read_any(put(tmp_path / "prose.txt", "\nOnce upon a time\n"))
+    with pytest.raises(CorpusError, match="XML root <html>"):
+        read_any(put(tmp_path / "c.xml", "<html/>"))
+    with pytest.raises(CorpusError, match="no GENE.eval beside it"):
+        read_any(put(tmp_path / "train.in", ""))
+
+
+@pytest.mark.parametrize("name", ["c.txt", "c.iob2", "c.iob", "c.conll", "C.TSV", "c.bio", "c.iob2.gz"])
+def test_read_any_conll(tmp_path, name):
+    data = b"Gout\tB-Disease\n"
+    (raw,) = read_any(put(tmp_path / name, gzip.compress(data) if name.endswith("gz") else data))
+    assert (raw.document_id, spans(raw)) == (f"{name[0]}-1", [(0, 4, "Disease", "Gout")])
+
+
+def test_is_corpus_path():
+    assert all(map(is_corpus_path, ["a/b", "c.jsonl", "c.XML", "c.iob2.gz", "./x", "train.in"]))
+    assert not any(map(is_corpus_path, ["ncbi", "bc5cdr", "c.gz", "jsonl"]))
+
+
+# ------------------------------------------------------------------------------------------------------------- BC2GM
+
+
+def write_bc2gm_files(folder: Path) -> None:
+    put(folder / "test.in", "BC2GM01 The p53  gene (TP53).\nP00001606A0076a No gene\u00a0here.\n")
+    put(folder / "GENE.eval", "BC2GM01|3 9|p53  gene\nBC2GM01|11 14|TP53\n")
+    put(folder / "ALTGENE.eval", "BC2GM01|3 5|p53\n")
+    put(folder / "test.idmap", "P00000042T0001 BC2GM01\n")
+
+
+def test_bc2gm(tmp_path):
+    write_bc2gm_files(tmp_path)
+    first, second = read_any(tmp_path / "test.in")
+    assert (first.document_id, first.text, first.group) == ("BC2GM01", "The p53  gene (TP53).", "00000042")
+    assert spans(first) == [(4, 13, "GENE", "p53  gene"), (15, 19, "GENE", "TP53")]
+    assert [(m.spans, m.type, m.text) for m in first.alternatives] == [(((4, 7),), "GENE", "p53")]
+    assert first.mentions[1].where == f"{tmp_path / 'GENE.eval'}:2"
+    assert (second.text, second.mentions, second.group) == ("No gene\u00a0here.", [], "00001606")
+    (plain, _) = read_bc2gm(tmp_path / "test.in", tmp_path / "GENE.eval")
+    assert (plain.alternatives, plain.group) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("GENE.eval", "BC2GM01|0 2|The\nBC2GM99|0 1|x\n", "GENE.eval:2: sentence id 'BC2GM99' is not in"),
+        ("ALTGENE.eval", "BC2GM99|0 1|x\n", "ALTGENE.eval:1: sentence id 'BC2GM99' is not in"),
+        ("GENE.eval", "BC2GM01 0 1 x\n", "GENE.eval:1: 'BC2GM01 0 1 x'; expected ID|START END|TEXT"),
+        ("GENE.eval", "BC2GM01|0 99|x\n", "GENE.eval:1: offsets 0 99 are not inside the sentence, which has 17"),
+        ("GENE.eval", "BC2GM01|3 2|x\n", "GENE.eval:1: offsets 3 2 are not inside"),
+        ("test.in", "BC2GM01 a\nBC2GM01 b\n", "test.in:2: sentence id 'BC2GM01' a second time"),
+        ("test.in", "BC2GM01\n", "test.in:1: 'BC2GM01'; expected a unique sentence id"),
+        ("test.idmap", "a b\na b c\n", "test.idmap:2: 3 columns"),
+    ],
+)
+def test_bc2gm_malformed(tmp_path, name, content, words):
+    write_bc2gm_files(tmp_path)
+    put(tmp_path / name, content)
+    if name == "test.in":
+        put(tmp_path / "GENE.eval", "")
+        put(tmp_path / "ALTGENE.eval", "")
+    assert words in error_of(read_any, tmp_path / "test.in")
+
+
+# ------------------------------------------------------------------------------------------------------------- CoNLL
+
+
+def test_jnlpba_document_breaks(tmp_path):
+    path = put(
+        tmp_path / "c.iob2",
+        "###MEDLINE:42\n\nIL-2\tB-DNA\ngene\tI-DNA\n\nNF\tB-protein\nkB\tB-protein\n\n\n###MEDLINE:42\n\nX\tO\n###MEDLINE:7\n",
+    )
+    first, second = read_conll(path)
+    assert (first.document_id, first.text) == ("42", "IL-2 gene\nNF kB")
+    assert spans(first) == [(0, 9, "DNA", "IL-2 gene"), (10, 12, "protein", "NF"), (13, 15, "protein", "kB")]
+    assert [m.where for m in first.mentions] == [f"{path}:3", f"{path}:6", f"{path}:7"]
+    assert (second.document_id, second.text, second.mentions) == ("42", "X", [])
+
+
+def test_docstart_lines_are_no_sentences(tmp_path):
+    path = put(tmp_path / "train.tsv", "-DOCSTART- -X- O\n\na NN O\n\nb NN S-x\n\n-DOCSTART- O\n\nc NN O\n")
+    assert [(raw.document_id, raw.text) for raw in read_conll(path)] == [("train-1", "a\nb"), ("train-2", "c")]
+
+
+def test_conll_sentence_by_sentence(tmp_path):
+    path = put(tmp_path / "dev.conll.gz", "a\tO\r\n\u00a0\x85\tB-x-y\r\n\t \r\nb  O\r\n")
+    assert [(raw.document_id, raw.text, spans(raw)) for raw in read_conll(path)] == [
+        ("dev-1", "a \u00a0\x85", [(2, 4, "x-y", "\u00a0\x85")]),
+        ("dev-2", "b", []),
+    ]
+
+
+def test_iobes(tmp_path, caplog):
+    path = put(tmp_path / "c.iob", "a S-x\nb S-x\nc B-x\nd I-x\ne E-x\nf B-x\ng E-x\nh B-y\ni O\n")
+    with caplog.at_level(logging.WARNING):
+        (raw,) = read_conll(path)
+    assert [text for *_, text in spans(raw)] == ["a", "b", "c d e", "f g", "h"]
+    assert not caplog.records
+
+
+def test_iob1_is_read_and_counted_once(tmp_path, caplog):
+    path = put(tmp_path / "c.iob", "a I-x\nb I-x\nc B-x\nd I-y\n\ne I-y\nf E-y\ng I-y\n")
+    with caplog.at_level(logging.WARNING):
+        first, second = read_conll(path)
+    assert [text for *_, text in spans(first) + spans(second)] == ["a b", "c", "d", "e f", "g"]
+    (record,) = caplog.records
+    assert record.message.startswith(
+        f"{path}: 4 mentions begin with I- or E- instead of B- or S- (the first at {path}:1)"
+    )
+
+
+@pytest.mark.parametrize("line", ["alone", "a\tB", "a\tL-x", "a\tB-", "\tO", "a\to", "a\tB-x\tNN"])
+def test_conll_malformed(tmp_path, line):
+    path = put(tmp_path / "c.conll", f"a\tO\n{line}\n")
+    assert error_of(read_conll, path).startswith(f"{path}:2: {line!r}; expected a token and, as last column")
+
+
+def test_medline_without_id(tmp_path):
+    path = put(tmp_path / "c.iob2", "###MEDLINE:\n")
+    assert error_of(read_conll, path) == f"{path}:1: ###MEDLINE: without an id; expected ###MEDLINE:ID"
+
+
+# -------------------------------------------------------------------------------------------------------------- brat
+
+
+def test_brat(tmp_path, caplog):
+    put(tmp_path / "b.txt", "IL-2 and IL-4\ngenes \U0001f9ec x\n")
+    put(
+        tmp_path / "b.ann",
+        "T1\tprotein 0 4\tIL-2\nT2\tDNA 0 4;14 19\tIL-2 genes\nT3\tDNA 9 19\tIL-4 genes\n"
+        "T4\tx 20 21;21 22\t\U0001f9ec  \n"
+        "R1\tEquiv Arg1:T1 Arg2:T2\nE1\tx:T1\nA1\tNegation T1\nM1\tNegation T1\nN1\tRef T1 a:1\ta\n#1\tNote T1\tb\n"
+        "*\tEquiv T1 T2\n\n",
+    )
+    put(tmp_path / "a.txt", "nothing")
+    put(tmp_path / "a.ann", "")
+    put(tmp_path / "annotation.conf", "[entities]")
+    put(tmp_path / "._a.txt", b"\x00\xff")
+    with caplog.at_level(logging.WARNING):
+        first, second = raws = list(read_any(tmp_path))
+        _, ledger = to_documents(raws)
+    assert not caplog.records
+    assert (first.document_id, first.text, first.mentions) == ("a", "nothing", [])
+    assert [m.spans for m in second.mentions] == [((0, 4),), ((0, 4), (14, 19)), ((9, 19),), ((20, 21), (21, 22))]
+    assert [m.where for m in second.mentions] == [f"{tmp_path / 'b.ann'}:{n}" for n in (1, 2, 3, 4)]
+    assert ledger.as_dict()["dropped"] == {"discontinuous": 2}
+
+
+@pytest.mark.parametrize(
+    ("offsets", "text"),
+    [("5 8", "one\r\ntwo\r\n"), ("4 7", "one\ntwo\n"), ("6 9", "\ufeffone\r\ntwo\r\n"), ("0 9", "one\r\ntwo\r\n")],
+)
+def test_brat_offsets_may_count_bom_and_cr_or_not(tmp_path, offsets, text):
+    put(tmp_path / "a.txt", "\ufeffone\r\ntwo\r\n")
+    put(tmp_path / "a.ann", f"T1\tx {offsets}\ttwo\r\n")
+    (raw,) = read_brat(tmp_path)
+    assert raw.text == text
+
+
+@pytest.mark.parametrize(
+    "line", ["T1 x 0 1 a", "T1\tx 0\ta", "T1\tx 0 1", "T1\t0 1\ta", "T1\tx 0 1;\ta", "X1\ty", "T1\tx -1 1\ta"]
+)
+def test_brat_malformed(tmp_path, line):
+    put(tmp_path / "a.txt", "abc")
+    path = put(tmp_path / "a.ann", f"#1\tx\ty\n{line}\n")
+    assert error_of(read_brat, tmp_path).startswith(f"{path}:2: {line!r}; expected T1<tab>TYPE START END")
+
+
+@pytest.mark.parametrize(("there", "missing"), [(".ann", ".txt"), (".txt", ".ann")])
+def test_brat_half_a_pair(tmp_path, there, missing):
+    put(tmp_path / "a.txt", "")
+    put(tmp_path / "a.ann", "")
+    path = put(tmp_path / f"b{there}", "")
+    assert error_of(read_brat, tmp_path).startswith(f"{path}: no b{missing} beside it")
+
+
+# --------------------------------------------------------------------------------------------------------- GENIA XML
+
+GENIA = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE set SYSTEM "http://localhost:9/gpml.dtd">
+<set>
+<import resource="GENIAontology.daml" prefix="G"></import>
+<article>
+<articleinfo>
+<bibliomisc>MEDLINE:95369245</bibliomisc>
+</articleinfo>
+<title>
+<sentence><cons lex="IL-2_gene_expression" sem=" G#other_name
+"><cons lex="IL-2_gene" sem="G#DNA_domain_or_region">IL-2 gene</cons> expression</cons> &amp; <cons
+sem="">it</cons>.</sentence>
+</title>
+<abstract>
+<sentence><cons lex="(AND CD2*_*receptor CD25*_*receptor)" sem="(AND G#protein_molecule
+   G#protein_molecule)"><cons lex="CD2*">CD2</cons> and <cons lex="CD25*">CD25</cons> <cons lex="*receptor">
+   receptors</cons></cons> bind.</sentence>
+<sentence>  <cons sem="G#cell_type"> T cells </cons>grow\u2028\U0001f9ec. </sentence>
+</abstract>
+</article>
+<article><articleinfo><bibliomisc>MEDLIN:82055447</bibliomisc></articleinfo>
+<title>A <cons sem="H#thing">bare</cons> title</title><abstract>loose <sentence>One.</sentence></abstract></article>
+<article><title><sentence>None<cons sem="G#x"/></sentence></title><abstract/></article>
+</set>
+"""
+
+
+@pytest.mark.parametrize("form", ["lf", "crlf", "bom", "gzip"])
+def test_genia(tmp_path, form, caplog):
+    data = (GENIA.replace("\n", "\r\n") if form == "crlf" else GENIA).encode("utf-8-sig" if form == "bom" else "utf-8")
+    path = put(tmp_path / "genia.xml", gzip.compress(data) if form == "gzip" else data)
+    with caplog.at_level(logging.WARNING):
+        first, second, third = read_any(path)
+    assert first.document_id == "95369245"
+    assert first.text == "IL-2 gene expression & it.\nCD2 and CD25  receptors bind. T cells grow\u2028\U0001f9ec."
+    assert spans(first) == [
+        (0, 20, "other_name", "IL-2 gene expression"),
+        (0, 9, "DNA_domain_or_region", "IL-2 gene"),
+        (27, 50, "(AND G#protein_molecule G#protein_molecule)", "CD2 and CD25  receptors"),
+        (57, 64, "cell_type", "T cells"),
+    ]
+    assert [m.lost for m in first.mentions] == ["", "", COORDINATION, ""]
+    assert [m.where for m in first.mentions] == [f"{path}:{n}" for n in (10, 11, 15, 18)]
+    assert (second.document_id, second.text) == ("82055447", "A bare title\nloose One.")
+    assert spans(second) == [(2, 6, "H#thing", "bare")]
+    assert (third.document_id, third.text, third.mentions) == ("genia-3", "None", [])
+    assert [r.message for r in caplog.records] == [f"{path}:23: <cons sem='G#x'> holds no text and is no mention"]
+    assert to_documents([first])[1].as_dict()["dropped"] == {"coordination": 1}
+
+
+def bomb(root: str) -> str:
+    levels = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+    return f'<?xml version="1.0"?>\n<!DOCTYPE {root} [<!ENTITY l0 "ha">{levels}]>\n<{root}>&l9;</{root}>'
+
+
+@pytest.mark.parametrize("root", ["set", "collection"])
+def test_entities_are_refused(tmp_path, root):
+    secret = put(tmp_path / "secret", "secret")
+    declared = error_of(read_any, put(tmp_path / "bomb.xml", bomb(root)))
+    assert declared == f"{tmp_path / 'bomb.xml'}:2: declares the entity 'l0'; entities are not expanded, remove them"
+    for what in (f'SYSTEM "file://{secret}"', 'SYSTEM "http://localhost:9/x"', '"text"'):
+        content = f"<!DOCTYPE {root} [<!ENTITY x {what}>]>\n<{root}>&x;</{root}>"
+        assert "declares the entity 'x'" in error_of(read_any, put(tmp_path / "c.xml", content))
+    parameter = f'<!DOCTYPE {root} [<!ENTITY % x SYSTEM "file://{secret}"> %x;]><{root}/>'
+    assert "declares the entity 'x'" in error_of(read_any, put(tmp_path / "c.xml", parameter))
+
+
+def test_undeclared_entity_of_an_unread_dtd_is_no_hole_in_the_text(tmp_path):
+    content = '<!DOCTYPE set SYSTEM "gpml.dtd">\n<set><article><title>&alpha;</title></article></set>'
+    path = put(tmp_path / "c.xml", content)
+    assert (
+        error_of(read_genia_xml, path)
+        == f"{path}:2: the entity &alpha; is not defined here; put its characters instead"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("<set>\n<article></set>", ":2: not well-formed XML (mismatched tag)"),
+        ("<set>\n<article>", ":2: not well-formed XML (no element found)"),
+        ("", ":1: not well-formed XML (no element found)"),
+        (b"<set>\n\xff</set>", ":2: not well-formed XML"),
+        ("<?xml version='1.0' encoding='nonsense'?><set/>", ":1: not well-formed XML (unknown encoding: nonsense)"),
+        ("<set>" + "<article>" * 200, "nested deeper than 100"),
+        ("<collection/>", "XML root <collection>; expected <set>"),
+    ],
+)
+def test_xml_malformed(tmp_path, content, words):
+    assert words in error_of(read_genia_xml, put(tmp_path / "c.xml", content))
+
+
+# ---------------------------------------------------------------------------------------------------------- BioC XML
+
+BIOC = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE collection SYSTEM "BioC.dtd">
+<collection><source>hand</source><date/><key/>
+<document><id> 11 </id><infon key="type">x</infon>
+<passage><infon key="type">title</infon><offset>0</offset><text>Gout &lt; 3</text>
+<annotation id="1"><infon key="MESH">D1</infon><infon key="type">Disease</infon><location offset="0" length="4"/>
+<text>Gout</text></annotation></passage>
+<passage><offset>9</offset><sentence><offset>9</offset><text>One and two.</text>
+<annotation id="2"><infon key="type">Number</infon><location offset="9" length="3"/><location offset="17" length="3"/>
+<text>One two</text></annotation></sentence>
+<sentence><offset>23</offset><text>End\u2028.</text></sentence></passage>
+<passage><offset>28</offset></passage>
+<relation id="r"><infon key="type">CID</infon><node refid="1" role="x"/></relation>
+</document>
+<document><id>12</id><passage><offset>2</offset><text>x</text></passage></document>
+</collection>
+"""
+
+
+def test_bioc(tmp_path, caplog):
+    path = put(tmp_path / "c.xml", BIOC)
+    with caplog.at_level(logging.WARNING):
+        first, second = raws = list(read_any(path))
+        to_documents(raws)
+    assert not caplog.records
+    assert (first.document_id, first.text) == ("11", "Gout < 3\nOne and two.  End\u2028.")
+    assert [(m.spans, m.type, m.text, m.where) for m in first.mentions] == [
+        (((0, 4),), "Disease", "Gout", f"{path}:6"),
+        (((9, 12), (17, 20)), "Number", "One two", f"{path}:9"),
+    ]
+    assert (second.document_id, second.text, second.where) == ("12", "  x", f"{path}:15")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("<offset>9<", "<offset>7<", ":8: offset 7, but the text before it ends at 8"),
+        ("<offset>23<", "<offset>99999999999<", ":11: offset 99999999999, but the text before it ends at 21"),
+        ("<offset>0</offset>", "", ":5: offset or length '' of <passage>"),
+        ('length="4"', 'length="four"', ":6: offset or length 'four' of <location>"),
+        ('<infon key="type">Disease</infon>', "", ':6: an <annotation> without <infon key="type">'),
+        ('<location offset="0" length="4"/>', "", ":6: an <annotation> without <location>"),
+        ("<id> 11 </id>", "", ":4: a <document> without <id>"),
+    ],
+)
+def test_bioc_malformed(tmp_path, old, new, words):
+    path = put(tmp_path / "c.xml", BIOC.replace(old, new))
+    assert error_of(read_bioc, path).startswith(f"{path}{words}")
+
+
+def test_other_programs_read_our_bioc(tmp_path):
+    bioc = pytest.importorskip("bioc")
+    document = Document("1", "Gout & colic", [Entity(0, 4, "Disease", score=0.5, task="t")])
+    write_bioc([document], tmp_path / "c.xml")
+    with open(tmp_path / "c.xml", encoding="utf-8") as file:
+        (read,) = bioc.load(file).documents
+    (annotation,) = read.passages[0].annotations
+    assert (read.id, read.passages[0].text, annotation.text) == ("1", "Gout & colic", "Gout")
+    assert annotation.infons == {"type": "Disease", "score": "0.5", "task": "t"}
+
+
+# ------------------------------------------------------------------------------------------------------------- JSONL
+
+
+def test_jsonl(tmp_path):
+    record = {
+        "document_id": "a",
+        "text": "x\n\U0001f9ecy",
+        "entities": [{"start": 2, "end": 3, "type": "T", "score": 1}],
+    }
+    content = "\ufeff" + json.dumps(record) + '\r\n\r\n{"document_id": 12, "text": ""}'
+    path = put(tmp_path / "c.jsonl", content)
+    first, second = read_any(path)
+    assert first == RawDocument("a", "x\n\U0001f9ecy", [Mention(((2, 3),), "T", None, f"{path}:1")], where=f"{path}:1")
+    assert second == RawDocument("12", "", where=f"{path}:3")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"text": "x"}', "document_id None"),
+        ('{"document_id": "", "text": "x"}', "document_id ''"),
+        ('{"document_id": "a\\tb", "text": "x"}', "document_id 'a\\tb'"),
+        ('{"document_id": true, "text": "x"}', "document_id True"),
+        ('{"document_id": "1"}', "text is 'None'"),
+        ('{"document_id": "1", "text": "\\ud800"}', "without lone surrogates"),
+        ('{"document_id": "1", "text": "x", "entities": {}}', "entities is '{}'"),
+        ('{"document_id": "1", "text": "x", "entities": [3]}', "entity 3; expected start and end"),
+        ('{"document_id": "1", "text": "x", "entities": [{"start": 0, "end": 1}]}', "expected start and end"),
+        ('{"document_id": "1", "text": "x", "entities": [{"start": "0", "end": 1, "type": "T"}]}', "whole numbers"),
+        ('{"document_id": "1", "text": "x", "entities": [{"start": false, "end": 1, "type": "T"}]}', "whole numbers"),
+        ("[]", "a JSON list; expected an object"),
+        ("{", "invalid JSON"),
+        ("[" * 100_000, "invalid JSON"),
+    ],
+)
+def test_jsonl_malformed(tmp_path, line, words):
+    path = put(tmp_path / "c.jsonl", f"\n{line}\n")
+    message = error_of(read_jsonl, path)
+    assert message.startswith(f"{path}:2: ")
+    assert words in message
+
+
+# ----------------------------------------------------------------------------------------------------------- writers
+
+PREDICTED = Document(
+    "p/1",
+    "Gout\tand\r\ncolic \U0001f9ec",
+    [Entity(0, 4, "Disease", "SpecificDisease"), Entity(5, 15, "Disease", score=0.25, task="ncbi")],
+)
+
+
+def test_write_pubtator_literally(tmp_path):
+    write_pubtator([PREDICTED], tmp_path / "new" / "c.pubtator")
+    assert (tmp_path / "new" / "c.pubtator").read_bytes().decode() == (
+        "p/1|t|Gout and \np/1|a|colic \U0001f9ec\np/1\t0\t4\tGout\tDisease\t-\np/1\t5\t15\tand  colic\tDisease\t-\n\n"
+    )
+    write_pubtator([PREDICTED], tmp_path / "n.pubtator", native_types=True)
+    (raw,) = read_pubtator(tmp_path / "n.pubtator")
+    assert [m.type for m in raw.mentions] == ["SpecificDisease", "Disease"]
+    with pytest.raises(CorpusError, match="can't stand in PubTator"):
+        write_pubtator([Document("a|t|b", "x")], tmp_path / "x.pubtator")
+    assert sorted(os.listdir(tmp_path)) == ["n.pubtator", "new"]
+
+
+def test_write_jsonl_literally(tmp_path):
+    write_jsonl([PREDICTED], tmp_path / "c.jsonl")
+    assert (tmp_path / "c.jsonl").read_bytes().decode() == (
+        '{"document_id": "p/1", "text": "Gout\\tand\\r\\ncolic \U0001f9ec", "entities": ['
+        '{"start": 0, "end": 4, "type": "Disease", "text": "Gout"}, '
+        '{"start": 5, "end": 15, "type": "Disease", "text": "and\\r\\ncolic", "score": 0.25, "task": "ncbi"}]}\n'
+    )
+    write_jsonl([PREDICTED], tmp_path / "c.jsonl.gz")
+    first = (tmp_path / "c.jsonl.gz").read_bytes()
+    write_jsonl([PREDICTED], tmp_path / "c.jsonl.gz")
+    assert first == (tmp_path / "c.jsonl.gz").read_bytes()
+    assert gzip.decompress(first) == (tmp_path / "c.jsonl").read_bytes()
+
+
+def test_write_brat_literally(tmp_path):
+    (tmp_path / "b").mkdir()
+    write_brat([PREDICTED, Document("..", "x")], tmp_path / "b")
+    assert sorted(os.listdir(tmp_path / "b")) == ["%2E..ann", "%2E..txt", "p%2F1.ann", "p%2F1.txt"]
+    assert (tmp_path / "b" / "p%2F1.txt").read_bytes().decode() == PREDICTED.text
+    assert (tmp_path / "b" / "p%2F1.ann").read_bytes().decode() == (
+        "T1\tDisease 0 4\tGout\nT2\tDisease 5 15\tand  colic\n#2\tAnnotatorNotes T2\tscore=0.25 task=ncbi\n"
+    )
+    assert [raw.document_id for raw in read_brat(tmp_path / "b")] == ["..", "p/1"]
+    with pytest.raises(CorpusError, match="not empty"):
+        write_brat([], tmp_path / "b")
+    with pytest.raises(CorpusError, match="'1' stands twice"):
+        write_brat([Document("1", ""), Document("1", "")], tmp_path / "c")
+    assert os.listdir(tmp_path) == ["b"]
+
+
+@pytest.mark.parametrize("write", [write_pubtator, write_jsonl, write_bioc])
+def test_an_interrupted_writer_leaves_the_old_file(tmp_path, write):
+    target = put(tmp_path / "c", "old")
+
+    def documents():
+        yield PREDICTED
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(documents(), target)
+    assert os.listdir(tmp_path) == ["c"]
+    assert target.read_text() == "old"
+
+
+# -------------------------------------------------------------------------------------------------- round trips
+
+CHARACTERS = st.characters(exclude_categories=["Cs"]) | st.sampled_from(
+    list("\t\n\r\x00\x0b\x1f\x85 \u2028\ufeff|;<&\U0001f9ec")
+)
+IDS = st.text("abc123-_./%| é", min_size=1, max_size=8).filter(lambda s: s.strip() == s and "|" not in s)
+
+
+@st.composite
+def documents(draw) -> Document:
+    text = draw(st.text(CHARACTERS, max_size=30))
+    offsets = st.integers(0, len(text))
+    pairs = draw(st.lists(st.tuples(offsets, offsets, st.sampled_from(["Gene", "cell line", "a-b"])), max_size=4))
+    entities = {Entity(min(a, b), max(a, b), kind) for a, b, kind in pairs if a != b}
+    return Document(draw(IDS), text, sorted(entities))
+
+
+CORPORA = st.lists(documents(), min_size=1, max_size=3, unique_by=lambda d: d.document_id.lower())
+FEW = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def as_sets(corpus):
+    return sorted((d.document_id, d.text, [(e.start, e.end, e.type) for e in d.entities]) for d in corpus)
+
+
+def read_back(reader, path, caplog) -> list[Document]:
+    """The documents read, without any warning of a mention that disagrees with its text."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        read, ledger = to_documents(reader(path))
+    assert not caplog.records
+    assert ledger.kept == ledger.read
+    return read
+
+
+@FEW
+@given(CORPORA)
+def test_jsonl_round_trip(tmp_path_factory, caplog, corpus):
+    path = tmp_path_factory.mktemp("j") / "c.jsonl"
+    write_jsonl(corpus, path)
+    assert as_sets(read_back(read_jsonl, path, caplog)) == as_sets(corpus)
+
+
+@FEW
+@given(CORPORA)
+def test_brat_round_trip(tmp_path_factory, caplog, corpus):
+    folder = tmp_path_factory.mktemp("b") / "c"
+    write_brat(corpus, folder)
+    assert as_sets(read_back(read_brat, folder, caplog)) == as_sets(corpus)
+
+
+@FEW
+@given(CORPORA)
+def test_pubtator_round_trip(tmp_path_factory, caplog, corpus):
+    """The first line break stays, tabs and other line breaks become spaces, a text without line break ends in one."""
+    path = tmp_path_factory.mktemp("p") / "c.txt"
+    write_pubtator(corpus, path)
+    for document in corpus:
+        title, _, abstract = document.text.partition("\n")
+        parts = (part.replace("\t", " ").replace("\r", " ").replace("\n", " ") for part in (title, abstract))
+        document.text = "\n".join(parts)
+    assert as_sets(read_back(read_pubtator, path, caplog)) == as_sets(corpus)
+
+
+@FEW
+@given(CORPORA)
+def test_bioc_round_trip(tmp_path_factory, caplog, corpus):
+    """Characters that XML can't hold become spaces."""
+    path = tmp_path_factory.mktemp("x") / "c.xml"
+    write_bioc(corpus, path)
+    for document in corpus:
+        document.text = "".join(
+            " " if (c < " " and c not in "\t\n\r") or c in "\ufffe\uffff" else c for c in document.text
+        )
+    assert as_sets(read_back(read_bioc, path, caplog)) == as_sets(corpus)
+
+
+@FEW
+@given(st.text(CHARACTERS.filter(lambda c: c not in "\n\r"), max_size=30), st.data())
+def test_bc2gm_offsets_round_trip(tmp_path_factory, sentence, data):
+    """Any mention that neither begins nor ends with a space comes back from offsets that leave out spaces."""
+    edges = [i for i, c in enumerate(sentence) if c != " "]
+    pairs = data.draw(st.lists(st.tuples(st.sampled_from(edges), st.sampled_from(edges)), max_size=4)) if edges else []
+    wanted = [(min(pair), max(pair) + 1) for pair in pairs]
+    lines = []
+    for start, end in wanted:
+        first = len(sentence[:start].replace(" ", ""))
+        last = len(sentence[:end].replace(" ", "")) - 1
+        lines.append(f"S1|{first} {last}|{sentence[start:end]}\n")
+    folder = tmp_path_factory.mktemp("g")
+    put(folder / "t.in", f"S1 {sentence}\n")
+    (raw,) = read_bc2gm(folder / "t.in", put(folder / "GENE.eval", "".join(lines)))
+    assert raw.text == sentence
+    assert [m.spans[0] for m in raw.mentions] == wanted
+    assert [m.text for m in raw.mentions] == [sentence[start:end] for start, end in wanted]
+
+
+@FEW
+@given(st.binary(max_size=60), st.sampled_from([read_pubtator, read_conll, read_jsonl, read_bioc, read_genia_xml]))
+def test_any_bytes_are_read_or_refused(tmp_path_factory, data, reader):
+    path = put(tmp_path_factory.mktemp("f") / "c", data)
+    try:
+        list(reader(path))
+    except CorpusError as error:
+        assert str(path) in str(error)

@@ -1,0 +1,184 @@
+"""Training text that is held-out text, by id and by text, within and across corpora."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dataset_scripts import CorpusError, Document, Entity, Ledger, LoadedCorpus, drop_leaks, find_leaks, load_corpus
+from dataset_scripts.segments import split_words
+
+
+SENTENCE = "The IL-2 receptor (CD25) binds p53 strongly in cells."
+SAME = "the il - 2 receptor ( cd25 ) binds p53 strongly in cells ."
+LONG = "Nothing is known of oaks. We asked why. {} No oak was seen again after that day."
+
+
+def document(document_id: str, text: str, mentions: int = 1) -> Document:
+    entities = [Entity(start, end, "Gene") for start, end in split_words(text)[:mentions]]
+    assert len(entities) == mentions
+    return Document(document_id, text, entities, group=document_id)
+
+
+def pairs(
+    train: dict[str, list[Document]], held_out: dict[str, dict[str, list[Document]]]
+) -> list[tuple[object, ...]]:
+    found = find_leaks(train, held_out)
+    return [(leak.train, leak.held_out, leak.split, leak.by, leak.document_ids, leak.mentions) for leak in found]
+
+
+def test_pubmed_ids_are_compared_across_corpora() -> None:
+    train = {"ncbi": [document("17", "One text."), document("18", "Other text.", 3)]}
+    held_out = {"bc5cdr": {"dev": [document("17", "A text.")], "test": [document("18", "B text.")]}}
+    assert pairs(train, held_out) == [
+        ("ncbi", "bc5cdr", "dev", "id", ("17",), 1),
+        ("ncbi", "bc5cdr", "test", "id", ("18",), 3),
+    ]
+
+
+def test_ids_of_different_kinds_are_not_compared() -> None:
+    train = {"ncbi": [document("17", "One text.")], "bc2gm": [document("17", "One text.")]}
+    held_out = {name: {"test": [document("17", "Another.")]} for name in ("jnlpba", "./mine")}
+    assert pairs(train, held_out) == []
+
+
+def test_numbered_medline_ids_are_one_abstract() -> None:
+    train = {"genia": [document("98282479", "One text.")], "jnlpba": [document("98282479-3", "One text.")]}
+    held_out = {"jnlpba": {"test": [document("98282479-2", "Another.")]}}
+    assert [(leak[0], leak[3]) for leak in pairs(train, held_out)] == [("genia", "id"), ("jnlpba", "id")]
+
+
+def test_numbers_end_a_bc2gm_id_without_meaning_the_same() -> None:
+    assert pairs({"bc2gm": [document("P1-2", "A.")]}, {"bc2gm": {"test": [document("P1", "B.")]}}) == []
+
+
+def test_row_numbers_of_an_own_corpus_are_no_leak_but_the_same_text_is() -> None:
+    train = {"./mine": [document("1", "Oak and ash."), document("2", "Elm and fir.")]}
+    held_out = {"./mine": {"test": [document("1", "Rose, lily."), document("2", "elm AND fir!")]}}
+    assert pairs(train, held_out) == [("./mine", "./mine", "test", "id", ("2",), 1)]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(SENTENCE, SAME), (SAME, LONG.format(SENTENCE)), (LONG.format(SENTENCE), SAME), (SENTENCE, f"x\n{SAME}\ny")],
+    ids=["tokenised", "in a held-out abstract", "in a training abstract", "between line breaks"],
+)
+def test_same_sentence_in_another_corpus(ours: str, theirs: str) -> None:
+    train = {"bc2gm": [document("P1", "No such sentence is to be found here."), document("P2", ours, 2)]}
+    assert pairs(train, {"jnlpba": {"test": [document("9", theirs)]}}) == [
+        ("bc2gm", "jnlpba", "test", "text", ("P2",), 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("Only five words stand here.", "Only five words stand here."),
+        ("One two three four five six seven.", "One two three four five six eight."),
+        ("One two three four five six.", "Zero one two three four five."),
+        ("Copyright 1998 by The American Society of Oaks.", "Copyright 1998 by The American Society of Oaks."),
+    ],
+    ids=["five words", "other end", "shifted", "notice"],
+)
+def test_what_is_no_leak(ours: str, theirs: str) -> None:
+    assert pairs({"ncbi": [document("1", ours)]}, {"bc2gm": {"test": [document("2", theirs)]}}) == []
+
+
+def test_six_words_are_enough() -> None:
+    six = "One two three four five six."
+    assert len(pairs({"ncbi": [document("1", six)]}, {"ncbi": {"test": [document("2", six)]}})) == 1
+
+
+def test_a_document_found_by_its_id_is_not_counted_by_its_text_too() -> None:
+    same = document("1", SENTENCE)
+    assert pairs({"ncbi": [same]}, {"ncbi": {"test": [same]}}) == [("ncbi", "ncbi", "test", "id", ("1",), 1)]
+
+
+def test_report_is_json_with_five_examples() -> None:
+    train = {"ncbi": [document(str(n), f"a b c d e f {n}", n) for n in range(7)]}
+    (leak,) = find_leaks(train, {"ncbi": {"test": train["ncbi"]}})
+    assert json.loads(json.dumps(leak.as_dict())) == {
+        "train": "ncbi",
+        "held_out": "ncbi",
+        "split": "test",
+        "by": "id",
+        "documents": 7,
+        "mentions": 21,
+        "examples": ["0", "1", "2", "3", "4"],
+    }
+
+
+def loaded(name: str, **splits: list[Document]) -> LoadedCorpus:
+    every = {split: splits.get(split, []) for split in ("train", "dev", "test")}
+    ledgers = {
+        split: Ledger(len(documents), sum(len(document.entities) for document in documents))
+        for split, documents in every.items()
+    }
+    return LoadedCorpus(name, None, ("Gene",), every, ledgers)
+
+
+def corpora() -> dict[str, LoadedCorpus]:
+    return {
+        "ncbi": loaded("ncbi", train=[document("1", SENTENCE, 4), document("2", "Oaks.")]),
+        "bc2gm": loaded("bc2gm", dev=[document("P1", SAME)], test=[document("P2", SAME)]),
+    }
+
+
+def test_dropping_keeps_the_ledger_and_the_caller_s_corpora(caplog: pytest.LogCaptureFixture) -> None:
+    given = corpora()
+    cleaned, leaks, overlaps = drop_leaks(given, "drop")
+    assert [document.document_id for document in cleaned["ncbi"].splits["train"]] == ["2"]
+    ledger = cleaned["ncbi"].ledgers["train"]
+    assert (ledger.documents, ledger.read, ledger.kept, ledger.dropped) == (1, 5, 1, {"leak": 4})
+    assert [(leak.split, leak.by) for leak in leaks] == [("dev", "text"), ("test", "text")]
+    assert [(leak.train, leak.split) for leak in overlaps] == [("bc2gm", "test")]
+    assert len(given["ncbi"].splits["train"]) == 2 and given["ncbi"].ledgers["train"].kept == 5
+    assert "dropped from training" in caplog.text and "development document(s) of bc2gm" in caplog.text
+    assert [document.document_id for document in cleaned["bc2gm"].splits["dev"]] == ["P1"]
+
+
+def test_mentions_lost_before_are_not_counted_twice() -> None:
+    given = corpora()
+    crossing = Document("1", SENTENCE, [Entity(0, 3, "Gene"), Entity(0, 8, "Gene"), Entity(9, 13, "Gene")])
+    given["ncbi"] = loaded("ncbi", train=[crossing])
+    given["ncbi"].ledgers["train"].dropped.update({"nested": 1, "not alignable": 1})
+    ledger = drop_leaks(given, "drop")[0]["ncbi"].ledgers["train"]
+    assert ledger.kept == 0
+    assert ledger.dropped == {"nested": 1, "not alignable": 1, "leak": 1}
+
+
+def test_warning_only(caplog: pytest.LogCaptureFixture) -> None:
+    cleaned, leaks, _ = drop_leaks(corpora(), "warn")
+    assert len(cleaned["ncbi"].splits["train"]) == 2 and len(leaks) == 2
+    assert "kept (--leaks warn)" in caplog.text
+
+
+def test_error_names_the_corpora() -> None:
+    with pytest.raises(CorpusError, match="training document\\(s\\) of ncbi, such as 1, .* of bc2gm.*--leaks drop"):
+        drop_leaks(corpora(), "error")
+    clean = {"ncbi": corpora()["ncbi"]}
+    assert drop_leaks(clean, "error") == (clean, [], [])
+
+
+def test_unknown_mode() -> None:
+    with pytest.raises(CorpusError, match="'ignore'; one of drop, warn, error"):
+        drop_leaks(corpora(), "ignore")
+
+
+def test_own_corpus_against_a_registered_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine"
+    path.mkdir()
+    sample = load_corpus("ncbi", "sample")
+    held_out = sample.splits["test"][0]
+    record = {"document_id": "x", "text": held_out.text, "entities": [{"start": 0, "end": 1, "type": "Disease"}]}
+    other = {"document_id": "y", "text": "Oak.", "entities": [{"start": 0, "end": 3, "type": "Disease"}]}
+    (path / "train.jsonl").write_text(f"{json.dumps(record)}\n{json.dumps(other)}\n")
+    (path / "dev.jsonl").write_text(f"{json.dumps(other | {'text': 'Ash.'})}\n")
+    (path / "test.jsonl").write_text(f"{json.dumps(other | {'text': 'Fir.'})}\n")
+    cleaned, leaks, _ = drop_leaks({"ncbi": sample, str(path): load_corpus(path)})
+    assert [(leak.held_out, leak.by, leak.document_ids) for leak in leaks if leak.train == str(path)] == [
+        ("ncbi", "text", ("x",))
+    ]
+    assert [document.document_id for document in cleaned[str(path)].splits["train"]] == ["y"]
