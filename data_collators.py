@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from tokenizers import pre_tokenizers
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from transformers import AutoTokenizer, PreTrainedConfig
@@ -24,6 +25,12 @@ logger = logging.getLogger(__name__)
 
 
 # ---------------------------------------------------------------------------------------------------------- tokenizer
+
+# Encoders that count positions from behind the padding id, so that they take fewer than they have embeddings.
+OFFSET_POSITIONS = (
+    "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
+    "xlm-roberta", "xlm-roberta-xl", "xmod",
+)  # fmt: skip
 
 
 def load_tokenizer(name_or_path: str, **hub_options: Any) -> Any:
@@ -43,8 +50,19 @@ def load_tokenizer(name_or_path: str, **hub_options: Any) -> Any:
         )
     if lowers_cased_vocabulary(tokenizer):
         logger.warning("%s: the vocabulary is cased but its tokenizer lower-cases; lower-casing is off", name_or_path)
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, do_lower_case=False, **hub_options)
+        tokenizer = AutoTokenizer.from_pretrained(
+            name_or_path, do_lower_case=False, add_prefix_space=True, **hub_options
+        )
+    _set_prefix_space(tokenizer)
     return tokenizer
+
+
+def _set_prefix_space(tokenizer: Any) -> None:
+    """What `add_prefix_space` asks for, where a tokenizer without a class of its own (ModernBERT's) ignores it."""
+    steps = tokenizer.backend_tokenizer.pre_tokenizer
+    for step in steps if isinstance(steps, pre_tokenizers.Sequence) else [steps]:
+        if isinstance(step, pre_tokenizers.ByteLevel):
+            step.add_prefix_space = True
 
 
 def lowers_cased_vocabulary(tokenizer: Any) -> bool:
@@ -60,8 +78,8 @@ def lowers_cased_vocabulary(tokenizer: Any) -> bool:
 def length_limit(tokenizer: Any, encoder_config: PreTrainedConfig) -> int:
     """Most sub-words the encoder can take, by its position embeddings and what the tokenizer declares (often 1e30)."""
     positions = getattr(encoder_config, "max_position_embeddings", None) or 10**9
-    if getattr(encoder_config, "model_type", "") in ("roberta", "xlm-roberta", "camembert", "longformer"):
-        positions -= encoder_config.pad_token_id + 1  # these count positions from behind the padding id
+    if getattr(encoder_config, "model_type", "") in OFFSET_POSITIONS:
+        positions -= encoder_config.pad_token_id + 1
     return min(positions, tokenizer.model_max_length)
 
 
@@ -138,7 +156,7 @@ class TaskRows(Dataset):
                 continue
             row[position] = index[tag]
             if label_subwords == "all":
-                inside = index[tag.replace("B-", "I-", 1)]
+                inside = index["I" + tag[1:] if tag.startswith("B-") else tag]
                 row[position + 1 : position + size] = [inside] * (size - 1)
         return row
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,8 @@ class MtlBionerConfig(PreTrainedConfig):
         context_size: sub-words of context that a window repeats from each neighbour, at most.
 
     Raises:
-        ValueError: task names that repeat, are empty or hold a `.`; an unknown sharing layer; a bad `word_pattern`.
+        ValueError: task names that repeat, are empty, hold a `.` or are one of torch's (`type`); a task without types,
+            or with one twice; an unknown sharing layer; a bad `word_pattern`.
     """
 
     model_type = "mtl_bioner"
@@ -64,25 +65,19 @@ class MtlBionerConfig(PreTrainedConfig):
         if isinstance(encoder_config, dict):
             encoder_config = AutoConfig.for_model(**encoder_config)
         self.encoder_config = encoder_config
-        self.tasks = [dict(task) for task in tasks]
         self.sharing = sharing
         self.head_dropout = head_dropout
         self.word_pattern = word_pattern
         self.max_seq_length = max_seq_length
         self.context_size = context_size
-        names = self.task_names
-        if len(set(names)) < len(names) or any(not name or "." in name for name in names):
-            raise ValueError(f"task names are {names}; each must be unique, not empty and without a '.'")
         if sharing not in SHARING:
             raise ValueError(f"sharing is {sharing!r}; known are {', '.join(SHARING)}")
         try:
             re.compile(word_pattern)
         except re.error as error:
             raise ValueError(f"word_pattern {word_pattern!r} is no regular expression: {error}") from error
-        if len(names) == 1:  # the stock token-classification code reads these
-            kwargs.setdefault("id2label", dict(enumerate(self.labels(0))))
-            kwargs.setdefault("label2id", {label: i for i, label in enumerate(self.labels(0))})
         super().__init__(**kwargs)
+        self.set_tasks(tasks)
         self.custom_pipelines = {
             "token-classification": {
                 "impl": "modeling_mtl_bioner.MtlBionerPipeline",
@@ -90,6 +85,27 @@ class MtlBionerConfig(PreTrainedConfig):
                 "type": "text",
             }
         }
+
+    def set_tasks(self, tasks: Sequence[dict[str, Any]]) -> None:
+        """Replace the tasks; raises ValueError as the class says."""
+        names = [task.get("name") for task in tasks]
+        # A head is a submodule of its task's name, so the names of nn.ModuleDict's own attributes are taken.
+        taken = nn.ModuleDict()
+        bad = [n for n in names if not isinstance(n, str) or not n or "." in n or hasattr(taken, n)]
+        if bad or len(set(names)) < len(names):
+            raise ValueError(
+                f"task names are {names}; each must be unique, not empty, without a '.', and none of torch's own "
+                "names, such as 'type' or 'train'"
+            )
+        for task in tasks:
+            types = task.get("types")
+            if not isinstance(types, (list, tuple)) or not types or len(set(types)) < len(types):
+                raise ValueError(f"task {task['name']} has the types {types!r}; give a list of one or more, each once")
+        self.tasks = [dict(task) for task in tasks]
+        self.num_labels = 2  # transformers' default; only a single task's labels stand where stock code reads them
+        if len(names) == 1:
+            self.id2label = dict(enumerate(self.labels(0)))
+            self.label2id = {label: i for i, label in enumerate(self.labels(0))}
 
     @property
     def task_names(self) -> list[str]:
@@ -201,7 +217,7 @@ class MtlBionerModel(PreTrainedModel):
 
         Args:
             tasks: as in the config; one named as an existing task continues its head.
-            drop: names of heads to leave out.
+            drop: names of heads to leave out; one that is also in `tasks` starts afresh.
 
         Raises:
             ValueError: a task named as a head of other types, or an unknown name in `drop`.
@@ -210,20 +226,20 @@ class MtlBionerModel(PreTrainedModel):
         for name in filter(None, drop):
             if name not in old:
                 raise ValueError(f"no head {name!r} to drop; the model's are {', '.join(old)}")
-        kept = [task for name, task in old.items() if name not in drop]
+        kept = {name: task for name, task in old.items() if name not in drop}
         for task in tasks:
-            own = old.get(task["name"])
+            own = kept.get(task["name"])
             if own is not None and list(own["types"]) != list(task["types"]):
                 raise ValueError(
                     f"task {task['name']} finds {', '.join(task['types'])}, the model's head of that name "
                     f"{', '.join(own['types'])}; choose these types, or another name: other={task['name']}"
                 )
-        kept += [task for task in tasks if task["name"] not in old]
         config = copy.deepcopy(self.config)
-        config.tasks = [dict(task) for task in kept]
+        config.set_tasks([*kept.values(), *(task for task in tasks if task["name"] not in kept)])
         model = MtlBionerModel(config)
-        own = model.state_dict()
-        model.load_state_dict({key: value for key, value in self.state_dict().items() if key in own}, strict=False)
+        dropped = tuple(f"heads.{name}." for name in old if name not in kept)
+        own = {key: value for key, value in self.state_dict().items() if not key.startswith(dropped)}
+        model.load_state_dict(own, strict=False)
         return model
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> Tensor:
@@ -359,7 +375,8 @@ def plan_windows(sizes: Sequence[int], capacity: int, context: int) -> list[tupl
     """Cut a run of words into windows `(first, core_start, core_end, last)`, half-open word ranges.
 
     Every word is in exactly one core. A window holds at most `capacity` sub-words (a word larger than that counts as
-    `capacity` and gets a window for itself), of which up to `context` on each side are the neighbours' words.
+    `capacity` and gets a window for itself), of which up to `context` on each side are the neighbours' words; never
+    more than a quarter of it on each side, so that short windows don't become all context.
 
     Args:
         sizes: sub-words of each word.
@@ -367,7 +384,7 @@ def plan_windows(sizes: Sequence[int], capacity: int, context: int) -> list[tupl
     sizes = [min(size, capacity) for size in sizes]
     if sum(sizes) <= capacity:
         return [(0, 0, len(sizes), len(sizes))] if sizes else []
-    context = min(context, (capacity - 1) // 2)
+    context = min(context, capacity // 4)
     plan, start = [], 0
     while start < len(sizes):
         first, room = _reach_back(sizes, start, min(context, capacity - sizes[start]))
@@ -378,7 +395,7 @@ def plan_windows(sizes: Sequence[int], capacity: int, context: int) -> list[tupl
         while end < len(sizes) and (end == start or filled + sizes[end] <= budget):
             filled += sizes[end]
             end += 1
-        last, spare = end, capacity - used - filled
+        last, spare = end, min(context, capacity - used - filled)
         while last < len(sizes) and sizes[last] <= spare:
             spare -= sizes[last]
             last += 1
@@ -460,8 +477,8 @@ def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def pad_batch(sequences: Sequence[Sequence[int]], value: int) -> Tensor:
-    """(batch, longest) tensor of the sequences, padded on the right with `value`."""
-    longest = max(map(len, sequences))
+    """(batch, longest, but at least 1) tensor of the sequences, padded on the right with `value`."""
+    longest = max(1, *map(len, sequences))
     return torch.tensor([[*sequence, *[value] * (longest - len(sequence))] for sequence in sequences])
 
 
@@ -494,6 +511,7 @@ def decode_labels(log_probs: Tensor, lengths: Sequence[int], labels: Sequence[st
         best, previous = (score[:, :, None] + follow).max(1)  # (texts, labels)
         alive = torch.tensor([step < length for length in lengths], device=log_probs.device)[:, None]
         score = torch.where(alive, best + log_probs[:, step], score)
+        score = score - score.amax(-1, keepdim=True)  # differences count; a long text's sum would lose its digits
         back.append(previous)
     pointers = torch.stack(back, 1).tolist() if back else [[] for _ in lengths]  # texts x (words - 1) x labels
     paths = []
@@ -577,11 +595,16 @@ class MtlBionerPipeline(Pipeline):
         for name in names or ():
             if name not in self.model.config.task_names:
                 raise ValueError(f"no task {name!r}; the model's are {', '.join(self.model.config.task_names)}")
-        return {}, {} if names is None else {"tasks": list(names)}, {}
+        return {}, {} if names is None else {"tasks": list(dict.fromkeys(names))}, {}
 
     def __call__(self, inputs: str | Iterable[str], batch_size: int | None = None, **kwargs: Any) -> Any:
         _, options, _ = self._sanitize_parameters(**kwargs)
-        options = {**self._forward_params, "batch_size": batch_size or self._batch_size or 16, **options}
+        batch_size = batch_size if batch_size is not None else self._batch_size or 16
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
+        if isinstance(inputs, (bytes, Mapping)) or not isinstance(inputs, Iterable):
+            raise TypeError(f"the pipeline takes a str or an iterable of them, got {type(inputs).__name__}")
+        options = {**self._forward_params, "batch_size": batch_size, **options}
         if isinstance(inputs, str):
             return next(self._stream([inputs], **options))
         results = self._stream(inputs, **options)
@@ -592,11 +615,13 @@ class MtlBionerPipeline(Pipeline):
     ) -> Iterator[list[dict[str, Any]]]:
         """Texts are taken in portions of several batches of windows, so that windows of like length run together."""
         portion: list[dict[str, Any]] = []
+        waiting = 0
         for text in texts:
             portion.append(self.preprocess(text))
-            if sum(len(item["windows"]) for item in portion) >= 8 * batch_size:
+            waiting += max(1, len(portion[-1]["windows"]))
+            if waiting >= 8 * batch_size:
                 yield from self._annotate(portion, batch_size, tasks)
-                portion = []
+                portion, waiting = [], 0
         if portion:
             yield from self._annotate(portion, batch_size, tasks)
 
@@ -623,7 +648,6 @@ class MtlBionerPipeline(Pipeline):
         """Adds `spans` to each item: task name -> its decoded `WordSpan`s."""
         self.model.eval()
         names = self.model.config.task_names if tasks is None else tasks
-        logits = {name: [torch.zeros(0, 1)] * 0 for name in names}
         windows = [(i, window) for i, item in enumerate(items) for window in item["windows"]]
         pieces: dict[str, list[Tensor]] = {name: [torch.empty(0)] * len(windows) for name in names}
         order = sorted(range(len(windows)), key=lambda i: len(windows[i][1].input_ids))
@@ -635,19 +659,19 @@ class MtlBionerPipeline(Pipeline):
             for name in names:
                 for i, own in zip(batch, self.model.classify(hidden, name).cpu(), strict=True):
                     pieces[name][i] = take_words(own, windows[i][1])
-        for name in names:
-            per_text: list[list[Tensor]] = [[] for _ in items]
-            for (i, _), piece in zip(windows, pieces[name], strict=True):
-                per_text[i].append(piece)
-            logits[name] = [torch.cat(parts) if parts else torch.empty(0, 1) for parts in per_text]
-        return self._decode(items, logits)
-
-    def _decode(self, items: list[dict[str, Any]], logits: dict[str, list[Tensor]]) -> list[dict[str, Any]]:
-        config = self.model.config
-        spans = {
-            name: decode_spans(own, config.labels(config.task_names.index(name))) for name, own in logits.items()
-        }
+        spans = {name: self._decode([i for i, _ in windows], pieces[name], len(items), name) for name in names}
         return [{**item, "spans": {name: spans[name][i] for name in spans}} for i, item in enumerate(items)]
+
+    def _decode(self, owners: list[int], pieces: list[Tensor], texts: int, name: str) -> list[list[WordSpan]]:
+        """A task's entities of each text, from the logits of each window's words and the text it belongs to."""
+        per_text: list[list[Tensor]] = [[] for _ in range(texts)]
+        for owner, piece in zip(owners, pieces, strict=True):
+            per_text[owner].append(piece)
+        config = self.model.config
+        return decode_spans(
+            [torch.cat(parts) if parts else torch.empty(0, 1) for parts in per_text],
+            config.labels(config.task_names.index(name)),
+        )
 
     def postprocess(self, item: dict[str, Any]) -> list[dict[str, Any]]:
         """Character spans of the decoded word spans, sorted by start, then end."""

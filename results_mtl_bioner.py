@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
     output.mkdir(parents=True, exist_ok=True)
     ledger = {
         name: {split: ledger.as_dict() for split, ledger in corpus.ledgers.items()}
-        for name, corpus in ((Path(name).name, corpus) for name, corpus in run.corpora.items())
+        for name, corpus in run.corpora.items()
     }
     write_json(output / "all_results.json", dict(metrics))
     write_json(output / "ledger.json", ledger)
@@ -63,7 +64,7 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
             "machine": {"processor": platform.machine(), "cpus": os.cpu_count()},
             "seed": run.args.seed,
             "arguments": recorded_arguments(run),
-            "corpora": {Path(name).name: corpus.hashes for name, corpus in run.corpora.items()},
+            "corpora": {name: corpus.hashes for name, corpus in run.corpora.items()},
             "ledger": ledger,
             "leaks": run.leak_report,
             "history": list(history),
@@ -83,11 +84,19 @@ def package_version(name: str) -> str | None:
 def recorded_arguments(run: Any) -> dict[str, Any]:
     """All arguments as given; of paths only the last part, of secrets nothing."""
     arguments = {**vars(run.model_args), **vars(run.data_args), **run.args.to_dict()}
-    return {key: _without_path(value) for key, value in sorted(arguments.items()) if "token" not in key}
+    return {key: _without_path(value) for key, value in sorted(arguments.items()) if not key.endswith("_token")}
+
+
+# The folders of an absolute path, wherever one stands in a value: `mine=/home/me/corpus.jsonl:Disease`.
+_FOLDERS = re.compile(r"(?<![\w.~:/-])/(?:[^/,:+|=]+/)*(?=[^/])")
 
 
 def _without_path(value: Any) -> Any:
-    return Path(value).name if isinstance(value, str) and os.path.isabs(value) else value
+    if isinstance(value, Mapping):
+        return {key: _without_path(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_path(item) for item in value]
+    return _FOLDERS.sub("", value) if isinstance(value, str) else value
 
 
 def score_table(metrics: Mapping[str, float], config: Any) -> str:
@@ -122,7 +131,7 @@ def plot_curves(path: Path, history: Sequence[Mapping[str, Any]], task_names: Se
     except ImportError:
         logger.warning("no learning curves: install matplotlib (pip install 'mtl-bioner[report]')")
         return
-    if not any("loss" in entry for entry in history):
+    if not any("loss" in entry for entry in history):  # nothing was trained
         return
     matplotlib.use("Agg")
     from matplotlib import pyplot

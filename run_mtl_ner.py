@@ -5,7 +5,7 @@
     python run_mtl_ner.py --tasks ncbi                              # one task: the single-task baseline
     python run_mtl_ner.py --tasks ncbi,mine=./corpus                # a corpus of your own
     python run_mtl_ner.py --do_predict --tasks ncbi=./other:Disease --model_name_or_path outputs/ncbi
-    python run_mtl_ner.py arguments.json                            # the same arguments from a file
+    python run_mtl_ner.py arguments.json                            # arguments from a file, others may follow
 
 Without a --do_train, --do_eval or --do_predict flag all three are done. The stages, in the order of the Hugging Face
 run_*.py scripts: arguments, corpora, leaks, tokenizer and model, rows, training, evaluation, prediction, results.
@@ -13,18 +13,23 @@ run_*.py scripts: arguments, corpora, leaks, tokenizer and model, rows, training
 
 from __future__ import annotations
 
-import dataclasses
+import difflib
+import functools
+import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import EarlyStoppingCallback, HfArgumentParser, PreTrainedConfig, set_seed
+from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
 import results_mtl_bioner as results
@@ -33,8 +38,9 @@ from dataset_scripts import CorpusError, LoadedCorpus, load_corpus
 from dataset_scripts.leaks import drop_leaks
 from dataset_scripts.schema import Document
 from dataset_scripts.segments import DEFAULT_WORD_PATTERN, labelled, split_sentences
+from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task, parse_tasks, resolve_tasks
-from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel
+from modeling_mtl_bioner import SHARING, MtlBionerConfig, MtlBionerModel
 from trainer_mtl_bioner import MultiTaskTrainer, MultiTaskTrainingArguments, parse_loss_weights, predicted_entities
 
 
@@ -57,7 +63,9 @@ class ModelArguments:
     head_dropout: float = field(default=0.1, metadata={"help": "Dropout before the heads."})
     attention_dropout: float = field(
         default=0.0,
-        metadata={"help": "Dropout of attention weights; 0 allows the fused attention kernel (1.6 times faster on CPU)."},
+        metadata={
+            "help": "Dropout of attention weights; 0 allows the fused attention kernel (1.6 times faster on CPU)."
+        },
     )
     drop_tasks: str | None = field(
         default=None, metadata={"help": "Heads of a saved model to leave out, separated by commas."}
@@ -83,8 +91,14 @@ class DataArguments:
     leaks: str = field(
         default="drop", metadata={"help": "Training text that is held-out text of a task: drop, warn or error."}
     )
-    max_seq_length: int = field(default=320, metadata={"help": "Sub-words of a window; longer text becomes several."})
-    context_size: int = field(default=32, metadata={"help": "Sub-words of context a window has on each side."})
+    max_seq_length: int | None = field(
+        default=None,
+        metadata={"help": "Sub-words of a window, longer text becomes several; default 320, or as the saved model's."},
+    )
+    context_size: int | None = field(
+        default=None,
+        metadata={"help": "Sub-words of context a window has on each side; default 32, or as the saved model's."},
+    )
     text_unit: str = field(
         default="passage",
         metadata={"help": "`passage` fills windows with whole text; `sentence` starts one at each sentence."},
@@ -101,25 +115,77 @@ class DataArguments:
 # ---------------------------------------------------------------------------------------------------------- arguments
 
 
+class OneLineParser(HfArgumentParser):
+    """Raises its errors, where others print a usage of three hundred lines before them."""
+
+    source = ""  # the file that the arguments are from
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{self.source}{message}; --help lists all arguments")
+
+
 def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, MultiTaskTrainingArguments]:
-    """Arguments of the command line, or of one JSON file; every value that needs no file is checked here."""
-    parser = HfArgumentParser(
-        (ModelArguments, DataArguments, MultiTaskTrainingArguments), description=__doc__.split("\n\n")[0]
+    """Arguments of the command line, perhaps after a JSON file; every value that needs no file is checked here."""
+    parser = OneLineParser(
+        (ModelArguments, DataArguments, MultiTaskTrainingArguments),
+        description=__doc__.split("\n\n")[0],
+        allow_abbrev=False,
     )
     parser.set_defaults(output_dir=DEFAULT_OUTPUT)
-    if len(argv) == 1 and argv[0].endswith(".json"):
-        if not Path(argv[0]).is_file():
-            raise ValueError(f"{argv[0]}: no such argument file")
-        model_args, data_args, args = parser.parse_json_file(argv[0])
-    else:
-        model_args, data_args, args = parser.parse_args_into_dataclasses(argv)
+    if argv and argv[0].endswith(".json"):
+        parser.source = f"{argv[0]}: "
+        argv = [*arguments_of_file(Path(argv[0])), *argv[1:]]
+    *parsed, unknown = parser.parse_args_into_dataclasses(
+        list(argv), return_remaining_strings=True, look_for_args_file=False
+    )
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        near = difflib.get_close_matches(name, parser._option_string_actions, n=1)
+        parser.error(f"unknown argument {name}" + (f"; did you mean {near[0]}?" if near else ""))
+    model_args, data_args, args = parsed
     if args.output_dir in (None, DEFAULT_OUTPUT, "trainer_output"):
         args.output_dir = "outputs/" + re.sub(r"[^\w=+,.-]", "_", data_args.tasks)
+    check_values(model_args, data_args)
+    check_output(args, data_args)
+    return model_args, data_args, args
+
+
+def arguments_of_file(path: Path) -> list[str]:
+    """The arguments of a JSON file as they would stand on the command line.
+
+    Raises:
+        ValueError: no such file, or no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: no such argument file ({error.strerror}); check the path") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: {error.msg}; an object of arguments and values is needed") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: a JSON {type(content).__name__}; an object of arguments and values is needed")
+    argv = []
+    for name, value in content.items():
+        if isinstance(value, list):
+            argv += [f"--{name}", *map(str, value)]
+        elif value is not None:  # null is the default
+            argv.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
+    return argv
+
+
+def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
+    """Raises ValueError for a value that is none of an argument's choices, or outside its range."""
+    check_choice("--sharing", model_args.sharing, tuple(SHARING))
     check_choice("--text_unit", data_args.text_unit, ("passage", "sentence"))
     check_choice("--label_subwords", data_args.label_subwords, ("first", "all"))
     check_choice("--leaks", data_args.leaks, ("drop", "warn", "error"))
-    check_output(args, data_args)
-    return model_args, data_args, args
+    check_share("--dev_size", data_args.dev_size)
+    if data_args.test_size is not None:
+        check_share("--test_size", data_args.test_size)
+    for name in ("max_train_samples", "max_eval_samples", "max_predict_samples"):
+        value = getattr(data_args, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} is {value}; give 1 or more, or leave it out for all documents")
 
 
 def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
@@ -138,29 +204,58 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments) -> 
             f"--output_dir {folder} is not empty; choose another, or give --overwrite_output or "
             "--resume_from_checkpoint"
         )
+    resume = resume_argument(args)
+    if resume is True and not (folder.is_dir() and get_last_checkpoint(folder)):
+        raise ValueError(f"--resume_from_checkpoint: no checkpoint in {folder}; leave it out to begin anew")
+    if isinstance(resume, str) and not Path(resume).is_dir():
+        raise ValueError(f"--resume_from_checkpoint {resume}: no such folder; give one named checkpoint-N, or `true`")
+
+
+def resume_argument(args: MultiTaskTrainingArguments) -> str | bool | None:
+    """`--resume_from_checkpoint` as the Trainer takes it: a folder, or True for the newest in the output folder."""
+    given = args.resume_from_checkpoint
+    return {"true": True, "false": None}.get(str(given).lower(), given)
 
 
 # ------------------------------------------------------------------------------------------------- corpora and tasks
 
 
-def load_tasks(data_args: DataArguments, pattern: str) -> tuple[list[Task], dict[str, LoadedCorpus], list[dict]]:
-    """Corpora of all tasks, each read once, without leaks; the tasks; and the report of the leaks."""
+def load_tasks(
+    data_args: DataArguments, pattern: str, training: bool
+) -> tuple[list[Task], dict[str, LoadedCorpus], list[dict]]:
+    """The tasks; their corpora by `corpus_names`, each read once, without leaks; and the report of the leaks."""
     specs = parse_tasks(data_args.tasks)
-    names = dict.fromkeys(source.corpus for spec in specs for source in spec.sources)
     corpora = {
-        name: load_corpus(
-            name,
+        source: load_corpus(
+            source,
             data_args.data_dir,
             test_size=data_args.test_size,
             dev_size=data_args.dev_size,
             seed=data_args.split_seed,
             word_pattern=pattern,
+            scoring_only=not training,
         )
-        for name in names
+        for source in dict.fromkeys(source.corpus for spec in specs for source in spec.sources)
     }
-    tasks = resolve_tasks(specs, {name: corpus.types for name, corpus in corpora.items()})
+    tasks = resolve_tasks(specs, {source: corpus.types for source, corpus in corpora.items()})
     corpora, leaks, _ = drop_leaks(corpora, data_args.leaks)
-    return tasks, corpora, [leak.as_dict() for leak in leaks]
+    names = corpus_names(corpora)
+    report = [leak.as_dict() | {"train": names[leak.train], "held_out": names[leak.held_out]} for leak in leaks]
+    tasks = [replace(task, corpora=tuple(names[source] for source in task.corpora)) for task in tasks]
+    return tasks, {names[source]: corpus for source, corpus in corpora.items()}, report
+
+
+def corpus_names(sources: Iterable[str]) -> dict[str, str]:
+    """A name for each source: of a path only its last part, so that no path of this machine gets into results."""
+    names: dict[str, str] = {}
+    for source in sources:
+        base = name = Path(source).name if "/" in source else source
+        number = 1
+        while name in names.values():
+            number += 1
+            name = f"{base}-{number}"
+        names[source] = name
+    return names
 
 
 def task_texts(
@@ -179,13 +274,8 @@ def task_texts(
         for corpus, document in documents[:limit]:
             words, tags, _ = labelled(document, pattern, task.types)
             breaks = sentence_breaks(document, words) if data_args.text_unit == "sentence" else []
-            texts.append(TaskText(task_ids[task.name], corpus_name(corpus), document, words, tags, breaks))
+            texts.append(TaskText(task_ids[task.name], corpus, document, words, tags, breaks))
     return texts
-
-
-def corpus_name(source: str) -> str:
-    """A name for results: of a path only its last part, so that no path of this machine gets into them."""
-    return Path(source).name if "/" in source else source
 
 
 def sentence_breaks(document: Document, words: Sequence[tuple[int, int]]) -> list[int]:
@@ -200,10 +290,16 @@ def sentence_breaks(document: Document, words: Sequence[tuple[int, int]]) -> lis
     return breaks
 
 
-def check_training_mentions(tasks: Sequence[Task], texts: Sequence[TaskText], task_ids: Mapping[str, int]) -> None:
-    """Raises CorpusError for a task none of whose training texts holds a mention."""
+def check_texts(split: str, tasks: Sequence[Task], texts: Sequence[TaskText], task_ids: Mapping[str, int]) -> None:
+    """Raises CorpusError for a task without a text, or none of whose training texts holds a mention."""
     for task in tasks:
-        if not any(tag != "O" for text in texts if text.task_id == task_ids[task.name] for tag in text.tags):
+        own = [text for text in texts if text.task_id == task_ids[task.name]]
+        if not own:
+            raise CorpusError(
+                f"task {task.name} has no {split} document; add some to {', '.join(task.corpora)}, or leave the task "
+                f"out, or choose what is done by --do_train, --do_eval (on dev), --do_predict (on test)"
+            )
+        if split == "train" and not any(tag != "O" for text in own for tag in text.tags):
             raise CorpusError(
                 f"task {task.name} has no training mention of {', '.join(task.types)}; check its corpora, or "
                 "--max_train_samples"
@@ -228,9 +324,12 @@ def saved_model_config(model_args: ModelArguments) -> MtlBionerConfig | None:
     try:
         found, _ = PreTrainedConfig.get_config_dict(name, **hub_options(model_args))
     except OSError as error:
+        problem = "is no folder, and the Hub can't be reached"
+        if local or hub_answers(name, model_args.model_revision):
+            problem = f"can't be loaded ({first_line(error)})"
         raise ValueError(
-            f"--model_name_or_path {name}: can't be loaded from the Hub ({first_line(error)}); give the folder of a "
-            "downloaded encoder with --model_name_or_path, or check the name and the network"
+            f"--model_name_or_path {name}: {problem}; give the folder of a downloaded encoder with "
+            "--model_name_or_path, or check the name and the network"
         ) from error
     return MtlBionerConfig.from_dict(found) if found.get("model_type") == MtlBionerConfig.model_type else None
 
@@ -239,7 +338,24 @@ def hub_options(model_args: ModelArguments) -> dict[str, Any]:
     """What `from_pretrained` needs to know of the Hub."""
     if os.path.isdir(model_args.model_name_or_path):
         return {}
-    return {"revision": model_args.model_revision, "cache_dir": model_args.cache_dir}
+    return {
+        "revision": model_args.model_revision,
+        "cache_dir": model_args.cache_dir,
+        "local_files_only": not hub_answers(model_args.model_name_or_path, model_args.model_revision),
+    }
+
+
+@functools.cache
+def hub_answers(name: str, revision: str) -> bool:
+    """Whether the Hub can be reached, by one request: `from_pretrained` would try each file for half a minute."""
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision))
+    except HfHubHTTPError as error:  # no such model, or no access: `from_pretrained` says it best
+        return error.response.status_code < 500
+    except Exception as error:  # offline mode, or whatever the HTTP library of the day raises
+        logger.debug("%s: %s", name, error)
+        return False
+    return True
 
 
 def first_line(error: Exception) -> str:
@@ -247,30 +363,60 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def make_model(
-    model_args: ModelArguments, data_args: DataArguments, tasks: Sequence[Task], saved: MtlBionerConfig | None
-) -> MtlBionerModel:
+def make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBionerConfig | None) -> MtlBionerModel:
     """A model with a head for each task: fresh on an encoder, or a saved one with its heads continued."""
-    wanted = [{"name": t.name, "types": list(t.types), "corpora": [corpus_name(c) for c in t.corpora]} for t in tasks]
+    wanted = [{"name": task.name, "types": list(task.types), "corpora": list(task.corpora)} for task in tasks]
     options = hub_options(model_args)
     if saved is not None:
         model = MtlBionerModel.from_pretrained(model_args.model_name_or_path, dtype=torch.float32, **options)
-        return model.with_tasks(wanted, drop=(model_args.drop_tasks or "").split(","))
+        return model.with_tasks(wanted, drop=dropped_tasks(model_args))
     return MtlBionerModel.from_encoder(
         model_args.model_name_or_path,
         wanted,
-        # the names encoders give to the dropout of attention weights
-        {"attention_probs_dropout_prob": model_args.attention_dropout, "attention_dropout": model_args.attention_dropout},
+        # the two names that encoders give to the dropout of attention weights
+        dict.fromkeys(("attention_probs_dropout_prob", "attention_dropout"), model_args.attention_dropout),
         options,
         sharing=model_args.sharing,
         head_dropout=model_args.head_dropout,
-        max_seq_length=data_args.max_seq_length,
-        context_size=data_args.context_size,
-    )  # fmt: skip
+    )
 
 
-def check_length(model: MtlBionerModel, tokenizer: Any, data_args: DataArguments) -> None:
-    """Raises ValueError for windows the encoder can't take."""
+def dropped_tasks(model_args: ModelArguments) -> list[str]:
+    """Names in `--drop_tasks`."""
+    return [name.strip() for name in (model_args.drop_tasks or "").split(",") if name.strip()]
+
+
+def check_heads(
+    model_args: ModelArguments, names: Sequence[str], saved: MtlBionerConfig | None, training: bool
+) -> None:
+    """Raises ValueError for a head that is dropped and used, or used and never trained."""
+    model, heads = model_args.model_name_or_path, saved.task_names if saved else []
+    for name in dropped_tasks(model_args):
+        if name not in heads:
+            have = f"its heads are {', '.join(heads)}" if saved else "it is an encoder without heads"
+            raise ValueError(f"--drop_tasks names {name!r}, which {model} does not have; {have}")
+        if name in names:
+            raise ValueError(f"--drop_tasks names {name!r}, which --tasks uses; take it out of one of them")
+    for name in names:
+        if name not in heads and not training:
+            have = f"whose heads are {', '.join(heads)}" if saved else "which is an encoder without heads"
+            raise ValueError(
+                f"--tasks names {name!r}, but nothing is trained and there is no such head in {model}, {have}; add "
+                "--do_train, or write HEAD=SOURCE:TYPE to score a head on another corpus"
+            )
+
+
+def settle_length(model: MtlBionerModel, tokenizer: Any, data_args: DataArguments) -> None:
+    """Brings the sizes of windows in arguments and model together.
+
+    Raises:
+        ValueError: windows the encoder can't take.
+    """
+    for name in ("max_seq_length", "context_size"):
+        if getattr(data_args, name) is None:
+            setattr(data_args, name, getattr(model.config, name))
+    if data_args.context_size < 0:
+        raise ValueError(f"--context_size is {data_args.context_size}; give 0 or more")
     limit = length_limit(tokenizer, model.config.encoder_config)
     if not 8 <= data_args.max_seq_length <= limit:
         raise ValueError(
@@ -296,7 +442,7 @@ class Run:
     leak_report: list[dict]
     tokenizer: Any
     model: MtlBionerModel
-    rows: Callable[[str, int | None], TaskRows]
+    rows: dict[str, TaskRows]  # of the splits that are needed
 
 
 def prepare(argv: Sequence[str]) -> Run:
@@ -308,64 +454,81 @@ def prepare(argv: Sequence[str]) -> Run:
     model_args, data_args, args = parse_arguments(argv)
     saved = saved_model_config(model_args)
     pattern = saved.word_pattern if saved else DEFAULT_WORD_PATTERN
-    specs = [spec.name for spec in parse_tasks(data_args.tasks)]
-    parse_loss_weights(args.task_loss_weights, [*(saved.task_names if saved else []), *specs])
-    tasks, corpora, leak_report = load_tasks(data_args, pattern)
+    names = [spec.name for spec in parse_tasks(data_args.tasks)]
+    check_heads(model_args, names, saved, args.do_train)
+    parse_loss_weights(args.task_loss_weights, list(dict.fromkeys([*(saved.task_names if saved else []), *names])))
+    tasks, corpora, leak_report = load_tasks(data_args, pattern, args.do_train)
     set_seed(args.seed)
-    tokenizer = load_tokenizer(model_args.model_name_or_path, **hub_options(model_args))
-    model = make_model(model_args, data_args, tasks, saved)
-    check_length(model, tokenizer, data_args)
-    task_ids = {name: index for index, name in enumerate(model.config.task_names)}
-    labels = [model.config.labels(task) for task in range(len(task_ids))]
+    try:
+        tokenizer = load_tokenizer(model_args.model_name_or_path, **hub_options(model_args))
+        model = make_model(model_args, tasks, saved)
+    except OSError as error:
+        raise ValueError(f"--model_name_or_path {model_args.model_name_or_path}: {first_line(error)}") from error
+    settle_length(model, tokenizer, data_args)
+    run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {})
+    for split, limit in needed_splits(run).items():
+        run.rows[split] = make_rows(run, split, limit, pattern)
+    return run
 
-    def rows(split: str, limit: int | None) -> TaskRows:
-        texts = task_texts(tasks, corpora, split, task_ids, data_args, pattern, limit)
-        if split == "train":
-            check_training_mentions(tasks, texts, task_ids)
-        mode = data_args.label_subwords if split == "train" else "first"
-        return TaskRows(texts, labels, tokenizer, data_args.max_seq_length, data_args.context_size, mode)
 
-    return Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, rows)
+def needed_splits(run: Run) -> dict[str, int | None]:
+    """The splits that will be used, each with the most documents per task."""
+    args, data_args = run.args, run.data_args
+    splits = {}
+    if args.do_train:
+        splits["train"] = data_args.max_train_samples
+    if args.do_eval or (args.do_train and args.eval_strategy != "no"):
+        splits["dev"] = data_args.max_eval_samples
+    if args.do_predict:
+        splits["test"] = data_args.max_predict_samples
+    return splits
+
+
+def make_rows(run: Run, split: str, limit: int | None, pattern: str) -> TaskRows:
+    """The rows of all tasks in a split."""
+    config, data_args = run.model.config, run.data_args
+    task_ids = {name: index for index, name in enumerate(config.task_names)}
+    texts = task_texts(run.tasks, run.corpora, split, task_ids, data_args, pattern, limit)
+    check_texts(split, run.tasks, texts, task_ids)
+    labels = [config.labels(task) for task in range(len(task_ids))]
+    mode = data_args.label_subwords if split == "train" else "first"
+    rows = TaskRows(texts, labels, run.tokenizer, data_args.max_seq_length, data_args.context_size, mode)
+    return rows if split == "train" else rows.sort_by_length()
 
 
 def make_trainer(run: Run) -> MultiTaskTrainer:
     """The trainer with the rows of the splits it needs."""
-    args, data_args = run.args, run.data_args
-    train = run.rows("train", data_args.max_train_samples) if args.do_train else None
-    needs_dev = args.do_eval or (args.do_train and args.eval_strategy != "no")
-    dev = run.rows("dev", data_args.max_eval_samples).sort_by_length() if needs_dev else None
+    args = run.args
     callbacks = []
     if args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
     return MultiTaskTrainer(
         model=run.model,
         args=args,
-        train_dataset=train,
-        eval_dataset=dev,
+        train_dataset=run.rows.get("train"),
+        eval_dataset=run.rows.get("dev"),
         data_collator=MultiTaskCollator(run.tokenizer.pad_token_id),
         processing_class=run.tokenizer,
         callbacks=callbacks,
     )
 
 
-def execute(run: Run) -> dict[str, float]:
+def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     """Train, evaluate, predict, and write the results; returns all scores."""
-    trainer, args, metrics = make_trainer(run), run.args, {}
+    args, metrics = run.args, {}
     output = Path(args.output_dir)
     if args.do_train:
-        resume = args.resume_from_checkpoint
-        outcome = trainer.train(resume_from_checkpoint=True if resume in ("True", "true") else resume)
+        outcome = trainer.train(resume_from_checkpoint=resume_argument(args))
         trainer.save_model()
         metrics |= outcome.metrics
     if args.do_eval:
         metrics |= trainer.evaluate(metric_key_prefix="eval")
     if args.do_predict:
-        test = run.rows("test", run.data_args.max_predict_samples).sort_by_length()
-        predicted = trainer.predict(test, metric_key_prefix="test")
+        predicted = trainer.predict(run.rows["test"], metric_key_prefix="test")
         metrics |= predicted.metrics
         if trainer.is_world_process_zero():
-            entities = predicted_entities(test, predicted.predictions)
-            results.write_predictions(output, test, entities, run.model.config.task_names)
+            entities = predicted_entities(run.rows["test"], predicted.predictions)
+            results.write_predictions(output, run.rows["test"], entities, run.model.config.task_names)
     if trainer.is_world_process_zero():
         results.write_run(output, run, metrics, trainer.state.log_history)
     return metrics
@@ -379,11 +542,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_flush_denormal(True)  # moments of rare embeddings become denormal, which slows a CPU several times over
     try:
         run = prepare(sys.argv[1:] if argv is None else argv)
+        trainer = make_trainer(run)
     except (CorpusError, ValueError) as error:
-        sys.stderr.write(f"run_mtl_ner: error: {error}\n")
+        sys.stderr.write(f"run_mtl_ner: error: {' '.join(str(error).split())}\n")
         return 2
     transformers_logging.set_verbosity_warning()
-    metrics = execute(run)
+    metrics = execute(run, trainer)
     if run.args.process_index == 0:
         sys.stdout.write(results.score_table(metrics, run.model.config) + "\n")
     return 0

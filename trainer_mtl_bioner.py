@@ -6,6 +6,7 @@ Three things: the order of batches (`TaskBatchSampler`), the loss (weighted sum 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SaveStrategy
 
 from data_collators import TaskBatchSampler, TaskRows
 from metrics_mtl_bioner import Score, score_with_alternatives, summarise, task_metrics
@@ -49,8 +50,10 @@ class MultiTaskTrainingArguments(TrainingArguments):
     warmup_steps: float = field(default=0.1, metadata={"help": "Steps of linear warm-up; below 1, a share of all."})
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
     logging_steps: float = field(default=50, metadata={"help": "Log every so many steps; below 1, a share of all."})
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to score the development split."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to write a checkpoint."})
+    eval_strategy: IntervalStrategy | str = field(
+        default="epoch", metadata={"help": "When to score the development split."}
+    )
+    save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "When to write a checkpoint."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, besides the best."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best epoch, not the last."})
     metric_for_best_model: str | None = field(default="macro_f1", metadata={"help": "What `best` goes by."})
@@ -72,6 +75,13 @@ class SetEpoch(TrainerCallback):
         self.sampler.set_epoch(int(state.epoch or 0))
 
 
+class LogEachEpoch(TrainerCallback):
+    """Logs at the end of every epoch too, so that short trainings have learning curves."""
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_log = True
+
+
 class MultiTaskTrainer(Trainer):
     """A Trainer whose rows belong to tasks.
 
@@ -83,11 +93,13 @@ class MultiTaskTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.task_names: list[str] = self.model.config.task_names
         self.train_sampler = self._make_sampler() if self.train_dataset is not None else None
+        self.add_callback(LogEachEpoch())
         weights = parse_loss_weights(self.args.task_loss_weights, self.task_names)
-        if weights is None:
+        if weights is None and self.train_dataset is not None:
             weights = balanced_weights(self.train_dataset, self.train_sampler, len(self.task_names))
-        self.task_weights = torch.tensor(weights)
-        self._loss_log = torch.zeros(2, len(self.task_names))  # summed cross-entropy and labelled tokens since last log
+        self.task_weights = torch.tensor(weights or [1.0] * len(self.task_names))
+        # Summed cross-entropy and labelled tokens of each task since the last log.
+        self._loss_log = torch.zeros(2, len(self.task_names))
 
     # -- order of batches
 
@@ -222,9 +234,7 @@ def _score_texts(
     gold = {(i, e.start, e.end, e.type) for i in own for e in rows.texts[i].document.entities if e.type in types}
     found = {(i, e["start"], e["end"], e["type"]) for i in own for e in predicted[i]}
     metrics, total = task_metrics(prefix, gold, found, types)
-    other = {
-        (i, e.start, e.end, e.type) for i in own for e in rows.texts[i].document.alternatives if e.type in types
-    }
+    other = {(i, e.start, e.end, e.type) for i in own for e in rows.texts[i].document.alternatives if e.type in types}
     if other:
         metrics |= {
             f"{prefix}_official_{name}": getattr(score_with_alternatives(gold, other, found), name)
@@ -236,6 +246,6 @@ def _score_texts(
 
 
 def _insert_corpus(key: str, corpus: str) -> str:
-    """`_f1_Gene` -> `_f1_{corpus}_Gene`."""
-    metric, _, type_name = key[1:].partition("_")
-    return f"_{metric}_{corpus}" + (f"_{type_name}" if type_name else "")
+    """`_f1_Gene` -> `_f1_{corpus}_Gene`, `_official_f1` -> `_official_f1_{corpus}`."""
+    metric, type_name = re.fullmatch(r"_((?:official_)?[^_]+)(_.+)?", key).groups(default="")
+    return f"_{metric}_{corpus}{type_name}"

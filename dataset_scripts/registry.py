@@ -98,6 +98,7 @@ def load_corpus(
     seed: int = 42,
     word_pattern: str = DEFAULT_WORD_PATTERN,
     native_types: bool = False,
+    scoring_only: bool = False,
 ) -> LoadedCorpus:
     """Read a corpus, harmonise its types, settle its splits, and count every mention.
 
@@ -109,13 +110,21 @@ def load_corpus(
         seed: of both cuts; they depend on document ids (and BC2GM's abstracts) and this number alone.
         word_pattern: the regular expression of a word, for the BIO losses in the ledgers.
         native_types: keep the corpus' own type names.
+        scoring_only: nothing will be trained, so a corpus without splits is all test, unless `test_size` is given.
 
     Raises:
         CorpusError: unknown name, missing or malformed file, empty corpus, no training mention, bad argument.
     """
     check_arguments(test_size, dev_size, word_pattern)
     found = _read(source, data_dir)
-    raw_splits = _settle_splits(str(source), found.splits, test_size, dev_size, seed)
+    if scoring_only and test_size is None and WHOLE in found.splits:
+        logger.warning(
+            "%s has no splits, and nothing is trained: all of it is scored; if the model was trained on a part of it, "
+            "give the --test_size of that training (%s where none was given)", source, DEFAULT_TEST_SIZE,
+        )  # fmt: skip
+        raw_splits = {"test": found.splits[WHOLE]}
+    else:
+        raw_splits = _settle_splits(str(source), found.splits, test_size, dev_size, seed)
     type_map = _type_map(found.info, native_types)
     splits, ledgers = {}, {}
     for split in SPLITS:

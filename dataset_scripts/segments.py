@@ -107,8 +107,8 @@ def labelled(
 # A sentence ends at a line break, or after . ! ? (and closing brackets or quotes) before a space and then a capital,
 # a digit or an opening bracket; not after a single capital ("J. Smith") or a common abbreviation.
 _SENTENCE_END = re.compile(
-    r"\n+|(?<![ (][A-Z]\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bvs\.)(?<!\bcf\.)(?<!\bal\.)(?<!\bFig\.)(?<!\bno\.)"
-    r"(?<=[.!?])[\])\"']*\s+(?=[A-Z0-9(\[])"
+    r"\n+|(?<=[.!?])(?<![ (][A-Z]\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bvs\.)(?<!\bcf\.)(?<!\bal\.)(?<!\bFig\.)(?<!\bno\.)"
+    r"[\])\"']*\s+(?=[A-Z0-9(\[])"
 )
 
 

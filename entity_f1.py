@@ -1,0 +1,57 @@
+"""Strict entity F1 on character spans as an `evaluate` metric, without the Hub.
+
+    metric = EntityF1()                         # or evaluate.load("entity_f1.py"), the path of this file
+    metric.compute(
+        predictions=[[{"start": 0, "end": 5, "type": "Disease"}]],      # a list of spans for each document
+        references=[[{"start": 0, "end": 5, "type": "Disease"}, {"start": 9, "end": 12, "type": "Disease"}]],
+    )
+    # {"precision": 1.0, "recall": 0.5, "f1": 0.667, "support": 2, "precision_Disease": 1.0, ...}
+
+A module of its own, since importing `evaluate` takes seconds. `evaluate.load` copies this file alone, so the project
+has to be installed, or its folder on the path, for it to find `metrics_mtl_bioner`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datasets
+import evaluate
+
+from metrics_mtl_bioner import Span, task_metrics
+
+
+SPAN = {"start": datasets.Value("int64"), "end": datasets.Value("int64"), "type": datasets.Value("string")}
+
+
+class EntityF1(evaluate.Metric):
+    """Precision, recall and F1 of predicted spans, and the number of gold ones (`support`).
+
+    A span `{"start", "end", "type"}` (half-open character offsets) is right when all three equal those of a gold span
+    of the same document. The keys are followed by the same with `_{Type}` for every type that occurs.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get("num_process", 1) == 1:  # several processes exchange their parts through files
+            kwargs["keep_in_memory"] = True
+        super().__init__(*args, **kwargs)
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Strict entity precision, recall and F1 on character spans.",
+            citation="",
+            inputs_description="predictions, references: for each document a list of {start, end, type}",
+            features=datasets.Features({"predictions": [SPAN], "references": [SPAN]}),
+        )
+
+    def _compute(
+        self, predictions: Sequence[Sequence[Mapping[str, Any]]], references: Sequence[Sequence[Mapping[str, Any]]]
+    ) -> dict[str, float]:
+        gold, predicted = _spans(references), _spans(predictions)
+        metrics, _ = task_metrics("", gold, predicted, sorted({span[3] for span in gold | predicted}))
+        return {key.removeprefix("_"): value for key, value in metrics.items()}
+
+
+def _spans(documents: Sequence[Sequence[Mapping[str, Any]]]) -> set[Span]:
+    return {(i, span["start"], span["end"], span["type"]) for i, spans in enumerate(documents) for span in spans}

