@@ -186,7 +186,9 @@ class TaskRows(Dataset):
         parts: list[list[tuple[int, Tensor]]] = [[] for _ in self.texts]
         for row, row_logits in zip(self.rows, logits, strict=True):
             parts[row.text].append((row.window.core[0], take_words(torch.as_tensor(row_logits), row.window)))
-        whole = [torch.cat([p for _, p in sorted(own, key=lambda p: p[0])]) if own else torch.empty(0, 1) for own in parts]
+        whole = [
+            torch.cat([p for _, p in sorted(own, key=lambda p: p[0])]) if own else torch.empty(0, 1) for own in parts
+        ]
         spans: list[list[WordSpan]] = [[] for _ in self.texts]
         for task, labels in enumerate(self.labels):
             own = [i for i, text in enumerate(self.texts) if text.task_id == task]

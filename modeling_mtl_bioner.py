@@ -289,20 +289,20 @@ class MtlBionerModel(PreTrainedModel):
         hidden = self.encode(input_ids, attention_mask, **inputs)
         if task_id is None and len(self.config.tasks) == 1:
             task_id = torch.zeros(len(input_ids), dtype=torch.long, device=hidden.device)
-        output = MtlBionerOutput(hidden_states=hidden)
+        loss = logits = task_logits = None
         if task_id is None:
             if labels is not None:
                 raise ValueError(
                     f"labels were given without task_id, and the model has {len(self.config.tasks)} tasks; give "
                     "task_id, shape (batch,), which says whose labels each row carries"
                 )
-            output.task_logits = {name: self.classify(hidden, name) for name in self.config.task_names}
+            task_logits = {name: self.classify(hidden, name) for name in self.config.task_names}
         else:
-            output.logits = self.classify_rows(hidden, task_id)
+            logits = self.classify_rows(hidden, task_id)
         if labels is not None:
-            output.loss, _, _ = multi_task_loss(
-                output.logits, labels, task_id, torch.ones(len(self.config.tasks)), num_items_in_batch
-            )
+            weights = torch.ones(len(self.config.tasks))
+            loss, _, _ = multi_task_loss(logits, labels, task_id, weights, num_items_in_batch)
+        output = MtlBionerOutput(loss, logits, task_logits, hidden)
         return output.to_tuple() if return_dict is False else output
 
     def save_pretrained(self, save_directory: str, *args: Any, **kwargs: Any) -> None:
@@ -310,7 +310,10 @@ class MtlBionerModel(PreTrainedModel):
         MtlBionerConfig.register_for_auto_class()
         type(self).register_for_auto_class("AutoModelForTokenClassification")
         module = MtlBionerModel.__module__.rsplit(".", 1)[-1]
-        self.config.auto_map = {**(getattr(self.config, "auto_map", None) or {}), "AutoModel": f"{module}.MtlBionerModel"}
+        self.config.auto_map = {
+            **(getattr(self.config, "auto_map", None) or {}),
+            "AutoModel": f"{module}.MtlBionerModel",
+        }
         super().save_pretrained(save_directory, *args, **kwargs)
 
 
@@ -456,12 +459,16 @@ def make_windows(
     return windows
 
 
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+
+
 def split_subwords(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
     """Sub-word ids of each word, without special tokens; none for a word the tokenizer knows nothing of (NUL)."""
     pieces: list[list[int]] = [[] for _ in words]
     if not words:
         return pieces
-    encoding = tokenizer(list(words), is_split_into_words=True, add_special_tokens=False, verbose=False)
+    words = [_HALF_PAIR.sub("\ufffd", word) for word in words]  # no tokenizer takes half a surrogate pair
+    encoding = tokenizer(words, is_split_into_words=True, add_special_tokens=False, verbose=False)
     for token, word in zip(encoding["input_ids"], encoding.word_ids(), strict=True):
         if word is not None:
             pieces[word].append(token)
@@ -506,11 +513,11 @@ def decode_labels(log_probs: Tensor, lengths: Sequence[int], labels: Sequence[st
         lengths: words of each text.
     """
     start, follow = (mask.to(log_probs) for mask in transition_mask(labels))
+    words = torch.tensor(lengths, device=log_probs.device)[:, None]  # (texts, 1)
     score, back = log_probs[:, 0] + start, []  # (texts, labels)
     for step in range(1, log_probs.size(1)):
         best, previous = (score[:, :, None] + follow).max(1)  # (texts, labels)
-        alive = torch.tensor([step < length for length in lengths], device=log_probs.device)[:, None]
-        score = torch.where(alive, best + log_probs[:, step], score)
+        score = torch.where(step < words, best + log_probs[:, step], score)
         score = score - score.amax(-1, keepdim=True)  # differences count; a long text's sum would lose its digits
         back.append(previous)
     pointers = torch.stack(back, 1).tolist() if back else [[] for _ in lengths]  # texts x (words - 1) x labels
@@ -588,7 +595,9 @@ class MtlBionerPipeline(Pipeline):
     _load_feature_extractor = False
     _load_tokenizer = True
 
-    def _sanitize_parameters(self, tasks: Sequence[str] | str | None = None, **unknown: Any) -> tuple[dict, dict, dict]:
+    def _sanitize_parameters(
+        self, tasks: Sequence[str] | str | None = None, **unknown: Any
+    ) -> tuple[dict, dict, dict]:
         if unknown:
             raise TypeError(f"unknown argument {', '.join(sorted(unknown))}; the pipeline takes tasks, batch_size")
         names = [tasks] if isinstance(tasks, str) else tasks
@@ -697,10 +706,8 @@ def take_words(logits: Tensor, window: Window) -> Tensor:
 
     A word without a sub-word can be nothing but `O`, the first class.
     """
-    positions = torch.tensor(window.positions, device=logits.device)
-    words = logits[positions.clamp(min=0)].clone()
-    outside = torch.full_like(words[0], torch.finfo(words.dtype).min / 2) if len(words) else None
-    if outside is not None:
-        outside[0] = 0.0
-        words[positions < 0] = outside
+    positions = torch.tensor(window.positions, dtype=torch.long, device=logits.device)
+    words = logits[positions.clamp(min=0)]
+    words[positions < 0] = torch.finfo(words.dtype).min / 2
+    words[positions < 0, 0] = 0.0
     return words

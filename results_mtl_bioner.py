@@ -1,4 +1,7 @@
-"""What a run leaves behind: predictions, scores, learning curves, and the record that lets others do it again."""
+"""What a run leaves behind: predictions, scores, learning curves, and the record that lets others do it again.
+
+    python results_mtl_bioner.py outputs/seed42 outputs/seed43 ...     # mean and spread of several runs, as Markdown
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import logging
 import os
 import platform
 import re
+import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,6 +129,25 @@ def score_table(metrics: Mapping[str, float], config: Any) -> str:
     return "\n".join(lines)
 
 
+def spread_table(runs: Sequence[Mapping[str, float]], prefix: str = "test") -> str:
+    """Mean and standard deviation (of the sample) of precision, recall and F1 over runs, per cent, as Markdown.
+
+    Args:
+        runs: contents of the runs' `all_results.json`.
+        prefix: `test` or `eval`.
+    """
+    lines = [f"| {prefix} | precision | recall | F1 | spread of F1 | runs |", "|---|---:|---:|---:|---:|---:|"]
+    for key in runs[0]:
+        name, f1, suffix = key.partition("_f1")
+        if f1 and name.startswith(f"{prefix}_") and f"{name}_precision{suffix}" in runs[0]:
+            p, r, f = ([100 * run[f"{name}_{part}{suffix}"] for run in runs] for part in ("precision", "recall", "f1"))
+            spread = f"{statistics.stdev(f):.2f}" if len(runs) > 1 else ""
+            label = name.removeprefix(f"{prefix}_") + suffix.replace("_", " ")
+            means = " | ".join(f"{statistics.mean(values):.2f}" for values in (p, r, f))
+            lines.append(f"| {label} | {means} | {spread} | {len(runs)} |")
+    return "\n".join(lines)
+
+
 def plot_curves(path: Path, history: Sequence[Mapping[str, Any]], task_names: Sequence[str]) -> None:
     """Training loss and development F1 of each task over the epochs."""
     try:
@@ -153,3 +177,8 @@ def plot_curves(path: Path, history: Sequence[Mapping[str, Any]], task_names: Se
     figure.savefig(temporary, dpi=120)
     pyplot.close(figure)
     os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    contents = [json.loads((Path(folder) / "all_results.json").read_text(encoding="utf-8")) for folder in sys.argv[1:]]
+    sys.stdout.write(f"{spread_table(contents)}\n" if contents else f"{__doc__}\n")

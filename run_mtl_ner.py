@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
-from transformers import EarlyStoppingCallback, HfArgumentParser, PreTrainedConfig, set_seed
+from transformers import HfArgumentParser, PreTrainedConfig, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
@@ -363,8 +363,34 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def find_tokenizer(model_args: ModelArguments, saved: MtlBionerConfig | None) -> Any:
+    """The encoder's tokenizer.
+
+    Raises:
+        ValueError: there is none, or a slow one only.
+    """
+    options = hub_options(model_args)
+    if saved is not None:  # else AutoTokenizer looks for the config's class, and asks whether to trust a saved model
+        options["config"] = saved.encoder_config
+    try:
+        return load_tokenizer(model_args.model_name_or_path, **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--model_name_or_path {model_args.model_name_or_path}: {first_line(error)}") from error
+
+
 def make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBionerConfig | None) -> MtlBionerModel:
-    """A model with a head for each task: fresh on an encoder, or a saved one with its heads continued."""
+    """A model with a head for each task: fresh on an encoder, or a saved one with its heads continued.
+
+    Raises:
+        ValueError: no weights there, or a head of other types.
+    """
+    try:
+        return _make_model(model_args, tasks, saved)
+    except OSError as error:
+        raise ValueError(f"--model_name_or_path {model_args.model_name_or_path}: {first_line(error)}") from error
+
+
+def _make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBionerConfig | None) -> MtlBionerModel:
     wanted = [{"name": task.name, "types": list(task.types), "corpora": list(task.corpora)} for task in tasks]
     options = hub_options(model_args)
     if saved is not None:
@@ -459,11 +485,8 @@ def prepare(argv: Sequence[str]) -> Run:
     parse_loss_weights(args.task_loss_weights, list(dict.fromkeys([*(saved.task_names if saved else []), *names])))
     tasks, corpora, leak_report = load_tasks(data_args, pattern, args.do_train)
     set_seed(args.seed)
-    try:
-        tokenizer = load_tokenizer(model_args.model_name_or_path, **hub_options(model_args))
-        model = make_model(model_args, tasks, saved)
-    except OSError as error:
-        raise ValueError(f"--model_name_or_path {model_args.model_name_or_path}: {first_line(error)}") from error
+    tokenizer = find_tokenizer(model_args, saved)
+    model = make_model(model_args, tasks, saved)
     settle_length(model, tokenizer, data_args)
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {})
     for split, limit in needed_splits(run).items():
@@ -498,18 +521,13 @@ def make_rows(run: Run, split: str, limit: int | None, pattern: str) -> TaskRows
 
 def make_trainer(run: Run) -> MultiTaskTrainer:
     """The trainer with the rows of the splits it needs."""
-    args = run.args
-    callbacks = []
-    if args.early_stopping_patience is not None:
-        callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
     return MultiTaskTrainer(
         model=run.model,
-        args=args,
+        args=run.args,
         train_dataset=run.rows.get("train"),
         eval_dataset=run.rows.get("dev"),
         data_collator=MultiTaskCollator(run.tokenizer.pad_token_id),
         processing_class=run.tokenizer,
-        callbacks=callbacks,
     )
 
 
@@ -539,6 +557,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     for noisy in ("httpx", "httpx2", "datasets", "accelerate"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    transformers_logging.disable_progress_bar()  # of loading and saving weights
     torch.set_flush_denormal(True)  # moments of rare embeddings become denormal, which slows a CPU several times over
     try:
         run = prepare(sys.argv[1:] if argv is None else argv)

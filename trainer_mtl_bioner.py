@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SaveStrategy
 
 from data_collators import TaskBatchSampler, TaskRows
@@ -63,6 +63,8 @@ class MultiTaskTrainingArguments(TrainingArguments):
         asked = (self.do_train, self.do_eval, self.do_predict)
         super().__post_init__()  # turns do_eval on wherever there is an eval_strategy
         self.do_train, self.do_eval, self.do_predict = asked if any(asked) else (True, True, True)
+        if not self.do_train:
+            self.eval_strategy = IntervalStrategy.NO  # else Trainer wants a development set even to predict
 
 
 class SetEpoch(TrainerCallback):
@@ -94,6 +96,8 @@ class MultiTaskTrainer(Trainer):
         self.task_names: list[str] = self.model.config.task_names
         self.train_sampler = self._make_sampler() if self.train_dataset is not None else None
         self.add_callback(LogEachEpoch())
+        if self.args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
         weights = parse_loss_weights(self.args.task_loss_weights, self.task_names)
         if weights is None and self.train_dataset is not None:
             weights = balanced_weights(self.train_dataset, self.train_sampler, len(self.task_names))
@@ -184,6 +188,10 @@ def parse_loss_weights(text: str | None, task_names: list[str]) -> list[float] |
             raise ValueError(f"--task_loss_weights gives {name} the weight {value!r}; write {name}=0.5") from None
         if not 0 <= weights[name] < float("inf"):
             raise ValueError(f"--task_loss_weights gives {name} the weight {value}; it must be 0 or more, and finite")
+    if not any(weights.values()):
+        raise ValueError(
+            f"--task_loss_weights {text} leaves nothing to learn; give at least one task a weight above 0"
+        )
     return list(weights.values())
 
 

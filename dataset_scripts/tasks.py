@@ -107,8 +107,9 @@ def _resolve(spec: TaskSpec, types_of: Mapping[str, Sequence[str]]) -> Task:
         known = types_of[source.corpus]
         for wanted in source.types or known:
             if wanted not in known:
-                near = difflib.get_close_matches(wanted.title(), known, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}? " if near else ""
+                by_lower = {name.lower(): name for name in known}
+                near = difflib.get_close_matches(wanted.lower(), by_lower, n=1, cutoff=0.5)
+                hint = f"did you mean {by_lower[near[0]]!r}? " if near else ""
                 raise CorpusError(
                     f"task {spec.name}: {source.corpus} does not annotate {wanted!r}; {hint}its types are "
                     f"{', '.join(known)}"
@@ -120,6 +121,16 @@ def _resolve(spec: TaskSpec, types_of: Mapping[str, Sequence[str]]) -> Task:
         if missing:
             raise CorpusError(
                 f"task {spec.name}: {source.corpus} does not annotate {', '.join(missing)}, which another source of "
-                f"the task does; name the common types, such as {source.corpus}:{types_of[source.corpus][0]}"
+                f"the task does; {_common_types(spec, types_of)}"
             )
     return Task(spec.name, tuple(types), tuple(dict.fromkeys(source.corpus for source in spec.sources)))
+
+
+def _common_types(spec: TaskSpec, types_of: Mapping[str, Sequence[str]]) -> str:
+    """What to write instead: the sources with the types that all of them annotate."""
+    corpora = list(dict.fromkeys(source.corpus for source in spec.sources))
+    common = [name for name in types_of[corpora[0]] if all(name in types_of[corpus] for corpus in corpora)]
+    if not common:
+        return "they have no type in common, so make a task of each"
+    types = "|".join(common)
+    return f"name the common types: {'+'.join(f'{corpus}:{types}' for corpus in corpora)}"

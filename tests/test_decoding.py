@@ -20,7 +20,7 @@ from modeling_mtl_bioner import (
 
 
 LABELS = ["O", "B-Disease", "I-Disease", "B-Chemical", "I-Chemical"]
-O, B_D, I_D, B_C, I_C = range(5)
+OUT, B_D, I_D, B_C, I_C = range(5)
 
 
 def legal(path: list[int]) -> bool:
@@ -56,7 +56,7 @@ def test_transition_mask() -> None:
 
 
 def test_decoding_is_the_best_of_all_legal_sequences() -> None:
-    for length, seed in itertools.product((1, 2, 3, 4, 5), range(30)):
+    for length, seed in itertools.product((1, 2, 3, 4), range(25)):
         log_probs = random_log_probs(1, length, seed=seed, scale=1 + seed % 4)
         (path,) = decode_labels(log_probs, [length], LABELS)
         scores = {
@@ -72,7 +72,7 @@ def test_decoding_is_the_best_of_all_legal_sequences() -> None:
     [
         ([I_D, I_D], [B_D, I_D]),
         ([B_D, I_C, I_C], [B_D, B_C, I_C]),
-        ([O, I_D, O], [O, B_D, O]),
+        ([OUT, I_D, OUT], [OUT, B_D, OUT]),
         ([B_D, B_D, I_D], [B_D, B_D, I_D]),
     ],
 )
@@ -104,7 +104,7 @@ def test_always_legal_also_of_impossible_and_infinite_scores() -> None:
 
 def test_ties_go_to_the_first_label() -> None:
     zeros = torch.zeros(2, 4, 5).log_softmax(-1)
-    assert decode_labels(zeros, [4, 2], LABELS) == [[O] * 4, [O] * 2]
+    assert decode_labels(zeros, [4, 2], LABELS) == [[OUT] * 4, [OUT] * 2]
     tied = torch.tensor([[0.0, 3, -9, 3, -9], [0, 0, 3, 0, 3]]).log_softmax(-1)
     assert all(decode_labels(tied[None], [2], LABELS) == [[B_D, I_D]] for _ in range(5))
 
@@ -122,8 +122,8 @@ def test_a_batch_of_different_lengths_equals_one_by_one() -> None:
 
 
 def test_spans_by_hand() -> None:
-    path = [B_D, I_D, B_D, O, B_C, B_D]
-    spans = decode_spans([as_logits(path), torch.zeros(0, 5), as_logits([O])], LABELS)
+    path = [B_D, I_D, B_D, OUT, B_C, B_D]
+    spans = decode_spans([as_logits(path), torch.zeros(0, 5), as_logits([OUT])], LABELS)
     found = [[(span.start, span.end, span.type) for span in text] for text in spans]
     assert found == [[(0, 2, "Disease"), (2, 3, "Disease"), (4, 5, "Chemical"), (5, 6, "Disease")], [], []]
     assert all(span.score == pytest.approx(1.0) for span in spans[0])
@@ -140,7 +140,7 @@ def test_score_is_the_mean_probability_of_the_labels() -> None:
 
 
 def test_classes_of_other_tasks_are_ignored() -> None:
-    logits = torch.cat([as_logits([B_D, O]), torch.full((2, 4), 1000.0)], dim=1)
+    logits = torch.cat([as_logits([B_D, OUT]), torch.full((2, 4), 1000.0)], dim=1)
     assert decode_spans([logits], LABELS) == [[WordSpan(0, 1, "Disease", pytest.approx(1.0))]]
 
 
@@ -161,7 +161,7 @@ def test_a_small_margin_counts_also_at_the_end_of_a_long_text() -> None:
     """10,000 words of probability 1/41: the sum of logarithms is -37,000, where float32 has steps of 0.004."""
     labels = ["O", *(f"{prefix}-{number}" for number in range(20) for prefix in "BI")]
     logits = torch.zeros(10_000, 41)
-    logits[-1, 5] = 0.001
+    logits[-1, 5] = 0.0001
     ((span,),) = decode_spans([logits], labels)
     assert (span.start, span.end, span.type) == (9_999, 10_000, "2")
 

@@ -188,7 +188,9 @@ def test_all_tasks_from_one_encoder_pass(model: MtlBionerModel) -> None:
 
 def test_labels_without_task_id(model: MtlBionerModel) -> None:
     ids = torch.tensor([[1, 2]])
-    with pytest.raises(ValueError, match=r"labels were given without task_id, and the model has 2 tasks; give task_id"):
+    with pytest.raises(
+        ValueError, match=r"labels were given without task_id, and the model has 2 tasks; give task_id"
+    ):
         model(ids, labels=ids)
 
 
@@ -197,7 +199,9 @@ def test_tuple_output(model: MtlBionerModel) -> None:
     loss, logits, hidden = model(ids, task_id=torch.tensor([1]), labels=ids, return_dict=False)
     full = model(ids, task_id=torch.tensor([1]), labels=ids)
     assert isinstance(full, MtlBionerOutput)
-    assert torch.equal(loss, full.loss) and torch.equal(logits, full.logits) and torch.equal(hidden, full.hidden_states)
+    assert (
+        torch.equal(loss, full.loss) and torch.equal(logits, full.logits) and torch.equal(hidden, full.hidden_states)
+    )
 
 
 def test_logits_are_float32_in_half_precision() -> None:
@@ -323,7 +327,9 @@ def test_with_tasks_updates_the_labels_stock_code_reads() -> None:
 
 
 def test_with_tasks_errors(model: MtlBionerModel) -> None:
-    with pytest.raises(ValueError, match="task alpha finds Protein, the model's head of that name Gene; .*other=alpha"):
+    with pytest.raises(
+        ValueError, match="task alpha finds Protein, the model's head of that name Gene; .*other=alpha"
+    ):
         model.with_tasks([{"name": "alpha", "types": ["Protein"]}])
     with pytest.raises(ValueError, match="no head 'gamma' to drop; the model's are zeta, alpha"):
         model.with_tasks([], drop=["gamma"])

@@ -1,0 +1,277 @@
+"""Scores of span sets: literal values, agreement with seqeval on label sequences, and the `evaluate` metric."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataset_scripts.segments import decode_bio
+from metrics_mtl_bioner import (
+    Score,
+    Span,
+    score_by_type,
+    score_spans,
+    score_with_alternatives,
+    summarise,
+    task_metrics,
+)
+
+
+ROOT = Path(__file__).parents[1]
+
+GOLD: list[Span] = [("a", 0, 5, "Gene"), ("a", 7, 9, "Disease"), ("b", 0, 5, "Gene"), ("b", 8, 9, "Gene")]
+FOUND: list[Span] = [
+    ("a", 0, 5, "Gene"),  # right
+    ("a", 7, 10, "Disease"),  # one character too long
+    ("b", 0, 5, "Disease"),  # another type
+    ("b", 8, 9, "Gene"),  # right
+    ("c", 0, 5, "Gene"),  # another document
+]
+
+
+def test_a_span_is_right_when_document_start_end_and_type_are() -> None:
+    score = score_spans(GOLD, FOUND)
+    assert score == Score(right=2, predicted=5, gold=4)
+    assert (score.precision, score.recall) == (0.4, 0.5)
+    assert score.f1 == pytest.approx(4 / 9, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("gold", "found", "expected"),
+    [
+        ([], [], (0.0, 0.0, 0.0)),
+        (GOLD, [], (0.0, 0.0, 0.0)),
+        ([], FOUND, (0.0, 0.0, 0.0)),
+        (GOLD, GOLD, (1.0, 1.0, 1.0)),
+        (GOLD, GOLD[:3], (1.0, 0.75, 6 / 7)),
+    ],
+)
+def test_extremes(gold: list[Span], found: list[Span], expected: tuple[float, float, float]) -> None:
+    score = score_spans(gold, found)
+    assert (score.precision, score.recall, score.f1) == expected
+
+
+def test_a_span_given_twice_counts_once() -> None:
+    assert score_spans([*GOLD, *GOLD], [*FOUND, *FOUND]) == Score(2, 5, 4)
+
+
+def test_by_type_in_the_order_asked_for() -> None:
+    assert list(score_by_type(GOLD, FOUND, ["Gene", "Disease", "RNA"]).items()) == [
+        ("Gene", Score(2, 3, 3)),
+        ("Disease", Score(0, 2, 1)),
+        ("RNA", Score(0, 0, 0)),
+    ]
+
+
+def test_keys_and_values_of_a_task() -> None:
+    metrics, total = task_metrics("test_ncbi", GOLD, FOUND, ["Gene", "Disease"])
+    assert total == Score(2, 5, 4)
+    assert metrics == {
+        "test_ncbi_precision": 0.4,
+        "test_ncbi_recall": 0.5,
+        "test_ncbi_f1": pytest.approx(4 / 9),
+        "test_ncbi_support": 4,
+        "test_ncbi_precision_Gene": pytest.approx(2 / 3),
+        "test_ncbi_recall_Gene": pytest.approx(2 / 3),
+        "test_ncbi_f1_Gene": pytest.approx(2 / 3),
+        "test_ncbi_support_Gene": 3,
+        "test_ncbi_precision_Disease": 0.0,
+        "test_ncbi_recall_Disease": 0.0,
+        "test_ncbi_f1_Disease": 0.0,
+        "test_ncbi_support_Disease": 1,
+    }
+
+
+def test_macro_is_the_mean_of_tasks_and_micro_counts_spans() -> None:
+    assert summarise("eval", {"small": Score(1, 1, 1), "large": Score(3, 10, 6)}) == {
+        "eval_macro_f1": 0.6875,  # (1 + 6/16) / 2
+        "eval_micro_precision": 4 / 11,
+        "eval_micro_recall": 4 / 7,
+        "eval_micro_f1": 8 / 18,
+    }
+
+
+def test_macro_of_nothing_is_zero() -> None:
+    assert summarise("eval", {})["eval_macro_f1"] == 0.0
+
+
+SPANS = st.frozensets(
+    st.tuples(st.sampled_from("ab"), st.integers(0, 4), st.integers(5, 7), st.sampled_from(["Gene", "Disease"]))
+)
+
+
+@given(SPANS, SPANS)
+def test_recall_times_support_and_precision_times_predictions_are_whole_numbers(
+    gold: frozenset[Span], found: frozenset[Span]
+) -> None:
+    metrics, total = task_metrics("t", gold, found, ["Gene", "Disease"])
+    for suffix in ("", "_Gene", "_Disease"):
+        right = metrics[f"t_recall{suffix}"] * metrics[f"t_support{suffix}"]
+        assert right == pytest.approx(round(right), abs=1e-9)
+    assert metrics["t_support"] == len(gold)
+    assert total == Score(len(gold & found), len(found), len(gold))
+    assert total.f1 == pytest.approx(2 * len(gold & found) / max(1, len(found) + len(gold)))
+
+
+# ------------------------------------------------------------------------------------------------------ official rule
+
+
+def gene(start: int, end: int, document: str = "a") -> Span:
+    return (document, start, end, "Gene")
+
+
+@pytest.mark.parametrize(
+    ("predicted", "expected"),
+    [
+        ([gene(10, 20)], Score(1, 1, 1)),  # the mention itself
+        ([gene(12, 18)], Score(1, 1, 1)),  # an alternative inside it
+        ([gene(5, 25)], Score(1, 1, 1)),  # around it
+        ([gene(5, 12)], Score(1, 1, 1)),  # over its beginning
+        ([gene(18, 25)], Score(1, 1, 1)),  # over its end
+        ([gene(11, 18)], Score(0, 1, 1)),  # overlaps, but nobody listed it
+        ([gene(20, 30)], Score(0, 0, 1)),  # listed, touches the mention only: neither right nor wrong
+        ([gene(12, 18, "b")], Score(0, 1, 1)),  # another document
+        ([gene(12, 18), gene(5, 25)], Score(1, 1, 1)),  # two alternatives find it once
+        ([gene(12, 18), gene(10, 20), gene(1, 2)], Score(1, 2, 1)),
+        ([], Score(0, 0, 1)),
+    ],
+)
+def test_official_rule_of_bc2gm(predicted: list[Span], expected: Score) -> None:
+    alternatives = [gene(12, 18), gene(5, 25), gene(5, 12), gene(18, 25), gene(20, 30)]
+    assert score_with_alternatives([gene(10, 20)], alternatives, predicted) == expected
+
+
+def test_one_alternative_can_find_two_mentions() -> None:
+    gold, alternatives = [gene(0, 4), gene(6, 9)], [gene(0, 9)]
+    assert score_with_alternatives(gold, alternatives, [gene(0, 9)]) == Score(2, 2, 2)
+
+
+# ------------------------------------------------------------------------------------------------------------ seqeval
+
+LABELS = ["O", "B-Gene", "I-Gene", "B-Disease", "I-Disease"]
+
+
+def legal(tags: list[str]) -> list[str]:
+    """The sequence with an `I-` that continues nothing turned into `B-`."""
+    fixed: list[str] = []
+    for tag in tags:
+        continues = bool(fixed) and fixed[-1] != "O" and fixed[-1][2:] == tag[2:]
+        fixed.append("B" + tag[1:] if tag.startswith("I-") and not continues else tag)
+    return fixed
+
+
+def spans_of(sequences: list[list[str]]) -> list[Span]:
+    """The entities of label sequences, each label a word of one character."""
+    words = [(i, i + 1) for i in range(max(map(len, sequences), default=0))]
+    return [
+        (index, entity.start, entity.end, entity.type)
+        for index, tags in enumerate(sequences)
+        for entity in decode_bio(words[: len(tags)], tags)
+    ]
+
+
+def pairs_of_sequences(change) -> st.SearchStrategy:
+    pair = st.integers(1, 12).flatmap(
+        lambda n: st.tuples(*[st.lists(st.sampled_from(LABELS), min_size=n, max_size=n).map(change)] * 2)
+    )
+    return st.lists(pair, min_size=1, max_size=4)
+
+
+def check_with_seqeval(pairs: list[tuple[list[str], list[str]]]) -> None:
+    from seqeval.metrics import f1_score, precision_score, recall_score
+    from seqeval.scheme import IOB2
+
+    gold, found = map(list, zip(*pairs, strict=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "ill-defined" where nothing is predicted
+        theirs = [
+            measure(gold, found, mode="strict", scheme=IOB2, zero_division=0)
+            for measure in (precision_score, recall_score, f1_score)
+        ]
+    score = score_spans(spans_of(gold), spans_of(found))
+    assert [score.precision, score.recall, score.f1] == pytest.approx(theirs, abs=1e-12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs_of_sequences(legal))
+def test_seqeval_strict_gives_the_same_on_legal_sequences(pairs: list[tuple[list[str], list[str]]]) -> None:
+    check_with_seqeval(pairs)
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs_of_sequences(list))
+def test_seqeval_strict_gives_the_same_on_any_sequences(pairs: list[tuple[list[str], list[str]]]) -> None:
+    check_with_seqeval(pairs)
+
+
+# ---------------------------------------------------------------------------------------------------------- EntityF1
+
+REFERENCES = [
+    [{"start": 0, "end": 5, "type": "Disease"}, {"start": 9, "end": 12, "type": "Gene"}],
+    [{"start": 0, "end": 5, "type": "Disease"}],
+    [],
+]
+PREDICTIONS = [[{"start": 0, "end": 5, "type": "Disease"}], [], [{"start": 0, "end": 5, "type": "Disease"}]]
+EXPECTED = {
+    "precision": 0.5,
+    "recall": pytest.approx(1 / 3),
+    "f1": 0.4,
+    "support": 3,
+    "precision_Disease": 0.5,
+    "recall_Disease": 0.5,
+    "f1_Disease": 0.5,
+    "support_Disease": 2,
+    "precision_Gene": 0.0,
+    "recall_Gene": 0.0,
+    "f1_Gene": 0.0,
+    "support_Gene": 1,
+}
+
+
+def test_evaluate_metric_made_directly() -> None:
+    from entity_f1 import EntityF1
+
+    metric = EntityF1()
+    assert metric.compute(predictions=PREDICTIONS, references=REFERENCES) == EXPECTED
+    metric.add(prediction=PREDICTIONS[0], reference=REFERENCES[0])
+    metric.add_batch(predictions=PREDICTIONS[1:], references=REFERENCES[1:])
+    assert metric.compute() == EXPECTED
+    assert metric.compute(predictions=[[]], references=[[]]) == {
+        "precision": 0.0,
+        "recall": 0.0,
+        "f1": 0.0,
+        "support": 0,
+    }
+
+
+LOAD = """
+import json, sys, evaluate
+metric = evaluate.load(sys.argv[1])
+given = json.load(sys.stdin)
+print(json.dumps(metric.compute(**given)))
+"""
+
+
+@pytest.mark.slow
+def test_evaluate_loads_it_by_path_offline_and_leaves_nothing_but_its_code(tmp_path: Path) -> None:
+    given_input = json.dumps({"predictions": PREDICTIONS, "references": REFERENCES})
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(ROOT / "entity_f1.py")],
+        input=given_input,
+        cwd=tmp_path,
+        env={**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == EXPECTED
+    assert list((tmp_path / "home").rglob("*.arrow")) == []

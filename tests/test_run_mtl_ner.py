@@ -1,0 +1,709 @@
+"""run_mtl_ner.py from arguments to files, in this process, with a toy encoder on the sample corpus; and bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from huggingface_hub.errors import HfHubHTTPError
+from safetensors.torch import load_file
+from toys import document, write_jsonl
+
+import run_mtl_ner
+from dataset_scripts import CorpusError
+from dataset_scripts.formats import read_any
+
+
+ROOT = Path(__file__).parents[1]
+Main = Callable[..., int]
+
+SAMPLE = [
+    "--data_dir",
+    "sample",
+    "--max_seq_length",
+    "64",
+    "--context_size",
+    "8",
+    "--use_cpu",
+    "--disable_tqdm",
+    "true",
+]
+FEW = ["--max_train_samples", "6", "--max_eval_samples", "3", "--max_predict_samples", "4", "--num_train_epochs", "1"]
+SMALL = [*SAMPLE, *FEW]
+TIMES = ("runtime", "samples_per_second", "steps_per_second", "preparation_time")
+SECRET = "hf_thisisnorealtoken"
+
+
+@pytest.fixture(scope="session")
+def encoder(toy_encoder: Callable[[str], str]) -> str:
+    return toy_encoder("bert")
+
+
+@pytest.fixture(scope="module")
+def trained(encoder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model of two tasks."""
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    status = run_mtl_ner.main(
+        ["--tasks", "ncbi,bc5cdr", "--model_name_or_path", encoder, "--output_dir", str(folder), *SMALL,
+         "--hub_token", SECRET, "--cache_dir", str(folder.parent / "cache")]
+    )  # fmt: skip
+    assert status == 0
+    return folder
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def scores(folder: Path) -> dict[str, float]:
+    """`all_results.json` without the times."""
+    return {key: value for key, value in read_json(folder / "all_results.json").items() if not key.endswith(TIMES)}
+
+
+# ------------------------------------------------------------------------------------------------- what a run leaves
+
+
+def test_without_a_flag_all_three_are_done_and_everything_is_written(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir() if path.is_file()}
+    assert names >= {
+        "model.safetensors",
+        "config.json",
+        "modeling_mtl_bioner.py",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "all_results.json",
+        "run.json",
+        "ledger.json",
+        "predictions_ncbi.jsonl",
+        "predictions_ncbi.pubtator",
+        "predictions_bc5cdr.jsonl",
+        "predictions_bc5cdr.pubtator",
+        "learning_curves.png",
+    }
+    assert not [name for name in names if ".tmp" in name]
+    assert (trained / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+    config = read_json(trained / "config.json")
+    assert config["tasks"] == [
+        {"name": "ncbi", "types": ["Disease"], "corpora": ["ncbi"]},
+        {"name": "bc5cdr", "types": ["Chemical", "Disease"], "corpora": ["bc5cdr"]},
+    ]
+    assert (config["max_seq_length"], config["context_size"]) == (64, 8)
+
+
+def test_results_have_the_keys_of_the_interface_and_values_from_0_to_1(trained: Path) -> None:
+    results = read_json(trained / "all_results.json")
+    kinds = ("precision", "recall", "f1", "support")
+    parts = {"ncbi": ("", "_Disease"), "bc5cdr": ("", "_Chemical", "_Disease")}
+    expected = {
+        f"{split}_{task}_{kind}{end}"
+        for split in ("eval", "test")
+        for task, ends in parts.items()
+        for kind in kinds
+        for end in ends
+    }
+    expected |= {
+        f"{split}_{name}"
+        for split in ("eval", "test")
+        for name in ("macro_f1", "micro_f1", "micro_precision", "micro_recall", "loss")
+    }
+    assert {key for key in results if key.startswith(("eval_", "test_")) and not key.endswith(TIMES)} == expected
+    for key, value in results.items():
+        if any(f"_{kind}" in key for kind in ("precision", "recall", "f1")):
+            assert 0 <= value <= 1, key
+    assert results["train_loss"] > 0
+    for split in ("eval", "test"):
+        assert results[f"{split}_macro_f1"] == pytest.approx(
+            (results[f"{split}_ncbi_f1"] + results[f"{split}_bc5cdr_f1"]) / 2
+        )
+        for task in parts:
+            right = results[f"{split}_{task}_recall"] * results[f"{split}_{task}_support"]
+            assert right == pytest.approx(round(right), abs=1e-9)
+
+
+@pytest.mark.parametrize("task", ["ncbi", "bc5cdr"])
+def test_predictions_are_spans_of_the_test_documents(trained: Path, task: str) -> None:
+    records = [json.loads(line) for line in (trained / f"predictions_{task}.jsonl").open(encoding="utf-8")]
+    assert len(records) == 4
+    entities = [(record, entity) for record in records for entity in record["entities"]]
+    assert entities  # an untrained head finds a lot
+    for record, entity in entities:
+        assert record["text"][entity["start"] : entity["end"]] == entity["text"]
+        assert 0 < entity["score"] <= 1
+        assert entity["task"] == task
+        assert entity["type"] in ("Chemical", "Disease")
+    pubtator = list(read_any(trained / f"predictions_{task}.pubtator"))
+    assert [raw.document_id for raw in pubtator] == [record["document_id"] for record in records]
+    assert [len(raw.mentions) for raw in pubtator] == [len(record["entities"]) for record in records]
+
+
+def test_scores_are_those_of_the_written_predictions(trained: Path) -> None:
+    """From the files alone: gold of the sample corpus, predictions of the JSONL."""
+    from dataset_scripts import load_corpus
+
+    gold = {
+        (d.document_id, e.start, e.end, e.type)
+        for d in load_corpus("bc5cdr", "sample").splits["test"][:4]
+        for e in d.entities
+    }
+    records = [json.loads(line) for line in (trained / "predictions_bc5cdr.jsonl").open(encoding="utf-8")]
+    found = {(r["document_id"], e["start"], e["end"], e["type"]) for r in records for e in r["entities"]}
+    results = read_json(trained / "all_results.json")
+    assert results["test_bc5cdr_support"] == len(gold)
+    assert results["test_bc5cdr_precision"] == len(gold & found) / len(found)
+    assert results["test_bc5cdr_recall"] == len(gold & found) / len(gold)
+
+
+def test_record_of_the_run_names_no_path_of_this_machine_and_no_token(trained: Path, encoder: str) -> None:
+    record = read_json(trained / "run.json")
+    assert record["arguments"]["tasks"] == "ncbi,bc5cdr"
+    assert record["arguments"]["model_name_or_path"] == Path(encoder).name
+    assert record["arguments"]["output_dir"] == "model"
+    assert record["arguments"]["average_tokens_across_devices"] is True  # its name only resembles a secret's
+    assert record["seed"] == 42
+    assert record["versions"]["torch"]
+    assert all(len(digest) == 64 for hashes in record["corpora"].values() for digest in hashes.values())
+    assert record["ledger"] == read_json(trained / "ledger.json")
+    assert record["ledger"]["ncbi"]["test"]["read"] == 148
+    for path in trained.iterdir():
+        if path.suffix in (".json", ".jsonl", ".pubtator", ".py"):
+            text = path.read_text(encoding="utf-8")
+            for private in (str(trained.parent), str(ROOT), str(Path(encoder).parent), SECRET):
+                assert private not in text, f"{path.name} holds {private}"
+
+
+@pytest.mark.parametrize(
+    ("value", "recorded"),
+    [
+        ("/home/me/data", "data"),
+        ("/home/me/data/", "data/"),
+        ("mine=/home/me/my corpus/a.jsonl:Disease+/srv/b.conll,ncbi", "mine=a.jsonl:Disease+b.conll,ncbi"),
+        ("mine=./corpus/a.jsonl", "mine=./corpus/a.jsonl"),
+        ("../shared/corpora", "../shared/corpora"),
+        ("outputs/ncbi,bc5cdr", "outputs/ncbi,bc5cdr"),
+        ("dmis-lab/biobert-base-cased-v1.2", "dmis-lab/biobert-base-cased-v1.2"),
+        ({"config_file": "/home/me/fsdp.json", "n": 1}, {"config_file": "fsdp.json", "n": 1}),
+        (["/a/b", 2, None], ["b", 2, None]),
+    ],
+)
+def test_absolute_paths_are_recorded_by_their_last_part(value: Any, recorded: Any) -> None:
+    from results_mtl_bioner import recorded_arguments
+
+    run = SimpleNamespace(
+        model_args=SimpleNamespace(value=value),
+        data_args=SimpleNamespace(),
+        args=SimpleNamespace(to_dict=lambda: {"hub_token": SECRET}),
+    )
+    assert recorded_arguments(run) == {"value": recorded}
+
+
+def test_a_json_file_of_arguments_gives_the_same_scores(
+    trained: Path, encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = {
+        "tasks": "ncbi,bc5cdr",
+        "model_name_or_path": encoder,
+        "data_dir": "sample",
+        "max_seq_length": 64,
+        "context_size": 8,
+        "num_train_epochs": 1,
+        "max_train_samples": 6,
+        "max_eval_samples": 3,
+        "max_predict_samples": 4,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "cache_dir": None,
+    }
+    path = tmp_path / "arguments.json"
+    path.write_text(json.dumps(arguments), encoding="utf-8")
+    assert run_mtl_ner.main([str(path), "--output_dir", str(tmp_path / "out")]) == 0
+    assert scores(tmp_path / "out") == scores(trained)
+    table = capsys.readouterr().out
+    assert "macro F1 over tasks" in table
+    assert f"{100 * scores(trained)['test_bc5cdr_f1_Chemical']:.2f}" in table
+
+
+def test_one_task_is_the_single_task_baseline(encoder: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    arguments = ["--tasks", "bc2gm", "--model_name_or_path", encoder, "--output_dir", str(folder), *SMALL]
+    assert run_mtl_ner.main(arguments) == 0
+    results = scores(folder)
+    assert results["test_macro_f1"] == results["test_bc2gm_f1"] == results["test_micro_f1"]
+    assert 0 <= results["test_bc2gm_f1"] <= results["test_bc2gm_official_f1"] <= 1
+    config = read_json(folder / "config.json")
+    assert config["id2label"] == {"0": "O", "1": "B-Gene", "2": "I-Gene"}
+
+
+def test_a_task_of_several_corpora_is_scored_by_corpus_too(encoder: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    spec = "disease=ncbi+bc5cdr:Disease"
+    arguments = ["--tasks", spec, "--model_name_or_path", encoder, "--output_dir", str(folder), *SAMPLE]
+    arguments += ["--do_train", "--do_predict", "--max_steps", "1"]
+    assert run_mtl_ner.main(arguments) == 0
+    results = scores(folder)
+    assert results["test_disease_support"] == 148 + 111
+    assert results["test_disease_support_ncbi"] == results["test_disease_support_ncbi_Disease"] == 148
+    assert results["test_disease_support_bc5cdr_Disease"] == 111
+    assert read_json(folder / "config.json")["tasks"] == [
+        {"name": "disease", "types": ["Disease"], "corpora": ["ncbi", "bc5cdr"]}
+    ]
+
+
+# ------------------------------------------------------------------------------------------ saved models, own corpora
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A user's corpus: one file of ten documents without splits."""
+    documents = [
+        document(str(n), f"Case {n} had lupus number {n} and then gout.", [("lupus", "Disease"), ("gout", "Disease")])
+        for n in range(10)
+    ]
+    return write_jsonl(tmp_path / "corpora" / "own.jsonl", documents)
+
+
+def test_a_saved_head_scores_the_whole_of_another_corpus(
+    trained: Path, own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "out"
+    arguments = ["--do_predict", "--tasks", f"ncbi={own}:Disease", "--model_name_or_path", str(trained)]
+    assert run_mtl_ner.main([*arguments, "--output_dir", str(folder), "--use_cpu"]) == 0
+    results = scores(folder)
+    assert results["test_ncbi_support"] == 20
+    assert not [key for key in results if key.startswith(("eval", "train"))]
+    assert len((folder / "predictions_ncbi.jsonl").read_text().splitlines()) == 10
+    assert "all of it is scored" in caplog.text
+    assert "custom code" not in capsys.readouterr().out  # as AutoTokenizer asks, and waits
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "all_results.json",
+        "run.json",
+        "ledger.json",
+        "predictions_ncbi.jsonl",
+        "predictions_ncbi.pubtator",
+    }
+    record = read_json(folder / "run.json")
+    assert record["arguments"]["tasks"] == "ncbi=own.jsonl:Disease"
+    assert record["arguments"]["max_seq_length"] == 64  # the saved model's, not the default
+    assert list(record["corpora"]) == ["own.jsonl"]
+    assert str(tmp_path) not in (folder / "run.json").read_text()
+
+
+def test_the_held_out_part_can_be_scored_again(trained: Path, own: Path, tmp_path: Path) -> None:
+    """With `--test_size` of the training, or its default, the same documents are held out."""
+    common = ["--tasks", f"mine={own}", "--output_dir", str(tmp_path / "out"), "--max_seq_length", "64", "--use_cpu"]
+    training = run_mtl_ner.prepare([*common, "--model_name_or_path", str(trained)])
+    scoring = run_mtl_ner.prepare(
+        ["--do_predict", "--tasks", f"ncbi={own}", "--output_dir", str(tmp_path / "out"), "--use_cpu"]
+        + ["--model_name_or_path", str(trained), "--test_size", "0.15"]
+    )
+    held_out = [text.document.document_id for text in training.rows["test"].texts]
+    assert len(held_out) == 2
+    assert [text.document.document_id for text in scoring.rows["test"].texts] == held_out
+
+
+def test_training_goes_on_with_a_new_task_and_without_a_dropped_one(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    arguments = ["--tasks", "bc2gm", "--drop_tasks", "ncbi", "--model_name_or_path", str(trained), *SMALL]
+    assert run_mtl_ner.main([*arguments, "--output_dir", str(folder)]) == 0
+    assert [task["name"] for task in read_json(folder / "config.json")["tasks"]] == ["bc5cdr", "bc2gm"]
+    before, after = load_file(trained / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert "heads.ncbi.weight" not in after
+    assert after["heads.bc5cdr.weight"].equal(before["heads.bc5cdr.weight"])  # no rows: untouched
+    name = "encoder.encoder.layer.0.output.dense.weight"
+    assert not after[name].equal(before[name])
+    assert "test_bc2gm_f1" in scores(folder)
+    assert "test_bc5cdr_f1" not in scores(folder)
+
+
+def test_training_goes_on_with_a_head_of_the_saved_model(trained: Path, tmp_path: Path) -> None:
+    run = run_mtl_ner.prepare(
+        ["--tasks", "bc5cdr", "--model_name_or_path", str(trained), "--output_dir", str(tmp_path / "out"), *SMALL]
+    )
+    before = load_file(trained / "model.safetensors")
+    state = run.model.state_dict()
+    assert state.keys() == before.keys()
+    assert all(state[name].equal(before[name]) for name in before)
+    assert {row.task_id for row in run.rows["train"].rows} == {1}
+
+
+@pytest.mark.parametrize(
+    ("flags", "splits"),
+    [
+        ([], {"train": 6, "dev": 3, "test": 4}),
+        (["--do_train"], {"train": 6, "dev": 3}),
+        (["--do_train", "--eval_strategy", "no", "--load_best_model_at_end", "false"], {"train": 6}),
+    ],
+)
+def test_documents_per_task_are_limited_by_split(
+    encoder: str, tmp_path: Path, flags: list[str], splits: dict[str, int]
+) -> None:
+    run = run_mtl_ner.prepare(
+        ["--tasks", "ncbi,bc2gm", "--model_name_or_path", encoder, "--output_dir", str(tmp_path / "o"), *SMALL, *flags]
+    )
+    counted = {split: [text.task_id for text in rows.texts] for split, rows in run.rows.items()}
+    assert counted == {split: [0] * limit + [1] * limit for split, limit in splits.items()}
+
+
+def test_corpora_of_one_name_are_told_apart(encoder: str, tmp_path: Path) -> None:
+    for folder, word in (("a", "lupus"), ("b", "gout")):
+        documents = [document(f"{folder}{n}", f"Case {n} of {word}.", [(word, "Disease")]) for n in range(8)]
+        write_jsonl(tmp_path / folder / "own.jsonl", documents)
+    spec = f"both={tmp_path}/a/own.jsonl+{tmp_path}/b/own.jsonl"
+    run = run_mtl_ner.prepare(
+        ["--tasks", spec, "--model_name_or_path", encoder, "--output_dir", str(tmp_path / "out"), *SMALL]
+    )
+    assert list(run.corpora) == ["own.jsonl", "own.jsonl-2"]
+    assert run.tasks[0].corpora == ("own.jsonl", "own.jsonl-2")
+    assert run.model.config.tasks[0]["corpora"] == ["own.jsonl", "own.jsonl-2"]
+    trainer = run_mtl_ner.make_trainer(run)
+    metrics = trainer.predict(run_mtl_ner.make_rows(run, "test", None, r"\w+|\S")).metrics
+    assert metrics["test_both_support_own.jsonl"] == metrics["test_both_support_own.jsonl-2"] == 1
+
+
+def test_sentences_begin_windows_if_they_are_the_unit(encoder: str, own: Path, tmp_path: Path) -> None:
+    text = "Gout is old. Lupus (e.g. in women) came later! It hurts."  # words 0-3, 4-15, 16-18
+    write_jsonl(own, [document(str(n), text, [("Gout", "Disease"), ("Lupus", "Disease")]) for n in range(5)])
+    common = ["--tasks", f"mine={own}", "--model_name_or_path", encoder, "--output_dir", str(tmp_path / "out"), *SMALL]
+    for unit, cores in (("passage", [(0, 19)]), ("sentence", [(0, 4), (4, 16), (16, 19)])):
+        run = run_mtl_ner.prepare([*common, "--text_unit", unit, "--leaks", "warn"])
+        for rows in run.rows.values():
+            assert sorted(row.window.core for row in rows.rows if row.text == 0) == cores
+
+
+def test_text_that_differs_from_its_offsets_is_a_warning_and_the_offsets_are_trusted(
+    encoder: str, own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    documents = [document(str(n), f"Case {n} had gout.", [("gout", "Disease")]) for n in range(5)]
+    documents[3]["entities"][0]["text"] = "lupus"
+    write_jsonl(own, documents)
+    run = run_mtl_ner.prepare(
+        ["--tasks", f"mine={own}", "--model_name_or_path", encoder, "--output_dir", str(tmp_path / "out"), *SMALL]
+    )
+    assert f"{own}:4: document 3 has 'gout' at ((11, 15),), the mention says 'lupus'; the offsets are trusted" in (
+        caplog.text
+    )
+    spans = {(e.start, e.end) for rows in run.rows.values() for text in rows.texts for e in text.document.entities}
+    assert spans == {(11, 15)}
+
+
+# --------------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.fixture
+def fails(tmp_path: Path, encoder: str, capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """Runs arguments that can't be used; gives the one line on stderr."""
+
+    def run(*arguments: str, tasks: str | None = "ncbi", output: bool = True) -> str:
+        defaults = {
+            "--tasks": tasks,
+            "--data_dir": "sample",
+            "--model_name_or_path": encoder,
+            "--max_seq_length": "64",
+        }
+        argv = [part for name, value in defaults.items() if name not in arguments and value for part in (name, value)]
+        argv += ["--output_dir", str(tmp_path / "out")] if output else []
+        capsys.readouterr()
+        status = run_mtl_ner.main([*arguments, *argv])
+        printed = capsys.readouterr()
+        assert status == 2
+        lines = printed.err.splitlines()
+        assert len(lines) == 1, printed.err
+        assert lines[0].startswith("run_mtl_ner: error: ")
+        assert printed.out == ""
+        assert not output or not (tmp_path / "out").exists()
+        return lines[0].removeprefix("run_mtl_ner: error: ")
+
+    return run
+
+
+Fails = Callable[..., str]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--tasks", "nbci"], ["unknown corpus 'nbci'", "did you mean 'ncbi'?", "./nbci"]),
+        (["--tasks", "ncbi:Diseases"], ["'Diseases'", "did you mean 'Disease'?"]),
+        (["--tasks", "ncbi+bc5cdr"], ["task ncbi+bc5cdr", "ncbi does not annotate Chemical", "ncbi:Disease"]),
+        (["--tasks", "ncbi,ncbi"], ["--tasks names 'ncbi' twice", "other=ncbi"]),
+        (["--tasks", "./nowhere.jsonl"], ["nowhere.jsonl: no such file or folder", "check the path"]),
+        (["--data_dir", "nowhere"], ["--data_dir nowhere: no such folder", "ncbi_disease/"]),
+        (["--max_seq_length", "500"], ["--max_seq_length is 500", "8 to 130", "several windows"]),
+        (["--max_seq_length", "4"], ["--max_seq_length is 4", "8 to 130"]),
+        (["--context_size", "-1"], ["--context_size is -1", "0 or more"]),
+        (["--task_loss_weights", "ncib=1"], ["--task_loss_weights names 'ncib'", "the tasks are ncbi"]),
+        (["--task_loss_weights", "ncbi=x"], ["--task_loss_weights gives ncbi the weight 'x'", "ncbi=0.5"]),
+        (["--sharing", "soft"], ["--sharing is 'soft'", "hard"]),
+        (["--test_size", "2"], ["--test_size is 2", "between 0 and 1"]),
+        (["--dev_size", "0"], ["--dev_size is 0", "between 0 and 1"]),
+        (["--leaks", "foo"], ["--leaks is 'foo'", "drop, warn, error"]),
+        (["--text_unit", "line"], ["--text_unit is 'line'", "passage, sentence"]),
+        (["--label_subwords", "last"], ["--label_subwords is 'last'", "first, all"]),
+        (["--max_train_samples", "0"], ["--max_train_samples is 0", "1 or more"]),
+        (["--max_train_samples", "many"], ["--max_train_samples", "invalid int value: 'many'", "--help"]),
+        (["--eval_strategy", "daily"], ["--eval_strategy", "invalid choice: 'daily'", "epoch"]),
+        (["--eval_strategy", "no"], ["--load_best_model_at_end", "eval strategy"]),
+        (["--data_dri", "sample"], ["unknown argument --data_dri", "did you mean --data_dir?"]),
+        (["--colour", "blue"], ["unknown argument --colour", "--help"]),
+        (["--task", "ncbi"], ["unknown argument --task", "did you mean --tasks?"]),  # no guessing by beginnings
+        (["--resume_from_checkpoint", "true"], ["--resume_from_checkpoint: no checkpoint in", "leave it out"]),
+        (["--resume_from_checkpoint", "nowhere"], ["--resume_from_checkpoint nowhere: no such folder"]),
+        (["--drop_tasks", "bc5cdr"], ["--drop_tasks names 'bc5cdr'", "an encoder without heads"]),
+        (["--do_predict"], ["--tasks names 'ncbi', but nothing is trained", "--do_train"]),
+        (["--model_name_or_path", "./nowhere"], ["--model_name_or_path ./nowhere: no such folder"]),
+    ],
+)
+def test_a_bad_value_is_one_line(fails: Fails, arguments: list[str], parts: list[str]) -> None:
+    message = fails(*arguments)
+    for part in parts:
+        assert part in message
+
+
+def test_without_tasks(fails: Fails) -> None:
+    assert "required: --tasks" in fails(tasks=None)
+
+
+def test_missing_file_of_a_corpus(fails: Fails, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "ncbi_disease"
+    folder.mkdir(parents=True)
+    (folder / "NCBItrainset_corpus.txt").write_text("1|t|Lupus\n1|a|\n1\t0\t5\tLupus\tSpecificDisease\tD1\n\n")
+    message = fails("--data_dir", str(tmp_path / "data"))
+    assert "NCBIdevelopset_corpus.txt" in message
+    assert "https://" in message
+    assert "--data_dir" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place", "parts"),
+    [
+        ("own.pubtator", "1|t|Lupus\n1|a|More.\n1\t0\t5\tLupus\n", ":3:", ["4 columns", "expected"]),
+        ("own.jsonl", '{"document_id": "1", "text": "Lupus"}\n{"document_id"\n', ":2:", ["invalid JSON"]),
+        (
+            "own.jsonl",
+            '{"document_id": "1", "text": "Lupus", "entities": [{"start": 0, "end": 9, "type": "Disease"}]}\n',
+            ":1:",
+            ["offsets 0-9", "document 1 (5 characters)", "correct the offsets"],
+        ),
+        ("own.conll", "Lupus\tB-Disease\nis\tX-Disease\n", ":2:", ["X-Disease"]),
+        ("own.jsonl", "", "", ["holds no document", "format"]),
+        ("own.txt", "Just some text.\n", ":1:", ["neither PubTator"]),
+        ("own.docx", "x", "", [".docx ending", ".jsonl"]),
+    ],
+)
+def test_malformed_file(fails: Fails, tmp_path: Path, name: str, content: str, place: str, parts: list[str]) -> None:
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    message = fails("--tasks", f"mine={path}")
+    assert message.startswith(f"{path}{place}")
+    for part in parts:
+        assert part in message
+
+
+def test_corpus_without_a_training_mention(fails: Fails, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "own" / "train.jsonl", [document(str(n), "All is well.", []) for n in range(5)])
+    write_jsonl(tmp_path / "own" / "test.jsonl", [document("t", "No, gout.", [("gout", "Disease")])])
+    assert "none of its 4 training documents holds a mention" in fails("--tasks", f"mine={tmp_path / 'own'}")
+
+
+def test_task_without_a_training_mention_among_the_first_documents(fails: Fails, tmp_path: Path) -> None:
+    documents = [document(str(n), "All is well.", []) for n in range(5)]
+    documents += [document(str(n), "He has gout.", [("gout", "Disease")]) for n in range(5, 9)]
+    for split in ("train", "dev", "test"):
+        changed = [{**item, "document_id": f"{split}{item['document_id']}"} for item in documents]
+        write_jsonl(tmp_path / "own" / f"{split}.jsonl", changed)
+    message = fails("--tasks", f"mine={tmp_path / 'own'}", "--max_train_samples", "2")
+    assert "task mine has no training mention of Disease" in message
+    assert "--max_train_samples" in message
+
+
+def test_corpus_for_scoring_only_cannot_be_trained_on(fails: Fails, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "my_test.jsonl", [document("1", "He has gout.", [("gout", "Disease")])])
+    assert "task mine has no train document" in fails("--tasks", f"mine={path}")
+
+
+def test_leak_as_an_error(fails: Fails, tmp_path: Path) -> None:
+    text = "He has had gout for many years now."
+    for split in ("train", "test"):
+        documents = [document(f"{split}{n}", f"{n}. {text}", [("gout", "Disease")]) for n in range(3)]
+        write_jsonl(tmp_path / "own" / f"{split}.jsonl", documents)
+    message = fails("--tasks", f"mine={tmp_path / 'own'}", "--leaks", "error")
+    assert "training text is held-out text" in message
+    assert "--leaks drop" in message
+
+
+def test_slow_tokenizer(fails: Fails, tmp_path: Path, encoder: str) -> None:
+    from transformers import ByT5Tokenizer
+
+    ByT5Tokenizer().save_pretrained(tmp_path / "slow")
+    (tmp_path / "slow" / "config.json").write_bytes((Path(encoder) / "config.json").read_bytes())
+    message = fails("--model_name_or_path", str(tmp_path / "slow"))
+    assert f"--model_name_or_path {tmp_path / 'slow'}" in message
+    assert "slow tokenizer (ByT5Tokenizer)" in message
+    assert "choose an encoder with a fast one" in message
+
+
+def test_model_folders_that_lack_something(fails: Fails, tmp_path: Path, encoder: str) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    assert f"--model_name_or_path {folder}: the folder has no config.json" in fails(
+        "--model_name_or_path", str(folder)
+    )
+    (folder / "config.json").write_text("{")
+    assert f"--model_name_or_path {folder}" in fails("--model_name_or_path", str(folder))
+    (folder / "config.json").write_bytes((Path(encoder) / "config.json").read_bytes())
+    assert f"--model_name_or_path {folder}" in fails("--model_name_or_path", str(folder))  # no tokenizer
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((Path(encoder) / name).read_bytes())
+    message = fails("--model_name_or_path", str(folder))
+    assert f"--model_name_or_path {folder}" in message
+    assert "model.safetensors" in message
+
+
+def test_output_folder_with_something_in_it(fails: Fails, tmp_path: Path) -> None:
+    folder = tmp_path / "full"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("keep me")
+    message = fails("--output_dir", str(folder), output=False)
+    assert f"--output_dir {folder} is not empty" in message
+    assert "--overwrite_output" in message
+    assert "is a file" in fails("--output_dir", str(folder / "notes.txt"), output=False)
+
+
+def test_saved_model_and_its_heads(fails: Fails, trained: Path) -> None:
+    saved = ("--model_name_or_path", str(trained))
+    message = fails(*saved, "--tasks", "jnlpba", "--do_predict")
+    assert "--tasks names 'jnlpba'" in message
+    assert "whose heads are ncbi, bc5cdr" in message
+    message = fails(*saved, "--drop_tasks", "jnlpba")
+    assert "--drop_tasks names 'jnlpba'" in message
+    assert "its heads are ncbi, bc5cdr" in message
+    assert "which --tasks uses" in fails(*saved, "--drop_tasks", "bc5cdr,ncbi")
+    message = fails(*saved, "--tasks", "bc5cdr:Disease,ncbi=bc5cdr")
+    assert "task ncbi finds Chemical, Disease, the model's head of that name Disease" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ('{"tasks": "ncbi",\n "max_seq_length": 64,,\n}', [":2: ", "an object of arguments"]),
+        ('["ncbi"]', ["a JSON list", "an object of arguments"]),
+        ('{"tasks": "ncbi", "max_seq_length": "long"}', ["--max_seq_length", "invalid int value: 'long'"]),
+        ('{"tasks": "ncbi", "max_seq_length": true}', ["--max_seq_length", "invalid int value: 'true'"]),
+        ('{"tasks": "ncbi", "learning_rate": {"a": 1}}', ["--learning_rate", "invalid float value"]),
+        ('{"tasks": "ncbi", "do_train": "perhaps"}', ["--do_train", "perhaps"]),
+        ('{"tasks": "ncbi", "data_dri": "sample"}', ["unknown argument --data_dri", "did you mean --data_dir?"]),
+    ],
+)
+def test_bad_json_file_of_arguments(
+    tmp_path: Path, content: str, parts: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / "arguments.json"
+    path.write_text(content, encoding="utf-8")
+    assert run_mtl_ner.main([str(path)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"run_mtl_ner: error: {path}:")
+    assert message.count("\n") == 1
+    for part in parts:
+        assert part in message
+
+
+def test_missing_json_file_of_arguments(capsys: pytest.CaptureFixture) -> None:
+    assert run_mtl_ner.main(["nowhere.json"]) == 2
+    assert "nowhere.json: no such argument file" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------------------------- Hub
+
+
+def test_hub_out_of_reach_offline(fails: Fails) -> None:
+    message = fails("--model_name_or_path", "dmis-lab/no-such-model-in-the-cache")
+    assert "--model_name_or_path dmis-lab/no-such-model-in-the-cache: is no folder, and the Hub can't be" in message
+    assert "give the folder of a downloaded encoder with --model_name_or_path" in message
+
+
+def response(status: int) -> HfHubHTTPError:
+    return HfHubHTTPError("no", response=SimpleNamespace(status_code=status, headers={}, request=None))
+
+
+@pytest.mark.parametrize(
+    ("raised", "answers"),
+    [(None, True), (response(404), True), (response(401), True), (response(503), False), (OSError("no"), False)],
+)
+def test_one_request_tells_whether_the_hub_answers(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception | None, answers: bool
+) -> None:
+    asked: list[str] = []
+
+    def head(url: str) -> None:
+        asked.append(url)
+        if raised is not None:
+            raise raised
+
+    monkeypatch.setattr(run_mtl_ner, "get_hf_file_metadata", head)
+    run_mtl_ner.hub_answers.cache_clear()
+    arguments = run_mtl_ner.ModelArguments(model_name_or_path="me/model", model_revision="v1")
+    options = [run_mtl_ner.hub_options(arguments) for _ in range(3)]
+    run_mtl_ner.hub_answers.cache_clear()
+    assert options[0] == {"revision": "v1", "cache_dir": None, "local_files_only": not answers}
+    assert len(asked) == 1
+    assert asked[0].endswith("/me/model/resolve/v1/config.json")
+
+
+TIMED = """
+import sys, time
+import run_mtl_ner
+begin = time.monotonic()
+status = run_mtl_ner.main(sys.argv[1:])
+print(time.monotonic() - begin)
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+def test_hub_out_of_reach_is_told_in_seconds(tmp_path: Path) -> None:
+    """Not in offline mode: nothing listens at the Hub's address."""
+    env = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    env.pop("HF_HUB_OFFLINE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", TIMED, "--tasks", "ncbi", "--data_dir", "sample"],
+        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert float(done.stdout) < 10
+    assert len(done.stderr.splitlines()) == 1
+    assert "--model_name_or_path dmis-lab/biobert-base-cased-v1.2: is no folder" in done.stderr
+
+
+@pytest.mark.slow
+def test_help_from_any_folder_lists_the_arguments_of_the_project(tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run_mtl_ner.py"), "--help"],
+        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("tasks", "data_dir", "leaks", "sharing", "task_loss_weights", "task_sampling_alpha", "drop_tasks"):
+        assert f"--{name} " in done.stdout
+    assert "outputs/<tasks>" in done.stdout
+
+
+def test_default_output_folder_is_named_by_the_tasks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for tasks, expected in (
+        ("ncbi,bc5cdr", "outputs/ncbi,bc5cdr"),
+        ("a=bc5cdr:Disease|Chemical+ncbi", "outputs/a=bc5cdr_Disease_Chemical+ncbi"),
+        ("mine=../x/y.jsonl", "outputs/mine=.._x_y.jsonl"),
+    ):
+        _, _, args = run_mtl_ner.parse_arguments(["--tasks", tasks, "--use_cpu"])
+        assert args.output_dir == expected
+
+
+def test_errors_of_a_corpus_are_value_errors() -> None:
+    assert issubclass(CorpusError, ValueError)

@@ -1,0 +1,159 @@
+"""A saved model in a fresh process: without this project, without a network, from another directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
+
+
+TASKS = [{"name": "zeta", "types": ["Disease", "Chemical"], "corpora": ["ncbi"]}, {"name": "alpha", "types": ["Gene"]}]
+TEXTS = ["Cisplatin induced nephrotoxicity in BRCA1 carriers. " * 9, "", "p53 binds\r\nDNA 😀"]
+FAMILIES = ("bert", "roberta", "modernbert")
+
+# Runs far from here. Arguments: the texts as JSON, the folder to save loaded models into again, the folders to load.
+PROGRAM = """
+import json, sys
+
+class Block:  # the project is not there, however it was installed
+    NAMES = {"modeling_mtl_bioner", "data_collators", "trainer_mtl_bioner", "run_mtl_ner", "dataset_scripts"}
+    def find_spec(self, name, path=None, target=None):
+        if name in self.NAMES:
+            raise ImportError(f"{name} must not be imported from the project")
+
+sys.meta_path.insert(0, Block())
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, AutoTokenizer, pipeline
+
+texts = json.loads(sys.argv[1])
+for folder in sys.argv[3:]:
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    plain = AutoTokenizer.from_pretrained(folder)
+    result = {"tasks": config.tasks, "classes": [], "logits": []}
+    ids = tokenizer(texts[0], return_tensors="pt")["input_ids"][:, :40]
+    assert ids.tolist() == plain(texts[0], return_tensors="pt")["input_ids"][:, :40].tolist()
+    for auto in (AutoModel, AutoModelForTokenClassification):
+        model = auto.from_pretrained(folder, trust_remote_code=True).eval()
+        with torch.no_grad():
+            result["logits"].append(model(ids).task_logits)
+        result["classes"].append(type(model).__module__.split(".")[0] + "." + type(model).__name__)
+        assert type(model.config) is type(model).config_class
+    ner = pipeline("token-classification", model=folder, trust_remote_code=True)
+    result["pipeline"] = type(ner).__name__
+    result["entities"] = ner(texts)
+    result["by tasks"] = [e["task"] for e in ner(texts[0], tasks=["alpha"], batch_size=2)]
+    torch.save(result, folder + ".result")
+    again = sys.argv[2] + "/" + folder.rsplit("/", 1)[1]
+    model.save_pretrained(again)
+    tokenizer.save_pretrained(again)
+"""
+
+
+def run_program(work: Path, save_to: Path, folders: list[Path]) -> None:
+    """In its own folder with its own cache; its output is the message if it fails."""
+    (work / "elsewhere").mkdir(exist_ok=True)
+    (work / "elsewhere" / "program.py").write_text(PROGRAM)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "HF_"))}
+    environment |= {"HF_HOME": str(work / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "program.py", json.dumps(TEXTS), str(save_to), *map(str, folders)],
+        cwd=work / "elsewhere",
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+
+
+@pytest.fixture(scope="module")
+def saved(
+    toy_encoder: Callable, toy_tokenizer: Callable, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """Models of several families saved, loaded and saved again elsewhere; and what they give here."""
+    work = tmp_path_factory.mktemp("saved")
+    expected: dict[str, dict[str, Any]] = {}
+    for family in FAMILIES:
+        torch.manual_seed(5)
+        model = MtlBionerModel.from_encoder(toy_encoder(family), TASKS, max_seq_length=32, context_size=6).eval()
+        for head in model.heads.values():
+            torch.nn.init.normal_(head.weight, std=1.0)
+        tokenizer = toy_tokenizer(family)
+        model.save_pretrained(work / "first" / family)
+        tokenizer.save_pretrained(work / "first" / family)
+        with torch.no_grad():
+            logits = model(tokenizer(TEXTS[0], return_tensors="pt")["input_ids"][:, :40]).task_logits
+        expected[family] = {"logits": logits, "entities": MtlBionerPipeline(model=model, tokenizer=tokenizer)(TEXTS)}
+    run_program(work, work / "second", [work / "first" / family for family in FAMILIES])
+    return work, expected
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_same_in_a_fresh_process(saved: tuple, family: str) -> None:
+    work, expected = saved
+    result = torch.load(work / "first" / f"{family}.result", weights_only=True)
+    assert result["tasks"] == TASKS
+    assert result["classes"] == ["transformers_modules.MtlBionerModel"] * 2
+    for logits in result["logits"]:  # to the bit, by AutoModel and by AutoModelForTokenClassification
+        assert list(logits) == ["zeta", "alpha"]
+        for name, own in logits.items():
+            assert torch.equal(own, expected[family]["logits"][name])
+    assert result["pipeline"] == "MtlBionerPipeline"
+    assert len(expected[family]["entities"][0]) > 10
+    assert result["entities"] == expected[family]["entities"]
+    alpha = sum(entity["task"] == "alpha" for entity in expected[family]["entities"][0])
+    assert result["by tasks"] == ["alpha"] * alpha
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every string in a JSON value, keys too."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (key, *strings(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+@pytest.mark.parametrize("generation", ["first", "second"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_path_of_this_machine(saved: tuple, generation: str, family: str) -> None:
+    folder = saved[0] / generation / family
+    files = sorted(file.name for file in folder.iterdir() if file.name != "__pycache__")
+    assert {"config.json", "model.safetensors", "modeling_mtl_bioner.py", "tokenizer_config.json"} <= set(files)
+    assert [name for name in files if name.endswith(".py")] == ["modeling_mtl_bioner.py"]
+    for name in ("config.json", "tokenizer_config.json"):
+        found = list(strings(json.loads((folder / name).read_text(encoding="utf-8"))))
+        assert [text for text in found if text.startswith(("/", "~")) or str(saved[0]) in text] == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_loaded_model_is_saved_as_it_was(saved: tuple, family: str) -> None:
+    """File by file, code and tokenizer too; so the second generation loads wherever the first does."""
+    first, second = (saved[0] / generation / family for generation in ("first", "second"))
+    names = sorted(file.name for file in first.iterdir() if file.is_file())
+    assert sorted(file.name for file in second.iterdir() if file.is_file()) == names
+    assert [name for name in names if (first / name).read_bytes() != (second / name).read_bytes()] == []
+
+
+def test_heads_added_to_a_loaded_model_hide_the_path_too(saved: tuple, tmp_path: Path) -> None:
+    source = saved[0] / "first" / "bert"
+    model = MtlBionerModel.from_pretrained(source).with_tasks([{"name": "new", "types": ["DNA"]}])
+    model.save_pretrained(tmp_path)
+    found = list(strings(json.loads((tmp_path / "config.json").read_text())))
+    assert [text for text in found if "/" in text] == []
+    assert MtlBionerModel.from_pretrained(tmp_path).config.task_names == ["zeta", "alpha", "new"]

@@ -1,0 +1,125 @@
+"""The grammar of `--tasks`, and what its errors say."""
+
+from __future__ import annotations
+
+import pytest
+
+from dataset_scripts import CorpusError
+from dataset_scripts.tasks import Source, Task, TaskSpec, parse_tasks, resolve_tasks
+
+
+TYPES = {
+    "ncbi": ("Disease",),
+    "bc5cdr": ("Chemical", "Disease"),
+    "jnlpba": ("Protein", "DNA", "RNA", "CellType", "CellLine"),
+    "./mine.jsonl": ("Disease", "Gene"),
+}
+
+
+def resolved(text: str) -> list[Task]:
+    return resolve_tasks(parse_tasks(text), TYPES)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "sources"),
+    [
+        ("ncbi", "ncbi", [Source("ncbi")]),
+        ("bc5cdr:Disease", "bc5cdr-Disease", [Source("bc5cdr", ("Disease",))]),
+        ("jnlpba:DNA|RNA", "jnlpba-DNA_RNA", [Source("jnlpba", ("DNA", "RNA"))]),
+        ("ncbi+bc5cdr:Disease", "ncbi+bc5cdr-Disease", [Source("ncbi"), Source("bc5cdr", ("Disease",))]),
+        ("disease=ncbi+bc5cdr:Disease", "disease", [Source("ncbi"), Source("bc5cdr", ("Disease",))]),
+        ("mine=./corpus/", "mine", [Source("./corpus/")]),
+        ("./corpus/", "corpus", [Source("./corpus/")]),
+        ("../data/my_genes.jsonl.gz", "my_genes", [Source("../data/my_genes.jsonl.gz")]),
+        ("genes.conll:Gene", "genes-Gene", [Source("genes.conll", ("Gene",))]),
+        ("ncbi=/data/other.jsonl:Disease", "ncbi", [Source("/data/other.jsonl", ("Disease",))]),
+        ("x=/data/a=b.jsonl", "x", [Source("/data/a=b.jsonl")]),
+        ("/data/a=b/mine.jsonl", "mine", [Source("/data/a=b/mine.jsonl")]),  # this `=` names nothing
+    ],
+)
+def test_one_task(text: str, name: str, sources: list[Source]) -> None:
+    assert parse_tasks(text) == [TaskSpec(name, tuple(sources))]
+
+
+def test_several_tasks_keep_their_order_and_may_have_spaces_around() -> None:
+    specs = parse_tasks(" ncbi , chemical=bc5cdr:Chemical,bc5cdr:Disease,")
+    assert [spec.name for spec in specs] == ["ncbi", "chemical", "bc5cdr-Disease"]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ["--tasks is ''", "such as ncbi or mine=./corpus"]),
+        (" , ", ["--tasks", "name at least one"]),
+        ("ncbi,ncbi", ["--tasks names 'ncbi' twice", "other=ncbi"]),
+        ("a=ncbi,a=bc5cdr", ["--tasks names 'a' twice", "other=a"]),
+        ("ncbi+", ["--tasks has 'ncbi+'", "[name=]source[:Type|Type][+source...]"]),
+        ("mine=", ["--tasks has 'mine='", "[name=]source"]),
+        ("ncbi:", ["--tasks has 'ncbi:'", ":Type|Type"]),
+        ("jnlpba:DNA|", ["--tasks has 'jnlpba:DNA|'", ":Type|Type"]),
+        (":Disease", ["--tasks has ':Disease'", "[name=]source"]),
+        ("my task=ncbi", ["--tasks has the task name 'my task'", "letters, digits"]),
+        ("=ncbi", ["--tasks has the task name ''", "letters, digits"]),
+        ("a.b=ncbi", ["--tasks has the task name 'a.b'", "letters, digits"]),  # ModuleDict takes no dots
+    ],
+)
+def test_errors_of_the_grammar_name_value_and_remedy(text: str, parts: list[str]) -> None:
+    with pytest.raises(CorpusError) as raised:
+        parse_tasks(text)
+    assert "\n" not in str(raised.value)
+    for part in parts:
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "tasks"),
+    [
+        ("ncbi", [Task("ncbi", ("Disease",), ("ncbi",))]),
+        ("bc5cdr", [Task("bc5cdr", ("Chemical", "Disease"), ("bc5cdr",))]),
+        ("jnlpba:RNA|DNA", [Task("jnlpba-RNA_DNA", ("RNA", "DNA"), ("jnlpba",))]),
+        ("disease=ncbi+bc5cdr:Disease", [Task("disease", ("Disease",), ("ncbi", "bc5cdr"))]),
+        ("all=bc5cdr:Chemical+bc5cdr:Disease", [Task("all", ("Chemical", "Disease"), ("bc5cdr",))]),
+        ("d=./mine.jsonl:Disease+ncbi", [Task("d", ("Disease",), ("./mine.jsonl", "ncbi"))]),
+    ],
+)
+def test_types_and_corpora_of_a_task(text: str, tasks: list[Task]) -> None:
+    assert resolved(text) == tasks
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("bc5cdr:Diseases", ["task bc5cdr-Diseases", "does not annotate 'Diseases'", "did you mean 'Disease'?"]),
+        ("bc5cdr:disease", ["'disease'", "did you mean 'Disease'?", "its types are Chemical, Disease"]),
+        ("jnlpba:celltype", ["'celltype'", "did you mean 'CellType'?"]),
+        ("jnlpba:dna", ["'dna'", "did you mean 'DNA'?"]),
+        ("ncbi:Species", ["ncbi does not annotate 'Species'", "its types are Disease"]),
+        # every source of a task has to annotate all of its types, else their mentions would be taught as O
+        (
+            "ncbi+bc5cdr",
+            ["task ncbi+bc5cdr", "ncbi does not annotate Chemical", "the common types: ncbi:Disease+bc5cdr:Disease"],
+        ),
+        ("d=bc5cdr:Disease+./mine.jsonl", ["task d", "bc5cdr does not annotate Gene", "another source"]),
+    ],
+)
+def test_errors_of_types_name_the_source_and_the_nearest(text: str, parts: list[str]) -> None:
+    with pytest.raises(CorpusError) as raised:
+        resolved(text)
+    assert "\n" not in str(raised.value)
+    for part in parts:
+        assert part in str(raised.value)
+
+
+def test_no_hint_where_no_type_is_near() -> None:
+    with pytest.raises(CorpusError) as raised:
+        resolved("ncbi:Species")
+    assert "did you mean" not in str(raised.value)
+
+
+def test_the_remedy_names_the_common_type() -> None:
+    """The first type of a source need not be one that the others annotate."""
+    types = {"ours": ("Chemical", "Disease"), "theirs": ("Disease", "Gene"), "genes": ("Gene",)}
+    with pytest.raises(CorpusError, match=r"name the common types: ours:Disease\+theirs:Disease$"):
+        resolve_tasks(parse_tasks("ours+theirs"), types)
+    with pytest.raises(CorpusError, match="no type in common, so make a task of each$"):
+        resolve_tasks(parse_tasks("ours+genes"), types)
