@@ -1,6 +1,6 @@
 """What a run leaves behind: predictions, scores, learning curves, and the record that lets others do it again.
 
-    python results_mtl_bioner.py outputs/seed42 outputs/seed43 ...     # mean and spread of several runs, as Markdown
+python results_mtl_bioner.py outputs/seed42 outputs/seed43 ...     # mean and spread of several runs, as Markdown
 """
 
 from __future__ import annotations
