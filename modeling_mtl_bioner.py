@@ -229,7 +229,7 @@ class MtlBionerModel(PreTrainedModel):
         kept = {name: task for name, task in old.items() if name not in drop}
         for task in tasks:
             own = kept.get(task["name"])
-            if own is not None and list(own["types"]) != list(task["types"]):
+            if own is not None and set(own["types"]) != set(task["types"]):
                 raise ValueError(
                     f"task {task['name']} finds {', '.join(task['types'])}, the model's head of that name "
                     f"{', '.join(own['types'])}; choose these types, or another name: other={task['name']}"

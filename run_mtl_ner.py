@@ -106,9 +106,9 @@ class DataArguments:
     label_subwords: str = field(
         default="first", metadata={"help": "Which sub-words of a word are labelled in training: `first` or `all`."}
     )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Documents per task, for debugging."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Documents per task, for debugging."})
-    max_predict_samples: int | None = field(default=None, metadata={"help": "Documents per task, for debugging."})
+    max_train_samples: int | None = field(default=None, metadata={"help": "Documents of each corpus, for debugging."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Documents of each corpus, for debugging."})
+    max_predict_samples: int | None = field(default=None, metadata={"help": "Documents of each corpus, for debugging."})
     overwrite_output: bool = field(default=False, metadata={"help": "Write into a non-empty output folder."})
 
 
@@ -270,8 +270,7 @@ def task_texts(
     """The documents of a split as each task sees them."""
     texts = []
     for task in tasks:
-        documents = [(corpus, document) for corpus in task.corpora for document in corpora[corpus].splits[split]]
-        for corpus, document in documents[:limit]:
+        for corpus, document in ((c, document) for c in task.corpora for document in corpora[c].splits[split][:limit]):
             words, tags, _ = labelled(document, pattern, task.types)
             breaks = sentence_breaks(document, words) if data_args.text_unit == "sentence" else []
             texts.append(TaskText(task_ids[task.name], corpus, document, words, tags, breaks))
@@ -495,7 +494,7 @@ def prepare(argv: Sequence[str]) -> Run:
 
 
 def needed_splits(run: Run) -> dict[str, int | None]:
-    """The splits that will be used, each with the most documents per task."""
+    """The splits that will be used, each with the most documents of a corpus."""
     args, data_args = run.args, run.data_args
     splits = {}
     if args.do_train:

@@ -65,6 +65,8 @@ class MultiTaskTrainingArguments(TrainingArguments):
         self.do_train, self.do_eval, self.do_predict = asked if any(asked) else (True, True, True)
         if not self.do_train:
             self.eval_strategy = IntervalStrategy.NO  # else Trainer wants a development set even to predict
+        if not torch.accelerator.is_available():
+            self.dataloader_pin_memory = False  # there is no device to copy to; torch would warn at every loader
 
 
 class SetEpoch(TrainerCallback):
@@ -121,7 +123,13 @@ class MultiTaskTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of `TaskBatchSampler`, batch i to process i modulo their number."""
-        loader = DataLoader(self.train_dataset, batch_sampler=self.train_sampler, collate_fn=self.data_collator)
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=self.train_sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
         return self.accelerator.prepare(loader)
 
     # -- loss
