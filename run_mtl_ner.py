@@ -108,7 +108,9 @@ class DataArguments:
     )
     max_train_samples: int | None = field(default=None, metadata={"help": "Documents of each corpus, for debugging."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Documents of each corpus, for debugging."})
-    max_predict_samples: int | None = field(default=None, metadata={"help": "Documents of each corpus, for debugging."})
+    max_predict_samples: int | None = field(
+        default=None, metadata={"help": "Documents of each corpus, for debugging."}
+    )
     overwrite_output: bool = field(default=False, metadata={"help": "Write into a non-empty output folder."})
 
 
