@@ -326,6 +326,12 @@ def test_with_tasks_updates_the_labels_stock_code_reads() -> None:
     assert again.config.id2label == {0: "O", 1: "B-X", 2: "I-X"}
 
 
+def test_types_in_another_order_continue_the_head_in_its_own(model: MtlBionerModel) -> None:
+    other = model.with_tasks([{"name": "zeta", "types": ["Chemical", "Disease"]}])
+    assert other.config.tasks == TASKS
+    assert torch.equal(other.heads["zeta"].weight, model.heads["zeta"].weight)
+
+
 def test_with_tasks_errors(model: MtlBionerModel) -> None:
     with pytest.raises(
         ValueError, match="task alpha finds Protein, the model's head of that name Gene; .*other=alpha"
@@ -435,7 +441,8 @@ def test_a_model_saved_in_half_precision_goes_on_in_full(tmp_path: Path) -> None
     assert {parameter.dtype for parameter in full.parameters()} == {torch.float32}
 
 
-def test_attention_implementation_reaches_the_encoder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_attention_implementation_reaches_the_encoder(implementation: str, tmp_path: Path) -> None:
     tiny_model().save_pretrained(tmp_path)
-    model = MtlBionerModel.from_pretrained(tmp_path, attn_implementation="eager")
-    assert model.encoder.config._attn_implementation == "eager"
+    model = MtlBionerModel.from_pretrained(tmp_path, attn_implementation=implementation)
+    assert model.encoder.config._attn_implementation == implementation
