@@ -251,7 +251,8 @@ def test_an_endless_stream_is_read_piece_by_piece(ner: MtlBionerPipeline) -> Non
     stream = ner(endless(["gene BRCA1", ""]), batch_size=2)
     assert taken == []
     first = [next(stream) for _ in range(5)]
-    assert first[0] == first[2] == first[4] and first[1] == []
+    assert without_scores(first[0]) == without_scores(first[2]) == without_scores(first[4]) != []
+    assert first[1] == []
     assert len(taken) <= 16
     assert next(ner(endless([""]))) == []
 
@@ -289,7 +290,7 @@ def test_tasks_can_be_chosen(ner: MtlBionerPipeline) -> None:
     for task in ("a", "b"):
         own = [entity for entity in everything if entity["task"] == task]
         assert own and ner(text, tasks=[task]) == own == ner(text, tasks=task)
-    assert ner(text, tasks=["b", "a", "a"]) == everything or len(ner(text, tasks=["b", "a", "a"])) == len(everything)
+    assert len(ner(text, tasks=["b", "a", "a"])) == len(everything)
     fixed = MtlBionerPipeline(model=ner.model, tokenizer=ner.tokenizer, tasks="b", batch_size=3)
     assert {entity["task"] for entity in fixed(text)} == {"b"}
     assert {entity["task"] for entity in fixed(text, tasks="a")} == {"a"}

@@ -100,6 +100,10 @@ def saved(
     return work, expected
 
 
+def rounded(entities: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**entity, "score": pytest.approx(entity["score"], abs=1e-5)} for entity in entities]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_same_in_a_fresh_process(saved: tuple, family: str) -> None:
     work, expected = saved
@@ -112,7 +116,8 @@ def test_same_in_a_fresh_process(saved: tuple, family: str) -> None:
             assert torch.equal(own, expected[family]["logits"][name])
     assert result["pipeline"] == "MtlBionerPipeline"
     assert len(expected[family]["entities"][0]) > 10
-    assert result["entities"] == expected[family]["entities"]
+    # Scores may differ in the last digit: another number of threads sums in another order.
+    assert result["entities"] == [rounded(own) for own in expected[family]["entities"]]
     alpha = sum(entity["task"] == "alpha" for entity in expected[family]["entities"][0])
     assert result["by tasks"] == ["alpha"] * alpha
 
