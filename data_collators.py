@@ -77,7 +77,8 @@ def lowers_cased_vocabulary(tokenizer: Any) -> bool:
 
 def length_limit(tokenizer: Any, encoder_config: PreTrainedConfig) -> int:
     """Most sub-words the encoder can take, by its position embeddings and what the tokenizer declares (often 1e30)."""
-    positions = getattr(encoder_config, "max_position_embeddings", None) or 10**9
+    positions = getattr(encoder_config, "max_position_embeddings", None) or 0
+    positions = positions if positions > 0 else 10**9  # XLNet, for one, says -1
     if getattr(encoder_config, "model_type", "") in OFFSET_POSITIONS:
         positions -= encoder_config.pad_token_id + 1
     return min(positions, tokenizer.model_max_length)

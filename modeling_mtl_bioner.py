@@ -169,6 +169,7 @@ class MtlBionerModel(PreTrainedModel):
     base_model_prefix = "encoder"
     main_input_name = "input_ids"
     accepts_loss_kwargs = True  # the loss takes num_items_in_batch
+    supports_gradient_checkpointing = True
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
 
     def __init__(self, config: MtlBionerConfig) -> None:
@@ -229,11 +230,15 @@ class MtlBionerModel(PreTrainedModel):
         kept = {name: task for name, task in old.items() if name not in drop}
         for task in tasks:
             own = kept.get(task["name"])
-            if own is not None and set(own["types"]) != set(task["types"]):
+            if own is None:
+                continue
+            if set(own["types"]) != set(task["types"]):
                 raise ValueError(
                     f"task {task['name']} finds {', '.join(task['types'])}, the model's head of that name "
                     f"{', '.join(own['types'])}; choose these types, or another name: other={task['name']}"
                 )
+            corpora = list(dict.fromkeys([*own.get("corpora", ()), *task.get("corpora", ())]))
+            kept[task["name"]] = own | ({"corpora": corpora} if corpora else {})
         config = copy.deepcopy(self.config)
         config.set_tasks([*kept.values(), *(task for task in tasks if task["name"] not in kept)])
         model = MtlBionerModel(config)
@@ -390,7 +395,7 @@ def plan_windows(sizes: Sequence[int], capacity: int, context: int) -> list[tupl
     context = min(context, capacity // 4)
     plan, start = [], 0
     while start < len(sizes):
-        first, room = _reach_back(sizes, start, min(context, capacity - sizes[start]))
+        first = _reach_back(sizes, start, min(context, capacity - sizes[start]))
         used = sum(sizes[first:start])
         rest_fits = sum(sizes[start : start + capacity]) <= capacity - used and start + capacity >= len(sizes)
         budget = capacity - used - (0 if rest_fits else context)
@@ -407,13 +412,13 @@ def plan_windows(sizes: Sequence[int], capacity: int, context: int) -> list[tupl
     return plan
 
 
-def _reach_back(sizes: Sequence[int], start: int, room: int) -> tuple[int, int]:
-    """First word of the left context of at most `room` sub-words, and the room left."""
+def _reach_back(sizes: Sequence[int], start: int, room: int) -> int:
+    """First word of the left context of at most `room` sub-words."""
     first = start
     while first > 0 and sizes[first - 1] <= room:
         first -= 1
         room -= sizes[first]
-    return first, room
+    return first
 
 
 def make_windows(
@@ -519,13 +524,13 @@ def decode_labels(log_probs: Tensor, lengths: Sequence[int], labels: Sequence[st
         best, previous = (score[:, :, None] + follow).max(1)  # (texts, labels)
         score = torch.where(step < words, best + log_probs[:, step], score)
         score = score - score.amax(-1, keepdim=True)  # differences count; a long text's sum would lose its digits
-        back.append(previous)
-    pointers = torch.stack(back, 1).tolist() if back else [[] for _ in lengths]  # texts x (words - 1) x labels
+        back.append(previous.short())
+    pointers = torch.stack(back, 1) if back else torch.empty(len(lengths), 0)  # (texts, words - 1, labels)
     paths = []
     for text, (label, length) in enumerate(zip(score.argmax(-1).tolist(), lengths, strict=True)):
         path = [label]
-        for step in range(length - 2, -1, -1):
-            path.append(pointers[text][step][path[-1]])
+        for step in reversed(pointers[text, : max(length - 1, 0)].tolist()):
+            path.append(step[path[-1]])
         paths.append(path[::-1] if length else [])
     return paths
 
@@ -540,17 +545,23 @@ class WordSpan:
     score: float
 
 
-def decode_spans(word_logits: Sequence[Tensor], labels: Sequence[str], batch_size: int = 256) -> list[list[WordSpan]]:
+def decode_spans(
+    word_logits: Sequence[Tensor], labels: Sequence[str], max_padded_words: int = 65_536
+) -> list[list[WordSpan]]:
     """Entities of texts from their words' logits.
 
     Args:
         word_logits: per text (words, at least `len(labels)`); further classes are ignored.
         labels: the task's BIO labels.
+        max_padded_words: bounds texts times longest of what is decoded at once; one text may be longer.
     """
     spans: list[list[WordSpan]] = [[] for _ in word_logits]
     order = sorted((i for i, logits in enumerate(word_logits) if len(logits)), key=lambda i: len(word_logits[i]))
-    for begin in range(0, len(order), batch_size):
-        batch = order[begin : begin + batch_size]
+    while order:
+        size = 1
+        while size < len(order) and (size + 1) * len(word_logits[order[size]]) <= max_padded_words:
+            size += 1
+        batch, order = order[:size], order[size:]
         lengths = [len(word_logits[i]) for i in batch]
         padded = nn.utils.rnn.pad_sequence([word_logits[i][:, : len(labels)].float() for i in batch], batch_first=True)
         log_probs = padded.log_softmax(-1)  # (texts, words, labels)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import platform
 import re
+import shutil
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,7 +25,10 @@ from dataset_scripts.schema import Document, Entity
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "huggingface_hub", "evaluate", "seqeval")
+PACKAGES = (
+    "mtl-bioner", "torch", "transformers", "datasets", "accelerate", "tokenizers", "huggingface_hub", "evaluate",
+    "seqeval",
+)  # fmt: skip
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -31,6 +36,15 @@ def write_json(path: Path, content: Any) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
     os.replace(temporary, path)
+
+
+def remove_old(output: Path) -> None:
+    """Delete what an earlier run wrote here: its checkpoints would be resumed, its scores taken for the new ones."""
+    for pattern in ("all_results.json", "run.json", "ledger.json", "learning_curves.png", "predictions_*.*"):
+        for path in output.glob(pattern):
+            path.unlink()
+    for path in output.glob("checkpoint-*"):
+        shutil.rmtree(path)
 
 
 def write_predictions(
@@ -105,28 +119,45 @@ def _without_path(value: Any) -> Any:
 
 
 def score_table(metrics: Mapping[str, float], config: Any) -> str:
-    """Precision, recall and F1 in per cent by split, task and type."""
-    lines = [f"{'split':6}{'task':24}{'type':14}{'precision':>10}{'recall':>9}{'F1':>9}{'support':>9}"]
+    """Precision, recall and F1 in per cent by split, task, corpus (of a task with several) and type."""
+    lines = [f"{'split':6}{'task':24}{'of':24}{'precision':>10}{'recall':>9}{'F1':>9}{'support':>9}"]
     for split in ("eval", "test"):
-        for task, name in enumerate(config.task_names):
-            for type_name in ("", *config.tasks[task]["types"]):
-                suffix = f"_{type_name}" if type_name else ""
-                keys = [f"{split}_{name}_{part}{suffix}" for part in ("precision", "recall", "f1", "support")]
-                if keys[0] in metrics:
-                    p, r, f, n = (metrics[key] for key in keys)
-                    row = f"{100 * p:10.2f}{100 * r:9.2f}{100 * f:9.2f}{n:9d}"
-                    lines.append(f"{'dev' if split == 'eval' else split:6}{name:24}{type_name or 'all':14}{row}")
-            official = f"{split}_{name}_official_f1"
-            if official in metrics:
-                row = "".join(
-                    f"{100 * metrics[f'{split}_{name}_official_{part}']:{width}.2f}"
-                    for part, width in (("precision", 10), ("recall", 9), ("f1", 9))
-                )
-                lines.append(f"{'dev' if split == 'eval' else split:6}{name:24}{'official':14}{row}")
-        if f"{split}_macro_f1" in metrics:
-            label = "dev" if split == "eval" else split
-            lines.append(f"{label:6}{'macro F1 over tasks':57}{100 * metrics[f'{split}_macro_f1']:9.2f}")
+        for task in config.tasks:
+            corpora = task.get("corpora", ())
+            parts = ["", *task["types"], "official"]
+            parts += [
+                f"{corpus}{part}" for corpus in corpora for part in ("", *(f"_{name}" for name in task["types"]))
+            ]
+            for part in parts:
+                keys = _score_keys(f"{split}_{task['name']}", part)
+                if keys[2] in metrics:
+                    lines.append(_score_row(split, task["name"], part.replace("_", " ") or "all", metrics, keys))
+        if f"{split}_micro_f1" in metrics:
+            keys = [f"{split}_micro_{name}" for name in _PRF]
+            lines.append(_score_row(split, "micro over tasks", "", metrics, keys))
+            macro = f"{100 * metrics[f'{split}_macro_f1']:9.2f}"
+            lines.append(f"{_SPLIT_NAMES[split]:6}{'macro over tasks':67}{macro}")
     return "\n".join(lines)
+
+
+_SPLIT_NAMES = {"eval": "dev", "test": "test"}
+
+
+def _score_keys(prefix: str, part: str) -> list[str]:
+    """Keys of precision, recall, F1 and support of all, a type, a corpus, or the official rule."""
+    names = ("precision", "recall", "f1", "support")
+    if part == "official":
+        return [f"{prefix}_official_{name}" for name in names]
+    return [f"{prefix}_{name}" + (f"_{part}" if part else "") for name in names]
+
+
+def _score_row(split: str, task: str, part: str, metrics: Mapping[str, float], keys: Sequence[str]) -> str:
+    numbers = "".join(f"{100 * metrics[key]:{width}.2f}" for key, width in zip(keys, (10, 9, 9), strict=False))
+    support = f"{metrics[keys[3]]:9d}" if len(keys) > 3 and keys[3] in metrics else ""
+    return f"{_SPLIT_NAMES[split]:6}{task:24}{part:24}{numbers}{support}"
+
+
+_PRF = ("precision", "recall", "f1")
 
 
 def spread_table(runs: Sequence[Mapping[str, float]], prefix: str = "test") -> str:
@@ -139,11 +170,11 @@ def spread_table(runs: Sequence[Mapping[str, float]], prefix: str = "test") -> s
     lines = [f"| {prefix} | precision | recall | F1 | spread of F1 | runs |", "|---|---:|---:|---:|---:|---:|"]
     for key in runs[0]:
         name, f1, suffix = key.partition("_f1")
-        if f1 and name.startswith(f"{prefix}_") and f"{name}_precision{suffix}" in runs[0]:
-            p, r, f = ([100 * run[f"{name}_{part}{suffix}"] for run in runs] for part in ("precision", "recall", "f1"))
-            spread = f"{statistics.stdev(f):.2f}" if len(runs) > 1 else ""
+        if f1 and name.startswith(f"{prefix}_"):
+            values = [[100 * run.get(f"{name}_{part}{suffix}", math.nan) for run in runs] for part in _PRF]
+            spread = f"{statistics.stdev(values[2]):.2f}" if len(runs) > 1 else ""
             label = name.removeprefix(f"{prefix}_") + suffix.replace("_", " ")
-            means = " | ".join(f"{statistics.mean(values):.2f}" for values in (p, r, f))
+            means = " | ".join("" if math.isnan(own[0]) else f"{statistics.mean(own):.2f}" for own in values)
             lines.append(f"| {label} | {means} | {spread} | {len(runs)} |")
     return "\n".join(lines)
 

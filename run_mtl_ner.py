@@ -35,18 +35,22 @@ from transformers.utils import logging as transformers_logging
 import results_mtl_bioner as results
 from data_collators import MultiTaskCollator, TaskRows, TaskText, length_limit, load_tokenizer
 from dataset_scripts import CorpusError, LoadedCorpus, load_corpus
+from dataset_scripts.leaks import MODES as LEAK_MODES
 from dataset_scripts.leaks import drop_leaks
 from dataset_scripts.schema import Document
 from dataset_scripts.segments import DEFAULT_WORD_PATTERN, labelled, split_sentences
 from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task, parse_tasks, resolve_tasks
 from modeling_mtl_bioner import SHARING, MtlBionerConfig, MtlBionerModel
-from trainer_mtl_bioner import MultiTaskTrainer, MultiTaskTrainingArguments, parse_loss_weights, predicted_entities
+from trainer_mtl_bioner import MultiTaskTrainer, MultiTaskTrainingArguments, parse_loss_weights
 
 
 logger = logging.getLogger("run_mtl_ner")
 
 DEFAULT_OUTPUT = "outputs/<tasks>"
+
+# The names that encoders give to the dropout of attention weights.
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 
 
 @dataclass
@@ -59,12 +63,17 @@ class ModelArguments:
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit on the Hub."})
     cache_dir: str | None = field(default=None, metadata={"help": "Where downloaded models are kept."})
-    sharing: str = field(default="hard", metadata={"help": "Sharing layer between encoder and heads."})
-    head_dropout: float = field(default=0.1, metadata={"help": "Dropout before the heads."})
-    attention_dropout: float = field(
-        default=0.0,
+    sharing: str | None = field(
+        default=None, metadata={"help": "Sharing layer between encoder and heads; default hard, or the saved model's."}
+    )
+    head_dropout: float | None = field(
+        default=None, metadata={"help": "Dropout before the heads; default 0.1, or the saved model's."}
+    )
+    attention_dropout: float | None = field(
+        default=None,
         metadata={
-            "help": "Dropout of attention weights; 0 allows the fused attention kernel (1.6 times faster on CPU)."
+            "help": "Dropout of attention weights; default 0, which allows the fused attention kernel (1.6 times "
+            "faster on CPU), or the saved model's."
         },
     )
     drop_tasks: str | None = field(
@@ -145,7 +154,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
         near = difflib.get_close_matches(name, parser._option_string_actions, n=1)
         parser.error(f"unknown argument {name}" + (f"; did you mean {near[0]}?" if near else ""))
     model_args, data_args, args = parsed
-    if args.output_dir in (None, DEFAULT_OUTPUT, "trainer_output"):
+    if args.output_dir == DEFAULT_OUTPUT:
         args.output_dir = "outputs/" + re.sub(r"[^\w=+,.-]", "_", data_args.tasks)
     check_values(model_args, data_args)
     check_output(args, data_args)
@@ -177,10 +186,15 @@ def arguments_of_file(path: Path) -> list[str]:
 
 def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
     """Raises ValueError for a value that is none of an argument's choices, or outside its range."""
-    check_choice("--sharing", model_args.sharing, tuple(SHARING))
+    if model_args.sharing is not None:
+        check_choice("--sharing", model_args.sharing, tuple(SHARING))
+    for name in ("head_dropout", "attention_dropout"):
+        value = getattr(model_args, name)
+        if value is not None and not 0 <= value < 1:
+            raise ValueError(f"--{name} is {value}; give a probability from 0 to below 1")
     check_choice("--text_unit", data_args.text_unit, ("passage", "sentence"))
     check_choice("--label_subwords", data_args.label_subwords, ("first", "all"))
-    check_choice("--leaks", data_args.leaks, ("drop", "warn", "error"))
+    check_choice("--leaks", data_args.leaks, LEAK_MODES)
     check_share("--dev_size", data_args.dev_size)
     if data_args.test_size is not None:
         check_share("--test_size", data_args.test_size)
@@ -197,16 +211,18 @@ def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
 
 
 def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments) -> None:
-    """Raises ValueError for a non-empty output folder that nobody said may be written to."""
-    folder = Path(args.output_dir)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--output_dir {folder} is a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (data_args.overwrite_output or args.resume_from_checkpoint):
+    """Raises ValueError for an output folder that can't be written to, or holds files and nobody said it may be."""
+    folder, resume = Path(args.output_dir), resume_argument(args)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"--output_dir {folder}: {existing.name} is a file; name a folder")
+    if not os.access(existing, os.W_OK):
+        raise ValueError(f"--output_dir {folder}: {existing} can't be written to; name another folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (data_args.overwrite_output or resume):
         raise ValueError(
             f"--output_dir {folder} is not empty; choose another, or give --overwrite_output or "
             "--resume_from_checkpoint"
         )
-    resume = resume_argument(args)
     if resume is True and not (folder.is_dir() and get_last_checkpoint(folder)):
         raise ValueError(f"--resume_from_checkpoint: no checkpoint in {folder}; leave it out to begin anew")
     if isinstance(resume, str) and not Path(resume).is_dir():
@@ -224,8 +240,11 @@ def resume_argument(args: MultiTaskTrainingArguments) -> str | bool | None:
 
 def load_tasks(
     data_args: DataArguments, pattern: str, training: bool
-) -> tuple[list[Task], dict[str, LoadedCorpus], list[dict]]:
-    """The tasks; their corpora by `corpus_names`, each read once, without leaks; and the report of the leaks."""
+) -> tuple[list[Task], dict[str, LoadedCorpus], dict[str, list[dict]]]:
+    """The tasks; their corpora by `corpus_names`, each read once, without leaks; and the report of the leaks.
+
+    The report lists training text that is held-out text (`train`), and development text that is test text (`dev`).
+    """
     specs = parse_tasks(data_args.tasks)
     corpora = {
         source: load_corpus(
@@ -240,9 +259,12 @@ def load_tasks(
         for source in dict.fromkeys(source.corpus for spec in specs for source in spec.sources)
     }
     tasks = resolve_tasks(specs, {source: corpus.types for source, corpus in corpora.items()})
-    corpora, leaks, _ = drop_leaks(corpora, data_args.leaks)
+    corpora, *found = drop_leaks(corpora, data_args.leaks) if training else (corpora, [], [])
     names = corpus_names(corpora)
-    report = [leak.as_dict() | {"train": names[leak.train], "held_out": names[leak.held_out]} for leak in leaks]
+    report = {
+        split: [leak.as_dict() | {"train": names[leak.train], "held_out": names[leak.held_out]} for leak in leaks]
+        for split, leaks in zip(("train", "dev"), found, strict=True)
+    }
     tasks = [replace(task, corpora=tuple(names[source] for source in task.corpora)) for task in tasks]
     return tasks, {names[source]: corpus for source, corpus in corpora.items()}, report
 
@@ -251,7 +273,7 @@ def corpus_names(sources: Iterable[str]) -> dict[str, str]:
     """A name for each source: of a path only its last part, so that no path of this machine gets into results."""
     names: dict[str, str] = {}
     for source in sources:
-        base = name = Path(source).name if "/" in source else source
+        base = name = Path(source).resolve().name if "/" in source else source
         number = 1
         while name in names.values():
             number += 1
@@ -298,7 +320,8 @@ def check_texts(split: str, tasks: Sequence[Task], texts: Sequence[TaskText], ta
         if not own:
             raise CorpusError(
                 f"task {task.name} has no {split} document; add some to {', '.join(task.corpora)}, or leave the task "
-                f"out, or choose what is done by --do_train, --do_eval (on dev), --do_predict (on test)"
+                f"out, or choose what is done by --do_train, --do_eval (on dev), --do_predict (on test); if the leak "
+                f"check above dropped them, --leaks warn keeps them"
             )
         if split == "train" and not any(tag != "O" for text in own for tag in text.tags):
             raise CorpusError(
@@ -394,18 +417,23 @@ def make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBion
 def _make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBionerConfig | None) -> MtlBionerModel:
     wanted = [{"name": task.name, "types": list(task.types), "corpora": list(task.corpora)} for task in tasks]
     options = hub_options(model_args)
-    if saved is not None:
-        model = MtlBionerModel.from_pretrained(model_args.model_name_or_path, dtype=torch.float32, **options)
-        return model.with_tasks(wanted, drop=dropped_tasks(model_args))
-    return MtlBionerModel.from_encoder(
-        model_args.model_name_or_path,
-        wanted,
-        # the two names that encoders give to the dropout of attention weights
-        dict.fromkeys(("attention_probs_dropout_prob", "attention_dropout"), model_args.attention_dropout),
-        options,
-        sharing=model_args.sharing,
-        head_dropout=model_args.head_dropout,
-    )
+    dropout = dict.fromkeys(ATTENTION_DROPOUT, model_args.attention_dropout or 0.0)
+    if saved is None:
+        return MtlBionerModel.from_encoder(
+            model_args.model_name_or_path,
+            wanted,
+            dropout,
+            options,
+            sharing=model_args.sharing or "hard",
+            head_dropout=0.1 if model_args.head_dropout is None else model_args.head_dropout,
+        )
+    if model_args.head_dropout is not None:
+        saved.head_dropout = model_args.head_dropout
+    for name in ATTENTION_DROPOUT if model_args.attention_dropout is not None else ():
+        if hasattr(saved.encoder_config, name):
+            setattr(saved.encoder_config, name, model_args.attention_dropout)
+    model = MtlBionerModel.from_pretrained(model_args.model_name_or_path, config=saved, dtype=torch.float32, **options)
+    return model.with_tasks(wanted, drop=dropped_tasks(model_args))
 
 
 def dropped_tasks(model_args: ModelArguments) -> list[str]:
@@ -416,8 +444,10 @@ def dropped_tasks(model_args: ModelArguments) -> list[str]:
 def check_heads(
     model_args: ModelArguments, names: Sequence[str], saved: MtlBionerConfig | None, training: bool
 ) -> None:
-    """Raises ValueError for a head that is dropped and used, or used and never trained."""
+    """Raises ValueError for a head that is dropped and used, or used and never trained, or another sharing layer."""
     model, heads = model_args.model_name_or_path, saved.task_names if saved else []
+    if saved is not None and model_args.sharing not in (None, saved.sharing):
+        raise ValueError(f"--sharing is {model_args.sharing!r}, but {model} has {saved.sharing!r}; leave it out")
     for name in dropped_tasks(model_args):
         if name not in heads:
             have = f"its heads are {', '.join(heads)}" if saved else "it is an encoder without heads"
@@ -433,18 +463,25 @@ def check_heads(
             )
 
 
-def settle_length(model: MtlBionerModel, tokenizer: Any, data_args: DataArguments) -> None:
-    """Brings the sizes of windows in arguments and model together.
+def settle_arguments(
+    model: MtlBionerModel, tokenizer: Any, model_args: ModelArguments, data_args: DataArguments
+) -> None:
+    """What was left to the model is taken from it, so that the record says what was used; window sizes are set in it.
 
     Raises:
         ValueError: windows the encoder can't take.
     """
-    for name in ("max_seq_length", "context_size"):
-        if getattr(data_args, name) is None:
-            setattr(data_args, name, getattr(model.config, name))
+    config = model.config
+    model_args.sharing, model_args.head_dropout = config.sharing, config.head_dropout
+    dropouts = (getattr(config.encoder_config, name, None) for name in ATTENTION_DROPOUT)
+    model_args.attention_dropout = next((value for value in dropouts if value is not None), None)
+    limit = length_limit(tokenizer, config.encoder_config)
+    if data_args.max_seq_length is None:
+        data_args.max_seq_length = min(config.max_seq_length, limit)
+    if data_args.context_size is None:
+        data_args.context_size = config.context_size
     if data_args.context_size < 0:
         raise ValueError(f"--context_size is {data_args.context_size}; give 0 or more")
-    limit = length_limit(tokenizer, model.config.encoder_config)
     if not 8 <= data_args.max_seq_length <= limit:
         raise ValueError(
             f"--max_seq_length is {data_args.max_seq_length}; this encoder takes 8 to {limit} (longer text becomes "
@@ -466,7 +503,7 @@ class Run:
     args: MultiTaskTrainingArguments
     tasks: list[Task]
     corpora: dict[str, LoadedCorpus]
-    leak_report: list[dict]
+    leak_report: dict[str, list[dict]]
     tokenizer: Any
     model: MtlBionerModel
     rows: dict[str, TaskRows]  # of the splits that are needed
@@ -488,7 +525,7 @@ def prepare(argv: Sequence[str]) -> Run:
     set_seed(args.seed)
     tokenizer = find_tokenizer(model_args, saved)
     model = make_model(model_args, tasks, saved)
-    settle_length(model, tokenizer, data_args)
+    settle_arguments(model, tokenizer, model_args, data_args)
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {})
     for split, limit in needed_splits(run).items():
         run.rows[split] = make_rows(run, split, limit, pattern)
@@ -527,7 +564,7 @@ def make_trainer(run: Run) -> MultiTaskTrainer:
         args=run.args,
         train_dataset=run.rows.get("train"),
         eval_dataset=run.rows.get("dev"),
-        data_collator=MultiTaskCollator(run.tokenizer.pad_token_id),
+        data_collator=MultiTaskCollator(run.tokenizer.pad_token_id or 0),
         processing_class=run.tokenizer,
     )
 
@@ -537,6 +574,8 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     args, metrics = run.args, {}
     output = Path(args.output_dir)
     if args.do_train:
+        if trainer.is_world_process_zero() and not resume_argument(args):
+            results.remove_old(output)
         outcome = trainer.train(resume_from_checkpoint=resume_argument(args))
         trainer.save_model()
         metrics |= outcome.metrics
@@ -546,8 +585,7 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
         predicted = trainer.predict(run.rows["test"], metric_key_prefix="test")
         metrics |= predicted.metrics
         if trainer.is_world_process_zero():
-            entities = predicted_entities(run.rows["test"], predicted.predictions)
-            results.write_predictions(output, run.rows["test"], entities, run.model.config.task_names)
+            results.write_predictions(output, run.rows["test"], trainer.entities, run.model.config.task_names)
     if trainer.is_world_process_zero():
         results.write_run(output, run, metrics, trainer.state.log_history)
     return metrics
@@ -563,7 +601,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run = prepare(sys.argv[1:] if argv is None else argv)
         trainer = make_trainer(run)
-    except (CorpusError, ValueError) as error:
+    except (CorpusError, ValueError, OSError, ImportError) as error:
         sys.stderr.write(f"run_mtl_ner: error: {' '.join(str(error).split())}\n")
         return 2
     transformers_logging.set_verbosity_warning()

@@ -106,6 +106,7 @@ class MultiTaskTrainer(Trainer):
         self.task_weights = torch.tensor(weights or [1.0] * len(self.task_names))
         # Summed cross-entropy and labelled tokens of each task since the last log.
         self._loss_log = torch.zeros(2, len(self.task_names))
+        self.entities: list[list[dict[str, Any]]] = []  # per text, of the last evaluation or prediction
 
     # -- order of batches
 
@@ -123,6 +124,7 @@ class MultiTaskTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of `TaskBatchSampler`, batch i to process i modulo their number."""
+        self.train_sampler.rows_per_batch = self._train_batch_size  # of all GPUs of this process
         loader = DataLoader(
             self.train_dataset,
             batch_sampler=self.train_sampler,
@@ -166,14 +168,18 @@ class MultiTaskTrainer(Trainer):
     # -- evaluation
 
     def evaluation_loop(
-        self, dataloader: DataLoader, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """As Trainer's, with entity scores of all tasks among the metrics."""
-        kwargs["prediction_loss_only"] = False
-        output = super().evaluation_loop(dataloader, description, metric_key_prefix=metric_key_prefix, **kwargs)
-        output.metrics.update(
-            span_metrics(dataloader.dataset, output.predictions, self.model.config, metric_key_prefix)
-        )
+        """As Trainer's, with entity scores of all tasks among the metrics; `entities` holds what was found."""
+        output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
+        rows = dataloader.dataset
+        self.entities = predicted_entities(rows, output.predictions)
+        output.metrics.update(span_metrics(rows, self.entities, self.model.config, metric_key_prefix))
         return output
 
 
@@ -223,9 +229,12 @@ def predicted_entities(rows: TaskRows, logits: Any) -> list[list[dict[str, Any]]
     ]
 
 
-def span_metrics(rows: TaskRows, logits: Any, config: Any, prefix: str) -> dict[str, float]:
-    """Scores of all tasks with rows, by corpus and type, against the corpora's gold."""
-    predicted = predicted_entities(rows, logits)
+def span_metrics(rows: TaskRows, predicted: list[list[dict[str, Any]]], config: Any, prefix: str) -> dict[str, float]:
+    """Scores of all tasks with rows, by corpus and type, against the corpora's gold.
+
+    Args:
+        predicted: per text its entities, as from `predicted_entities`.
+    """
     metrics: dict[str, float] = {}
     totals: dict[str, Score] = {}
     for task, name in enumerate(config.task_names):

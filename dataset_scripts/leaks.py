@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from .registry import LoadedCorpus, base_id, get_corpus, list_corpora, without_documents
 from .schema import CorpusError, Document
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 MODES = ("drop", "warn", "error")
 MIN_WORDS = 6
+MAX_USES = 3  # a sentence in more training documents than these is a formula ("discharged in stable condition")
 LEAK = "leak"
 _WORD = re.compile(r"[^\W_]+")
 _NOTICES = ("copyright",)  # "Copyright 1998 by The American Society of Hematology." ends many abstracts
@@ -196,10 +197,17 @@ def _same_text(train: Mapping[str, Sequence[Document]], held_out: Held) -> Itera
     """Both ways: a held-out sentence inside a training document, and a training sentence inside a held-out one."""
     ours = [_prepared((corpus, doc.document_id), doc) for corpus, documents in train.items() for doc in documents]
     theirs = [_prepared(place, doc) for place, documents in held_out.items() for doc in documents]
+    uses = Counter(sentence for text in ours for sentence in set(text.sentences))
+    formulas = {sentence for sentence, count in uses.items() if count > MAX_USES}
+    ours, theirs = _without_formulas(ours, formulas), _without_formulas(theirs, formulas)
     for (corpus, document_id), (held_corpus, split) in _containing(ours, theirs):
         yield corpus, document_id, held_corpus, split
     for (held_corpus, split), (corpus, document_id) in _containing(theirs, ours):
         yield corpus, document_id, held_corpus, split
+
+
+def _without_formulas(texts: Iterable[_Text], formulas: Collection[Words]) -> list[_Text]:
+    return [replace(text, sentences=tuple(s for s in text.sentences if s not in formulas)) for text in texts]
 
 
 def _containing(wholes: Iterable[_Text], parts: Iterable[_Text]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:

@@ -59,7 +59,10 @@ def parse_tasks(text: str) -> list[TaskSpec]:
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
-            raise CorpusError(f"--tasks names {name!r} twice; give one of them another name: other={name}")
+            again = [spec for spec in specs if spec.name == name][-1]
+            raise CorpusError(
+                f"--tasks names {name!r} twice; give one of them another name: other={again.sources[0].corpus}"
+            )
     return specs
 
 

@@ -113,7 +113,7 @@ def test_a_batch_of_different_lengths_equals_one_by_one() -> None:
     texts = [random_log_probs(length, seed=length) for length in (5, 1, 9, 3, 9, 2)]
     together = decode_spans(texts, LABELS)
     assert together == [decode_spans([text], LABELS)[0] for text in texts]
-    assert together == decode_spans(texts, LABELS, batch_size=2)
+    assert together == decode_spans(texts, LABELS, max_padded_words=2)
     assert sum(map(len, together)) > 5
     padded = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=123.0)
     lengths = [len(text) for text in texts]

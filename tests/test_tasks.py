@@ -52,7 +52,7 @@ def test_several_tasks_keep_their_order_and_may_have_spaces_around() -> None:
         ("", ["--tasks is ''", "such as ncbi or mine=./corpus"]),
         (" , ", ["--tasks", "name at least one"]),
         ("ncbi,ncbi", ["--tasks names 'ncbi' twice", "other=ncbi"]),
-        ("a=ncbi,a=bc5cdr", ["--tasks names 'a' twice", "other=a"]),
+        ("a=ncbi,a=bc5cdr", ["--tasks names 'a' twice", "other=bc5cdr"]),
         ("ncbi+", ["--tasks has 'ncbi+'", "[name=]source[:Type|Type][+source...]"]),
         ("mine=", ["--tasks has 'mine='", "[name=]source"]),
         ("ncbi:", ["--tasks has 'ncbi:'", ":Type|Type"]),

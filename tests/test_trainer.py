@@ -24,6 +24,7 @@ from trainer_mtl_bioner import (
     SetEpoch,
     balanced_weights,
     parse_loss_weights,
+    predicted_entities,
     span_metrics,
 )
 
@@ -349,7 +350,7 @@ def test_scores_by_task_corpus_and_type_have_literal_values(
     logits[0][1:, :] = torch.tensor([9.0, 0, 0, 0, 0])  # misses "Lupus"
     logits[2][1, :] = torch.tensor([0, 9.0, 0, 0, 0])  # finds "No"
     logits[4][1, :] = torch.tensor([0, 0, 0, 9.0, 0])  # calls the gene BRCA1 a protein
-    metrics = span_metrics(rows, logits, config_of(trainer_of, rows), "eval")
+    metrics = span_metrics(rows, predicted_entities(rows, logits), config_of(trainer_of, rows), "eval")
 
     def four(key: str, *values: float) -> dict[str, float]:
         return {
@@ -382,7 +383,7 @@ def test_gold_that_no_label_can_say_is_a_miss(trainer_of: Callable[..., MultiTas
     assert lost == {"nested": 2}
     labels = [["O", "B-Disease", "I-Disease"], ["O"]]
     rows = TaskRows([TaskText(0, "first", document, words, tags)], labels, tokenizer, 64, 8)
-    metrics = span_metrics(rows, oracle_logits(rows), config_of(trainer_of, rows), "test")
+    metrics = span_metrics(rows, predicted_entities(rows, oracle_logits(rows)), config_of(trainer_of, rows), "test")
     assert (metrics["test_ill_precision"], metrics["test_ill_recall"]) == (1.0, pytest.approx(1 / 3))
     assert metrics["test_ill_support"] == 3
     assert "test_gene_f1" not in metrics  # a task without texts
@@ -401,7 +402,7 @@ def test_official_score_where_alternatives_are_listed(
         TaskText(1, "other", plain, [(0, 5), (6, 10)], ["B-Gene", "O"]),
     ]
     rows = TaskRows(texts, labels, tokenizer, 64, 8)
-    metrics = span_metrics(rows, oracle_logits(rows), config_of(trainer_of, rows), "test")
+    metrics = span_metrics(rows, predicted_entities(rows, oracle_logits(rows)), config_of(trainer_of, rows), "test")
     assert metrics["test_gene_f1"] == 0.5
     assert metrics["test_gene_official_f1"] == 1.0
     assert metrics["test_gene_f1_bc2gm"] == 0.0
