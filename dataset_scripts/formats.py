@@ -386,12 +386,16 @@ class _Row:
     where: str
 
 
+_CONLL_COMMENT = re.compile(r"# \S+ = ")  # CoNLL-U: `# sent_id = 1`
+
+
 def read_conll(path: FilePath) -> Iterator[RawDocument]:
     """Read one token a line: first column the token, last one its IOB2, IOB1 or IOBES tag; blank line = sentence end.
 
     `###MEDLINE:id` (JNLPBA) and `-DOCSTART-` lines begin documents; if the file has none, each sentence is one. Ids
     that the file doesn't give are `<file stem>-<n>`, from 1. The text is made up: tokens joined by a space, sentences
-    by "\\n". An `I-` or `E-` tag that continues nothing begins a mention, as in IOB1; a warning counts them.
+    by "\\n". CoNLL-U comments (`# key = value`) are left aside. An `I-` or `E-` tag that continues nothing begins a
+    mention, as in IOB1; a warning counts them.
 
     Raises:
         CorpusError: a line of one column, or a tag of another scheme.
@@ -437,6 +441,8 @@ def _conll_sentences(path: Path) -> Iterator[tuple[str | None, list[_Row]]]:
     rows: list[_Row] = []
     for where, line in _lines(path):
         found = _conll_break(line, where)
+        if _CONLL_COMMENT.match(line):
+            continue
         if found is None and line.strip(_BLANK):
             rows.append(_conll_row(line, where))
             continue

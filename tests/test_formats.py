@@ -704,3 +704,11 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, data, reader):
         list(reader(path))
     except CorpusError as error:
         assert str(path) in str(error)
+
+
+def test_conll_comments_are_no_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "mine.conll"
+    path.write_text("# sent_id = 1\n# text = p53 binds\np53\tB-Gene\n#\tO\nbinds\tO\n", encoding="utf-8")
+    (document,) = read_conll(path)
+    assert document.text == "p53 # binds"
+    assert [mention.spans for mention in document.mentions] == [((0, 3),)]

@@ -182,3 +182,11 @@ def test_own_corpus_against_a_registered_one(tmp_path: Path) -> None:
         ("ncbi", "text", ("x",))
     ]
     assert [document.document_id for document in cleaned[str(path)].splits["train"]] == ["y"]
+
+
+def test_a_formula_of_many_documents_is_no_leak() -> None:
+    formula = "The patient was discharged home in stable condition."
+    for uses, leaking in ((3, 3), (4, 0)):
+        train = {"./mine": [document(str(i), f"Case {i} was unlike others. {formula}") for i in range(uses)]}
+        held_out = {"./mine": {"test": [document("x", f"A further one. {formula}")]}}
+        assert sum(len(leak.document_ids) for leak in find_leaks(train, held_out)) == leaking

@@ -225,7 +225,7 @@ def test_a_json_file_of_arguments_gives_the_same_scores(
     assert run_mtl_ner.main([str(path), "--output_dir", str(tmp_path / "out")]) == 0
     assert scores(tmp_path / "out") == scores(trained)
     table = capsys.readouterr().out
-    assert "macro F1 over tasks" in table
+    assert "macro over tasks" in table and "micro over tasks" in table
     assert f"{100 * scores(trained)['test_bc5cdr_f1_Chemical']:.2f}" in table
 
 
@@ -707,3 +707,90 @@ def test_default_output_folder_is_named_by_the_tasks(monkeypatch: pytest.MonkeyP
 
 def test_errors_of_a_corpus_are_value_errors() -> None:
     assert issubclass(CorpusError, ValueError)
+
+
+# -------------------------------------------------------------------------------------------- settings and old files
+
+
+def test_settings_left_out_are_those_of_the_saved_model_and_recorded(trained: Path, tmp_path: Path) -> None:
+    arguments = ["--model_name_or_path", str(trained), "--tasks", "ncbi", "--do_predict", *SMALL]
+    assert run_mtl_ner.main([*arguments, "--output_dir", str(tmp_path / "a")]) == 0
+    recorded = read_json(tmp_path / "a" / "run.json")["arguments"]
+    assert [recorded[name] for name in ("sharing", "head_dropout", "attention_dropout")] == ["hard", 0.1, 0.0]
+
+
+def test_dropout_of_a_saved_model_can_be_changed(trained: Path, tmp_path: Path) -> None:
+    run = run_mtl_ner.prepare(
+        ["--model_name_or_path", str(trained), "--tasks", "ncbi", "--output_dir", str(tmp_path / "a"), *SMALL,
+         "--head_dropout", "0.25", "--attention_dropout", "0.5"]
+    )  # fmt: skip
+    assert run.model.dropout.p == run.model.config.head_dropout == 0.25
+    assert run.model.config.encoder_config.attention_probs_dropout_prob == 0.5
+    assert run.model_args.attention_dropout == 0.5
+
+
+def test_window_length_left_out_is_the_encoders_limit_if_that_is_shorter(
+    toy_encoder: Callable, tmp_path: Path
+) -> None:
+    run = run_mtl_ner.prepare(
+        ["--model_name_or_path", toy_encoder("bert"), "--tasks", "ncbi", "--output_dir", str(tmp_path / "a"), *FEW,
+         "--data_dir", "sample", "--use_cpu"]
+    )  # fmt: skip
+    limit = run.model.config.encoder_config.max_position_embeddings
+    assert run.data_args.max_seq_length == run.model.config.max_seq_length == min(320, limit)
+
+
+def test_training_anew_removes_what_an_earlier_run_wrote(encoder: str, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-999").mkdir()
+    for name in ("predictions_old.jsonl", "predictions_old.pubtator", "notes.txt"):
+        (tmp_path / name).write_text("old")
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(tmp_path), *SMALL]
+    assert run_mtl_ner.main([*arguments, "--overwrite_output"]) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert not names & {"checkpoint-999", "predictions_old.jsonl", "predictions_old.pubtator"}
+    assert {"notes.txt", "predictions_ncbi.jsonl"} <= names
+
+
+def test_resuming_switched_off_does_not_open_a_full_folder(fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("mine")
+    message = fails("--output_dir", str(tmp_path / "full"), "--resume_from_checkpoint", "false", output=False)
+    assert "is not empty" in message
+
+
+def test_output_folder_below_a_file(fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert "file is a file" in fails("--output_dir", str(tmp_path / "file" / "below"), output=False)
+
+
+def test_another_sharing_layer_than_the_saved_models(
+    fails: Fails, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(run_mtl_ner.SHARING, "other", run_mtl_ner.SHARING["hard"])
+    message = fails("--tasks", "ncbi", "--model_name_or_path", str(trained), "--sharing", "other")
+    assert "--sharing is 'other'" in message and "'hard'" in message
+
+
+def test_activation_checkpointing_trains(encoder: str, tmp_path: Path) -> None:
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(tmp_path / "a"), *SMALL]
+    assert run_mtl_ner.main([*arguments, "--do_train", "--activation_checkpointing", "true"]) == 0
+
+
+@pytest.mark.slow
+def test_three_ways_to_start_give_the_same(encoder: str, tmp_path: Path) -> None:
+    script, folder = str(ROOT / "run_mtl_ner.py"), Path(sys.executable).parent
+    accelerate = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--num_processes", "1"]
+    ways = [[sys.executable, script], [*accelerate, script], [str(folder / "mtl-bioner-train")]]
+    if not (folder / "mtl-bioner-train").exists():
+        pytest.skip("the project is not installed in this environment")
+    found = []
+    for number, way in enumerate(ways):
+        output = tmp_path / str(number)
+        done = subprocess.run(
+            [*way, "--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(output), *SMALL],
+            cwd=tmp_path, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "macro over tasks" in done.stdout
+        found.append(scores(output))
+    assert found[0] == found[1] == found[2]
