@@ -7,13 +7,21 @@ Three things: the order of batches (`TaskBatchSampler`), the loss (weighted sum 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SaveStrategy
 
 from data_collators import TaskBatchSampler, TaskRows
@@ -86,6 +94,49 @@ class LogEachEpoch(TrainerCallback):
         control.should_log = True
 
 
+def log_line(logs: Mapping[str, float], task_names: list[str]) -> str:
+    """What a log says to people, on one line; "" for one that says nothing new.
+
+    `epoch 1.50  loss 0.1103  ncbi 0.1020  bc5cdr 0.1200`, `epoch 2.00  dev F1  ncbi 81.14  bc5cdr 81.27  macro 81.21`.
+    """
+    epoch = f"epoch {logs.get('epoch', 0):.2f}"
+    if "eval_macro_f1" in logs:
+        scores = [(name, logs.get(f"eval_{name}_f1")) for name in (*task_names, "macro")]
+        return "  ".join([epoch, "dev F1", *(f"{name} {100 * f1:.2f}" for name, f1 in scores if f1 is not None)])
+    if "loss" in logs:
+        losses = [(name, logs.get(f"loss_{name}")) for name in task_names]
+        parts = [f"{name} {loss:.4f}" for name, loss in losses if loss is not None]
+        return "  ".join([epoch, f"loss {logs['loss']:.4f}", *parts])
+    if "train_runtime" in logs:
+        return f"trained in {logs['train_runtime']:.0f} s"
+    return ""
+
+
+class OneLineProgress(ProgressCallback):
+    """The progress bar, with `log_line` instead of a dict of all scores."""
+
+    def __init__(self, task_names: list[str]) -> None:
+        super().__init__()
+        self.task_names = task_names
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        line = log_line(logs or {}, self.task_names)
+        if line and state.is_world_process_zero and self.training_bar is not None:
+            self.training_bar.write(line)
+
+
+class OneLinePrinter(TrainerCallback):
+    """The same without a progress bar (`--disable_tqdm`)."""
+
+    def __init__(self, task_names: list[str]) -> None:
+        self.task_names = task_names
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        line = log_line(logs or {}, self.task_names)
+        if line and state.is_local_process_zero:
+            sys.stdout.write(f"{line}\n")
+
+
 class MultiTaskTrainer(Trainer):
     """A Trainer whose rows belong to tasks.
 
@@ -98,6 +149,9 @@ class MultiTaskTrainer(Trainer):
         self.task_names: list[str] = self.model.config.task_names
         self.train_sampler = self._make_sampler() if self.train_dataset is not None else None
         self.add_callback(LogEachEpoch())
+        for stock, own in ((ProgressCallback, OneLineProgress), (PrinterCallback, OneLinePrinter)):
+            if self.pop_callback(stock) is not None:
+                self.add_callback(own(self.task_names))
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
         weights = parse_loss_weights(self.args.task_loss_weights, self.task_names)

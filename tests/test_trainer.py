@@ -531,3 +531,23 @@ def test_scoring_alone_needs_no_development_rows(trainer_of: Callable[..., Multi
         None, do_predict=True, eval_strategy="epoch", save_strategy="epoch", load_best_model_at_end=True
     )
     assert "test_macro_f1" in trainer.predict(rows).metrics
+
+
+@pytest.mark.parametrize(
+    ("logs", "line"),
+    [
+        (
+            {"loss": 0.11031, "loss_b": 0.12, "loss_a": 0.1, "epoch": 1.5},
+            "epoch 1.50  loss 0.1103  a 0.1000  b 0.1200",
+        ),
+        ({"loss": 0.5, "loss_b": 0.25, "epoch": 2}, "epoch 2.00  loss 0.5000  b 0.2500"),
+        (
+            {"eval_loss": 1.0, "eval_a_f1": 0.81139, "eval_b_f1": 1.0, "eval_macro_f1": 0.9057, "epoch": 3.0},
+            "epoch 3.00  dev F1  a 81.14  b 100.00  macro 90.57",
+        ),
+        ({"train_runtime": 61.4, "epoch": 3.0}, "trained in 61 s"),
+        ({"test_macro_f1": 0.5}, ""),
+    ],
+)
+def test_a_log_is_one_line(logs: dict[str, float], line: str) -> None:
+    assert trainer_mtl_bioner.log_line(logs, ["a", "b"]) == line
