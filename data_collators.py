@@ -6,6 +6,7 @@ Rows of all tasks stand in one table; `TaskBatchSampler` decides proportions, ne
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
@@ -200,15 +201,25 @@ class TaskRows(Dataset):
 
 @dataclass
 class MultiTaskCollator:
-    """Rows to a batch: `input_ids`, `attention_mask`, `labels` (batch, longest) and `task_id` (batch,)."""
+    """Rows to a batch: `input_ids`, `attention_mask`, `labels` (batch, length) and `task_id` (batch,).
+
+    Attributes:
+        pad_token_id: what `input_ids` are padded with.
+        padded_lengths: ascending; a batch is padded to the first that holds its longest row, so that there are few
+            distinct shapes. Beyond them, and by default, to its longest row.
+    """
 
     pad_token_id: int
+    padded_lengths: Sequence[int] = ()
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        longest = max(len(row.input_ids) for row in rows)
+        longer = self.padded_lengths[bisect.bisect_left(self.padded_lengths, longest) :]
+        length = longer[0] if longer else longest
         return {
-            "input_ids": pad_batch([row.input_ids for row in rows], self.pad_token_id),
-            "attention_mask": pad_batch([[1] * len(row.input_ids) for row in rows], 0),
-            "labels": pad_batch([row.labels for row in rows], IGNORE),
+            "input_ids": pad_batch([row.input_ids for row in rows], self.pad_token_id, length),
+            "attention_mask": pad_batch([[1] * len(row.input_ids) for row in rows], 0, length),
+            "labels": pad_batch([row.labels for row in rows], IGNORE, length),
             "task_id": torch.tensor([row.task_id for row in rows]),
         }
 
@@ -231,17 +242,65 @@ def rows_per_epoch(sizes: Sequence[int], alpha: float) -> list[int]:
     return counts
 
 
+def bucket_lengths(lengths: Sequence[int], most: int = 24) -> list[int]:
+    """The padded lengths, at most `most`, ascending, that pad the rows least when each is padded to the next one.
+
+    Exact, by dynamic programming over the distinct lengths: the least padding of the rows up to the j-th length in k
+    buckets is the least, over the length i at which the last bucket begins, of that in k - 1 buckets up to i - 1 plus
+    the padding of rows i to j to the j-th length.
+    """
+    values, counts = torch.tensor(lengths, dtype=torch.float64).unique(return_counts=True)  # (distinct,)
+    if len(values) <= most:
+        return [int(value) for value in values.tolist()]
+    rows, subwords = counts.cumsum(0), (counts * values).cumsum(0)
+    rows_before, subwords_before = rows - counts, subwords - counts * values
+    padding = values * (rows - rows_before[:, None]) - (subwords - subwords_before[:, None])  # (begin, end)
+    padding = padding.masked_fill(torch.ones_like(padding).tril(-1).bool(), torch.inf)
+    least, begins = padding[0], []
+    for _ in range(most - 1):
+        before = torch.cat([torch.zeros(1, dtype=least.dtype), least[:-1]])  # (begin,): padding of what lies before
+        least, begin = (before[:, None] + padding).min(0)
+        begins.append(begin.tolist())
+    ends, end = [], len(values) - 1
+    for begin in reversed(begins):
+        ends.append(end)
+        if (end := begin[end] - 1) < 0:
+            break
+    else:
+        ends.append(end)
+    return [int(values[end]) for end in reversed(ends)]
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows that are batched with each other: of like length, and of one task where batches are.
+
+    Attributes:
+        cells: task -> half-open range of its rows in the order of their length.
+        batches: into so many the drawn rows are dealt evenly.
+    """
+
+    cells: dict[int, tuple[int, int]]
+    batches: int
+
+
 class TaskBatchSampler(Sampler[list[int]]):
     """Batches of row indices: a function of seed and epoch alone, so every process draws the same.
+
+    Rows of like length are batched together, in random order. A batch is made for all processes and dealt to them row
+    by row, so that several processes train on the same rows at each step as one process with larger batches does. No
+    row is lost, and none repeated but as `alpha` says, or where a task has fewer rows than there are processes.
 
     It has no attribute `batch_size`, on purpose: accelerate would then cut the batches of several processes anew,
     losing rows and mixing tasks.
 
     Args:
         task_ids, lengths: task and sub-words of each row.
-        rows_per_batch: rows of a batch.
+        rows_per_batch: most rows of a batch, on each process.
+        tokens_per_batch: most sub-words of a batch, padding included, on each process; a longer row stands alone.
         alpha: see `rows_per_epoch`; a task drawn more often than it has rows starts over in a new order.
         mixed: whether a batch holds rows of several tasks, or of one.
+        processes: batch i goes to process i modulo their number.
     """
 
     drop_last = False
@@ -254,37 +313,98 @@ class TaskBatchSampler(Sampler[list[int]]):
         alpha: float = 1.0,
         mixed: bool = True,
         seed: int = 42,
+        tokens_per_batch: int | None = None,
+        processes: int = 1,
     ) -> None:
-        self.lengths, self.rows_per_batch, self.mixed, self.seed, self.epoch = lengths, rows_per_batch, mixed, seed, 0
+        self.lengths, self.mixed, self.seed, self.epoch, self.processes = lengths, mixed, seed, 0, processes
+        self.tokens_per_batch = tokens_per_batch
         tasks = sorted(set(task_ids))
-        self.rows = {task: [i for i, own in enumerate(task_ids) if own == task] for task in tasks}
+        by_length = sorted(range(len(lengths)), key=lambda row: lengths[row])
+        self.rows = {task: [row for row in by_length if task_ids[row] == task] for task in tasks}
         self.draws = dict(zip(tasks, rows_per_epoch([len(self.rows[task]) for task in tasks], alpha), strict=True))
+        self.padded_lengths = bucket_lengths(lengths)
+        self.limit_rows(rows_per_batch)
+
+    def limit_rows(self, rows_per_batch: int) -> None:
+        """Make batches of at most so many rows on each process."""
+        self.rows_per_batch = rows_per_batch
+        together = [list(self.rows)] if self.mixed else [[task] for task in self.rows]
+        self.groups = [group for tasks in together for group in self._make_groups(tasks)]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration gives."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        groups = [sum(self.draws.values())] if self.mixed else self.draws.values()
-        return sum(-(-count // self.rows_per_batch) for count in groups)
+        return sum(group.batches for group in self.groups) * self.processes
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        drawn = [self._draw(task, generator) for task in self.rows]
-        groups = [list(itertools.chain.from_iterable(drawn))] if self.mixed else drawn
-        batches = [batch for group in groups for batch in self._batches(group, generator)]
-        yield from (batches[i] for i in torch.randperm(len(batches), generator=generator).tolist())
+        starts = {task: int(torch.randint(len(rows), (), generator=generator)) for task, rows in self.rows.items()}
+        batches = [batch for group in self.groups for batch in self._batches(group, starts, generator)]
+        for i in torch.randperm(len(batches), generator=generator).tolist():
+            yield from (batches[i][process :: self.processes] for process in range(self.processes))
 
-    def _draw(self, task: int, generator: torch.Generator) -> list[int]:
-        rows, drawn = self.rows[task], []
-        while len(drawn) < self.draws[task]:
-            drawn.extend(rows[i] for i in torch.randperm(len(rows), generator=generator).tolist())
-        return drawn[: self.draws[task]]
+    def _make_groups(self, tasks: Sequence[int]) -> list[RowGroup]:
+        """From the shortest rows to the longest, a group for each padded length; the rows that would leave a batch
+        unfilled go to the next."""
+        order = sorted((row for task in tasks for row in self.rows[task]), key=lambda row: self.lengths[row])
+        at = {row: place for place, row in enumerate(order)}
+        places = {task: [at[row] for row in self.rows[task]] for task in tasks}  # of a task's rows, ascending
 
-    def _batches(self, group: list[int], generator: torch.Generator) -> Iterator[list[int]]:
-        """Shuffle, then sort by length within pools of 50 batches: little padding, and still random."""
-        shuffled = [group[i] for i in torch.randperm(len(group), generator=generator).tolist()]
-        size = self.rows_per_batch
-        for begin in range(0, len(shuffled), 50 * size):
-            pool = sorted(shuffled[begin : begin + 50 * size], key=lambda row: self.lengths[row])
-            yield from (pool[i : i + size] for i in range(0, len(pool), size))
+        def cells_of(begin: int, end: int) -> dict[int, tuple[int, int]]:
+            return {
+                task: (bisect.bisect_left(own, begin), bisect.bisect_left(own, end)) for task, own in places.items()
+            }
+
+        groups, begin = [], 0
+        for longest in self.padded_lengths:
+            end = bisect.bisect_right(order, longest, key=lambda row: self.lengths[row])
+            full = self._full_batch(longest)
+            if end < len(order):
+                whole = self._drawn(cells_of(begin, end))[1] // full * full
+                end = (
+                    bisect.bisect_right(range(end + 1), whole, begin, key=lambda e: self._drawn(cells_of(begin, e))[1])
+                    - 1
+                )
+            if end > begin:
+                cells = cells_of(begin, end)
+                least, most = self._drawn(cells)
+                # Trainer plans its steps beforehand, so the number of batches is that of the most rows drawn; and each
+                # process must get a row of each batch.
+                groups.append(RowGroup(cells, max(1, min(-(-most // full), least // self.processes))))
+                begin = end
+        return groups
+
+    def _drawn(self, cells: dict[int, tuple[int, int]]) -> tuple[int, int]:
+        """The least and the most rows that an epoch draws from the cells."""
+        shares = [(self.draws[task] * (end - begin), len(self.rows[task])) for task, (begin, end) in cells.items()]
+        return sum(share // size for share, size in shares), sum(-(-share // size) for share, size in shares)
+
+    def _full_batch(self, length: int) -> int:
+        """Rows of a full batch of all processes, padded to a length."""
+        by_tokens = self.tokens_per_batch // length if self.tokens_per_batch else self.rows_per_batch
+        return max(1, min(self.rows_per_batch, by_tokens)) * self.processes
+
+    def _batches(self, group: RowGroup, starts: dict[int, int], generator: torch.Generator) -> Iterator[list[int]]:
+        drawn: list[int] = []
+        for task, (begin, end) in group.cells.items():
+            # Systematic sampling: the cells of a task share its draws exactly, and each row has the same chance.
+            first, last = (
+                (self.draws[task] * border + starts[task]) // len(self.rows[task]) for border in (begin, end)
+            )
+            drawn += _draw(self.rows[task][begin:end], last - first, generator)
+        drawn = [drawn[i] for i in torch.randperm(len(drawn), generator=generator).tolist()]
+        if len(drawn) < self.processes:
+            own = [row for task, (begin, end) in group.cells.items() for row in self.rows[task][begin:end]]
+            drawn += _draw(own, self.processes - len(drawn), generator)
+        borders = [len(drawn) * i // group.batches for i in range(group.batches + 1)]
+        return (drawn[begin:end] for begin, end in itertools.pairwise(borders))
+
+
+def _draw(rows: list[int], count: int, generator: torch.Generator) -> list[int]:
+    """So many of the rows, in random order; all of them before any comes again."""
+    drawn: list[int] = []
+    while len(drawn) < count:
+        drawn.extend(rows[i] for i in torch.randperm(len(rows), generator=generator).tolist())
+    return drawn[:count]

@@ -10,6 +10,7 @@ Read it top to bottom: config, sharing layers, model, loss, windows, decoding, p
 
 from __future__ import annotations
 
+import bisect
 import copy
 import itertools
 import re
@@ -39,12 +40,15 @@ class MtlBionerConfig(PreTrainedConfig):
         sharing: name of the sharing layer between encoder and heads, a key of `SHARING`.
         head_dropout: dropout probability on the features a head sees.
         word_pattern: regular expression of a word; entities begin and end at word borders.
+        sentence_pattern: regular expression of what lies between sentences; each window then holds one sentence, or
+            several hold a long one. Empty: windows are filled with whole text.
         max_seq_length: sub-words of a window, special tokens included.
-        context_size: sub-words of context that a window repeats from each neighbour, at most.
+        context_size: sub-words of context that a window repeats from its neighbours of the same sentence (or text, if
+            there is no `sentence_pattern`), at most, on each side.
 
     Raises:
         ValueError: task names that repeat, are empty, hold a `.` or are one of torch's (`type`); a task without types,
-            or with one twice; an unknown sharing layer; a bad `word_pattern`.
+            or with one twice; an unknown sharing layer; a bad `word_pattern` or `sentence_pattern`.
     """
 
     model_type = "mtl_bioner"
@@ -58,6 +62,7 @@ class MtlBionerConfig(PreTrainedConfig):
         sharing: str = "hard",
         head_dropout: float = 0.1,
         word_pattern: str = r"[^\W_]+|\S",
+        sentence_pattern: str = "",
         max_seq_length: int = 320,
         context_size: int = 32,
         **kwargs: Any,
@@ -68,14 +73,17 @@ class MtlBionerConfig(PreTrainedConfig):
         self.sharing = sharing
         self.head_dropout = head_dropout
         self.word_pattern = word_pattern
+        self.sentence_pattern = sentence_pattern
         self.max_seq_length = max_seq_length
         self.context_size = context_size
         if sharing not in SHARING:
             raise ValueError(f"sharing is {sharing!r}; known are {', '.join(SHARING)}")
-        try:
-            re.compile(word_pattern)
-        except re.error as error:
-            raise ValueError(f"word_pattern {word_pattern!r} is no regular expression: {error}") from error
+        for name in ("word_pattern", "sentence_pattern"):
+            try:
+                re.compile(getattr(self, name))
+            except re.error as error:
+                pattern = getattr(self, name)
+                raise ValueError(f"{name} {pattern!r} is no regular expression: {error}") from error
         super().__init__(**kwargs)
         self.set_tasks(tasks)
         self.custom_pipelines = {
@@ -421,6 +429,18 @@ def _reach_back(sizes: Sequence[int], start: int, room: int) -> int:
     return first
 
 
+def sentence_breaks(text: str, words: Sequence[tuple[int, int]], pattern: str) -> list[int]:
+    """Indices of the words that begin a sentence, but for the first; none without a pattern.
+
+    Args:
+        words: half-open offsets into the text, ascending.
+        pattern: regular expression of what lies between sentences, as in the config.
+    """
+    starts = [start for start, _ in words]
+    ends = [match.end() for match in re.finditer(pattern, text)] if pattern else []
+    return sorted({bisect.bisect_left(starts, end) for end in ends} - {0, len(words)})
+
+
 def make_windows(
     tokenizer: Any, words: Sequence[str], max_length: int, context: int, breaks: Sequence[int] = ()
 ) -> list[Window]:
@@ -488,9 +508,9 @@ def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     return list(ids[: inside[0]]), list(ids[inside[-1] + 1 :])
 
 
-def pad_batch(sequences: Sequence[Sequence[int]], value: int) -> Tensor:
-    """(batch, longest, but at least 1) tensor of the sequences, padded on the right with `value`."""
-    longest = max(1, *map(len, sequences))
+def pad_batch(sequences: Sequence[Sequence[int]], value: int, length: int = 1) -> Tensor:
+    """(batch, longest, but at least `length`) tensor of the sequences, padded on the right with `value`."""
+    longest = max(length, *map(len, sequences))
     return torch.tensor([[*sequence, *[value] * (longest - len(sequence))] for sequence in sequences])
 
 
@@ -658,7 +678,8 @@ class MtlBionerPipeline(Pipeline):
         config = self.model.config
         words = [match.span() for match in re.finditer(config.word_pattern, text)]
         strings = [text[start:end] for start, end in words]
-        windows = make_windows(self.tokenizer, strings, config.max_seq_length, config.context_size)
+        breaks = sentence_breaks(text, words, config.sentence_pattern)
+        windows = make_windows(self.tokenizer, strings, config.max_seq_length, config.context_size, breaks)
         return {"text": text, "words": words, "windows": windows}
 
     @torch.inference_mode()

@@ -29,7 +29,6 @@ import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import HfArgumentParser, PreTrainedConfig, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
 import results_mtl_bioner as results
@@ -37,12 +36,19 @@ from data_collators import MultiTaskCollator, TaskRows, TaskText, length_limit, 
 from dataset_scripts import CorpusError, LoadedCorpus, load_corpus
 from dataset_scripts.leaks import MODES as LEAK_MODES
 from dataset_scripts.leaks import drop_leaks
-from dataset_scripts.schema import Document
-from dataset_scripts.segments import DEFAULT_WORD_PATTERN, labelled, split_sentences
+from dataset_scripts.segments import DEFAULT_WORD_PATTERN, SENTENCE_PATTERN, labelled
 from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task, parse_tasks, resolve_tasks
-from modeling_mtl_bioner import SHARING, MtlBionerConfig, MtlBionerModel
-from trainer_mtl_bioner import MultiTaskTrainer, MultiTaskTrainingArguments, parse_loss_weights
+from modeling_mtl_bioner import SHARING, MtlBionerConfig, MtlBionerModel, sentence_breaks
+from trainer_mtl_bioner import (
+    LaunchError,
+    MultiTaskTrainer,
+    MultiTaskTrainingArguments,
+    check_processes,
+    is_complete,
+    last_complete_checkpoint,
+    parse_loss_weights,
+)
 
 
 logger = logging.getLogger("run_mtl_ner")
@@ -108,9 +114,12 @@ class DataArguments:
         default=None,
         metadata={"help": "Sub-words of context a window has on each side; default 32, or as the saved model's."},
     )
-    text_unit: str = field(
-        default="passage",
-        metadata={"help": "`passage` fills windows with whole text; `sentence` starts one at each sentence."},
+    text_unit: str | None = field(
+        default=None,
+        metadata={
+            "help": "`sentence` starts a window at each sentence, `passage` fills windows with whole text; default "
+            "sentence, or as the saved model's."
+        },
     )
     label_subwords: str = field(
         default="first", metadata={"help": "Which sub-words of a word are labelled in training: `first` or `all`."}
@@ -119,6 +128,9 @@ class DataArguments:
     max_eval_samples: int | None = field(default=None, metadata={"help": "Documents of each corpus, for debugging."})
     max_predict_samples: int | None = field(
         default=None, metadata={"help": "Documents of each corpus, for debugging."}
+    )
+    dry_run: bool = field(
+        default=False, metadata={"help": "Print rows, sub-words, steps and the estimated time of training, and stop."}
     )
     overwrite_output: bool = field(default=False, metadata={"help": "Write into a non-empty output folder."})
 
@@ -192,7 +204,8 @@ def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
         value = getattr(model_args, name)
         if value is not None and not 0 <= value < 1:
             raise ValueError(f"--{name} is {value}; give a probability from 0 to below 1")
-    check_choice("--text_unit", data_args.text_unit, ("passage", "sentence"))
+    if data_args.text_unit is not None:
+        check_choice("--text_unit", data_args.text_unit, ("sentence", "passage"))
     check_choice("--label_subwords", data_args.label_subwords, ("first", "all"))
     check_choice("--leaks", data_args.leaks, LEAK_MODES)
     check_share("--dev_size", data_args.dev_size)
@@ -223,16 +236,35 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments) -> 
             f"--output_dir {folder} is not empty; choose another, or give --overwrite_output or "
             "--resume_from_checkpoint"
         )
-    if resume is True and not (folder.is_dir() and get_last_checkpoint(folder)):
-        raise ValueError(f"--resume_from_checkpoint: no checkpoint in {folder}; leave it out to begin anew")
-    if isinstance(resume, str) and not Path(resume).is_dir():
+    if resume is not None and not Path(resume).is_dir():
         raise ValueError(f"--resume_from_checkpoint {resume}: no such folder; give one named checkpoint-N, or `true`")
+    if resume is not None and not is_complete(Path(resume)):
+        raise ValueError(
+            f"--resume_from_checkpoint {resume}: this checkpoint was not written to its end; give another, or `true` "
+            "for the newest whole one"
+        )
 
 
-def resume_argument(args: MultiTaskTrainingArguments) -> str | bool | None:
-    """`--resume_from_checkpoint` as the Trainer takes it: a folder, or True for the newest in the output folder."""
-    given = args.resume_from_checkpoint
-    return {"true": True, "false": None}.get(str(given).lower(), given)
+def use_all_cores(args: MultiTaskTrainingArguments) -> None:
+    """Undo `OMP_NUM_THREADS=1`, which `accelerate launch` sets where there is no GPU, and all else would wait for."""
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1"
+    if launched and args.device.type == "cpu":
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+
+
+def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
+    """The checkpoint that `--resume_from_checkpoint` names, `true` being the newest whole one in the output folder.
+
+    Raises:
+        ValueError: there is none.
+    """
+    given = str(args.resume_from_checkpoint or "false")
+    if given.lower() != "true":
+        return None if given.lower() == "false" else given
+    if newest := last_complete_checkpoint(args.output_dir):
+        return newest
+    raise ValueError(f"--resume_from_checkpoint: no whole checkpoint in {args.output_dir}; leave it out to begin anew")
 
 
 # ------------------------------------------------------------------------------------------------- corpora and tasks
@@ -287,30 +319,17 @@ def task_texts(
     corpora: Mapping[str, LoadedCorpus],
     split: str,
     task_ids: Mapping[str, int],
-    data_args: DataArguments,
-    pattern: str,
+    config: MtlBionerConfig,
     limit: int | None,
 ) -> list[TaskText]:
     """The documents of a split as each task sees them."""
     texts = []
     for task in tasks:
         for corpus, document in ((c, document) for c in task.corpora for document in corpora[c].splits[split][:limit]):
-            words, tags, _ = labelled(document, pattern, task.types)
-            breaks = sentence_breaks(document, words) if data_args.text_unit == "sentence" else []
+            words, tags, _ = labelled(document, config.word_pattern, task.types)
+            breaks = sentence_breaks(document.text, words, config.sentence_pattern)
             texts.append(TaskText(task_ids[task.name], corpus, document, words, tags, breaks))
     return texts
-
-
-def sentence_breaks(document: Document, words: Sequence[tuple[int, int]]) -> list[int]:
-    """Indices of the words that begin a sentence."""
-    starts = [start for start, _ in split_sentences(document.text)]
-    breaks, sentence = [], 0
-    for index, (start, _) in enumerate(words):
-        if sentence < len(starts) and start >= starts[sentence]:
-            breaks.append(index)
-            while sentence < len(starts) and start >= starts[sentence]:
-                sentence += 1
-    return breaks
 
 
 def check_texts(split: str, tasks: Sequence[Task], texts: Sequence[TaskText], task_ids: Mapping[str, int]) -> None:
@@ -425,6 +444,7 @@ def _make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBio
             dropout,
             options,
             sharing=model_args.sharing or "hard",
+            sentence_pattern=SENTENCE_PATTERN,
             head_dropout=0.1 if model_args.head_dropout is None else model_args.head_dropout,
         )
     if model_args.head_dropout is not None:
@@ -475,6 +495,9 @@ def settle_arguments(
     model_args.sharing, model_args.head_dropout = config.sharing, config.head_dropout
     dropouts = (getattr(config.encoder_config, name, None) for name in ATTENTION_DROPOUT)
     model_args.attention_dropout = next((value for value in dropouts if value is not None), None)
+    if data_args.text_unit is not None:
+        config.sentence_pattern = SENTENCE_PATTERN if data_args.text_unit == "sentence" else ""
+    data_args.text_unit = "sentence" if config.sentence_pattern else "passage"
     limit = length_limit(tokenizer, config.encoder_config)
     if data_args.max_seq_length is None:
         data_args.max_seq_length = min(config.max_seq_length, limit)
@@ -516,6 +539,8 @@ def prepare(argv: Sequence[str]) -> Run:
         ValueError, CorpusError: one line that names the argument or the file, and the remedy.
     """
     model_args, data_args, args = parse_arguments(argv)
+    check_processes(args.world_size)
+    use_all_cores(args)
     saved = saved_model_config(model_args)
     pattern = saved.word_pattern if saved else DEFAULT_WORD_PATTERN
     names = [spec.name for spec in parse_tasks(data_args.tasks)]
@@ -528,7 +553,7 @@ def prepare(argv: Sequence[str]) -> Run:
     settle_arguments(model, tokenizer, model_args, data_args)
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {})
     for split, limit in needed_splits(run).items():
-        run.rows[split] = make_rows(run, split, limit, pattern)
+        run.rows[split] = make_rows(run, split, limit)
     return run
 
 
@@ -545,11 +570,11 @@ def needed_splits(run: Run) -> dict[str, int | None]:
     return splits
 
 
-def make_rows(run: Run, split: str, limit: int | None, pattern: str) -> TaskRows:
+def make_rows(run: Run, split: str, limit: int | None) -> TaskRows:
     """The rows of all tasks in a split."""
     config, data_args = run.model.config, run.data_args
     task_ids = {name: index for index, name in enumerate(config.task_names)}
-    texts = task_texts(run.tasks, run.corpora, split, task_ids, data_args, pattern, limit)
+    texts = task_texts(run.tasks, run.corpora, split, task_ids, config, limit)
     check_texts(split, run.tasks, texts, task_ids)
     labels = [config.labels(task) for task in range(len(task_ids))]
     mode = data_args.label_subwords if split == "train" else "first"
@@ -593,7 +618,9 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, or 2 for input that can't be used."""
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    first = os.environ.get("RANK", "0") == "0"  # of several processes only one reports
+    level = logging.INFO if first else logging.ERROR
+    logging.basicConfig(format="%(levelname)s %(message)s", level=level, stream=sys.stderr)
     for noisy in ("httpx", "httpx2", "datasets", "accelerate"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()  # of loading and saving weights
@@ -601,13 +628,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run = prepare(sys.argv[1:] if argv is None else argv)
         trainer = make_trainer(run)
-    except (CorpusError, ValueError, OSError, ImportError) as error:
+    except (CorpusError, LaunchError, ValueError, OSError, ImportError) as error:
         sys.stderr.write(f"run_mtl_ner: error: {' '.join(str(error).split())}\n")
         return 2
     transformers_logging.set_verbosity_warning()
+    if run.data_args.dry_run:
+        plan = trainer.plan() if run.args.do_train else "nothing is trained"
+        if first:
+            sys.stdout.write(f"{plan}\n")
+        return 0
     metrics = execute(run, trainer)
-    if run.args.process_index == 0:
+    if first:
         sys.stdout.write(results.score_table(metrics, run.model.config) + "\n")
+    trainer.accelerator.end_training()
     return 0
 
 

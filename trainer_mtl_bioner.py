@@ -6,13 +6,20 @@ Three things: the order of batches (`TaskBatchSampler`), the loss (weighted sum 
 
 from __future__ import annotations
 
+import itertools
+import json
+import math
+import os
 import re
 import sys
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
@@ -22,6 +29,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SaveStrategy
 
 from data_collators import TaskBatchSampler, TaskRows
@@ -40,6 +48,13 @@ class MultiTaskTrainingArguments(TrainingArguments):
         default=1.0,
         metadata={"help": "P(task) ~ rows^alpha: 1 proportional, 0.5 square-root, 0 uniform sampling."},
     )
+    max_tokens_per_batch: int = field(
+        default=2048,
+        metadata={
+            "help": "Most sub-words of a training batch on a device, padding included; 0 for no bound. A batch has at "
+            "most --per_device_train_batch_size windows too."
+        },
+    )
     one_task_batches: bool = field(default=False, metadata={"help": "Each batch holds rows of one task only."})
     task_loss_weights: str | None = field(
         default=None,
@@ -51,9 +66,11 @@ class MultiTaskTrainingArguments(TrainingArguments):
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better development macro F1."}
     )
-    learning_rate: float = field(default=3e-4, metadata={"help": "Peak learning rate."})
+    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate."})
     num_train_epochs: float = field(default=6.0, metadata={"help": "Epochs over the rows of all tasks."})
-    per_device_train_batch_size: int = field(default=8, metadata={"help": "Windows of a training batch."})
+    per_device_train_batch_size: int = field(
+        default=64, metadata={"help": "Most windows of a training batch on a device; see --max_tokens_per_batch."}
+    )
     per_device_eval_batch_size: int = field(default=32, metadata={"help": "Windows of an evaluation batch."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Steps of linear warm-up; below 1, a share of all."})
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
@@ -65,16 +82,84 @@ class MultiTaskTrainingArguments(TrainingArguments):
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, besides the best."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best epoch, not the last."})
     metric_for_best_model: str | None = field(default="macro_f1", metadata={"help": "What `best` goes by."})
+    bf16: bool | None = field(
+        default=None,
+        metadata={"help": "Train in bfloat16 (autocast); default: where the CPU or GPU computes it in hardware."},
+    )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "Go on counting towards early stopping when a training is resumed."}
+    )
     remove_unused_columns: bool | None = field(default=False, metadata={"help": "Has no effect: rows are no columns."})
 
     def __post_init__(self) -> None:
         asked = (self.do_train, self.do_eval, self.do_predict)
+        if not torch.accelerator.is_available():
+            self.use_cpu = True  # else two processes on CPUs would be two trainings that know nothing of each other
+        if self.bf16 is None:
+            self.bf16 = not self.fp16 and has_fast_bf16(self.use_cpu)
+        if self.max_tokens_per_batch < 0:
+            raise ValueError(f"--max_tokens_per_batch is {self.max_tokens_per_batch}; give 0 (no bound) or more")
         super().__post_init__()  # turns do_eval on wherever there is an eval_strategy
         self.do_train, self.do_eval, self.do_predict = asked if any(asked) else (True, True, True)
         if not self.do_train:
             self.eval_strategy = IntervalStrategy.NO  # else Trainer wants a development set even to predict
         if not torch.accelerator.is_available():
             self.dataloader_pin_memory = False  # there is no device to copy to; torch would warn at every loader
+
+
+def has_fast_bf16(use_cpu: bool) -> bool:
+    """Whether bfloat16 products are computed in hardware: AVX512-bf16 or AMX on a CPU, and most GPUs."""
+    if use_cpu:
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+class LaunchError(RuntimeError):
+    """The launcher did not start the processes it was asked for."""
+
+
+def check_processes(world_size: int) -> None:
+    """Raises LaunchError where the launcher was to start several processes, and this one is on its own.
+
+    `accelerate launch --cpu --num_processes 2` runs one process and says nothing; it leaves an address for the others
+    in the environment, without their number.
+    """
+    expected = int(os.environ.get("WORLD_SIZE", 1))
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if expected > 1 and expected != world_size:
+        raise LaunchError(
+            f"the launcher started {expected} processes, but this one trains in a world of {world_size}; with "
+            "accelerate, give --multi_gpu (on CPUs too), with torchrun --nproc_per_node"
+        )
+    if world_size == 1 and by_accelerate and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
+        raise LaunchError(
+            "accelerate was asked for several processes but started one (as it does with --cpu); launch with "
+            "--multi_gpu --num_processes N (on CPUs too), or with torchrun --nproc_per_node N"
+        )
+
+
+class ByteDropout(nn.Dropout):
+    """Dropout that draws 8 random bits an element, where torch's on CPU draws a float: a tenth of the time.
+
+    The probability is rounded to a multiple of 1/256, and kept elements are scaled by what was really kept.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        dropped = round(self.p * 256)
+        if not self.training or not dropped:
+            return features
+        size = features.numel()
+        draws = torch.empty((size + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        kept = draws.view(torch.uint8)[:size].view(features.shape) >= dropped
+        return features * (kept.to(features.dtype) * (256 / (256 - dropped)))
+
+
+def use_byte_dropout(model: nn.Module) -> None:
+    """Replace every `nn.Dropout` of a model that trains on CPU."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if type(child) is nn.Dropout:
+                setattr(module, name, ByteDropout(child.p).train(child.training))
 
 
 class SetEpoch(TrainerCallback):
@@ -113,11 +198,22 @@ def log_line(logs: Mapping[str, float], task_names: list[str]) -> str:
 
 
 class OneLineProgress(ProgressCallback):
-    """The progress bar, with `log_line` instead of a dict of all scores."""
+    """The progress bar with sub-words per second of training, and `log_line` instead of a dict of all scores."""
 
-    def __init__(self, task_names: list[str]) -> None:
+    def __init__(self, trainer: MultiTaskTrainer) -> None:
         super().__init__()
-        self.task_names = task_names
+        self.trainer, self.task_names = trainer, trainer.task_names
+        self.begun = self.seconds = 0.0  # of training steps alone, not of evaluations between them
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.begun = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.seconds += time.perf_counter() - self.begun
+        if self.training_bar is not None and state.global_step % 10 == 0:
+            rate = int(self.trainer.subwords) * args.world_size / self.seconds
+            self.training_bar.set_postfix_str(f"{rate:,.0f} sub-words/s", refresh=False)
+        super().on_step_end(args, state, control, **kwargs)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         line = log_line(logs or {}, self.task_names)
@@ -128,8 +224,8 @@ class OneLineProgress(ProgressCallback):
 class OneLinePrinter(TrainerCallback):
     """The same without a progress bar (`--disable_tqdm`)."""
 
-    def __init__(self, task_names: list[str]) -> None:
-        self.task_names = task_names
+    def __init__(self, trainer: MultiTaskTrainer) -> None:
+        self.task_names = trainer.task_names
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         line = log_line(logs or {}, self.task_names)
@@ -146,12 +242,15 @@ class MultiTaskTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        check_processes(self.args.world_size)
+        if self.args.device.type == "cpu":
+            use_byte_dropout(self.model)
         self.task_names: list[str] = self.model.config.task_names
         self.train_sampler = self._make_sampler() if self.train_dataset is not None else None
         self.add_callback(LogEachEpoch())
         for stock, own in ((ProgressCallback, OneLineProgress), (PrinterCallback, OneLinePrinter)):
             if self.pop_callback(stock) is not None:
-                self.add_callback(own(self.task_names))
+                self.add_callback(own(self))
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
         weights = parse_loss_weights(self.args.task_loss_weights, self.task_names)
@@ -159,30 +258,35 @@ class MultiTaskTrainer(Trainer):
             weights = balanced_weights(self.train_dataset, self.train_sampler, len(self.task_names))
         self.task_weights = torch.tensor(weights or [1.0] * len(self.task_names))
         # Summed cross-entropy and labelled tokens of each task since the last log.
-        self._loss_log = torch.zeros(2, len(self.task_names))
+        self._loss_log = torch.zeros(2, len(self.task_names), device=self.args.device)
+        self.subwords = torch.zeros((), dtype=torch.long, device=self.args.device)  # trained on by this process
         self.entities: list[list[dict[str, Any]]] = []  # per text, of the last evaluation or prediction
 
     # -- order of batches
 
     def _make_sampler(self) -> TaskBatchSampler:
+        devices = max(1, self.args.n_gpu)  # that one process feeds
         sampler = TaskBatchSampler(
             self.train_dataset.task_ids,
             self.train_dataset.lengths,
-            self.args.per_device_train_batch_size,
+            self.args.per_device_train_batch_size * devices,
             self.args.task_sampling_alpha,
             not self.args.one_task_batches,
             self.args.data_seed if self.args.data_seed is not None else self.args.seed,
+            self.args.max_tokens_per_batch * devices,
+            self.args.world_size,
         )
         self.add_callback(SetEpoch(sampler))
         return sampler
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of `TaskBatchSampler`, batch i to process i modulo their number."""
-        self.train_sampler.rows_per_batch = self._train_batch_size  # of all GPUs of this process
+        if self._train_batch_size != self.train_sampler.rows_per_batch:  # --auto_find_batch_size
+            self.train_sampler.limit_rows(self._train_batch_size)
         loader = DataLoader(
             self.train_dataset,
             batch_sampler=self.train_sampler,
-            collate_fn=self.data_collator,
+            collate_fn=replace(self.data_collator, padded_lengths=self.train_sampler.padded_lengths),
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
@@ -204,7 +308,8 @@ class MultiTaskTrainer(Trainer):
             outputs.logits, inputs["labels"], inputs["task_id"], self.task_weights, num_items_in_batch
         )
         if model.training:
-            self._loss_log += torch.stack([sums, counts]).cpu()
+            self._loss_log += torch.stack([sums, counts])
+            self.subwords += inputs["attention_mask"].sum()
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes, N is their sum
         return (loss, outputs) if return_outputs else loss
@@ -212,12 +317,58 @@ class MultiTaskTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds `loss_{task}`, the mean cross-entropy of a task's labelled tokens since the last log."""
         if "loss" in logs:
-            total = self.accelerator.reduce(self._loss_log.to(self.accelerator.device)).cpu()
+            total = self.accelerator.reduce(self._loss_log.clone())
             self._loss_log.zero_()
             for name, loss, count in zip(self.task_names, *total.tolist(), strict=True):
                 if count:
                     logs[f"loss_{name}"] = round(loss / count, 4)
         super().log(logs, start_time)
+
+    def plan(self) -> str:
+        """What training would do: rows and sub-words of each task, steps, and the time they take, tried on a few."""
+        sampler, args = self.train_sampler, self.args
+        lines = [f"{'task':24}{'rows':>10}{'sub-words':>12}{'drawn in an epoch':>19}"]
+        for task, rows in sampler.rows.items():
+            subwords = sum(sampler.lengths[row] for row in rows)
+            lines.append(f"{self.task_names[task]:24}{len(rows):10,}{subwords:12,}{sampler.draws[task]:19,}")
+        padded = sum(len(batch) * self._padded(batch) for batch in sampler)
+        real = sum(sampler.lengths[row] for batch in sampler for row in batch)
+        updates = -(-len(sampler) // (args.world_size * args.gradient_accumulation_steps))
+        steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * updates)
+        rate = self._training_rate()
+        minutes = steps / updates * real / rate / 60
+        lines += [
+            f"an epoch: {updates:,} steps of {args.world_size} process(es), {real:,} sub-words, "
+            f"{100 * (1 - real / padded):.1f} % padding",
+            f"training: {steps:,} steps, about {minutes:.1f} minutes without evaluation, at {rate:,.0f} sub-words/s",
+        ]
+        return "\n".join(lines)
+
+    def _padded(self, batch: list[int]) -> int:
+        longest = max(self.train_sampler.lengths[row] for row in batch)
+        return next(length for length in self.train_sampler.padded_lengths if length >= longest)
+
+    def _training_rate(self, batches: int = 4) -> float:
+        """Sub-words a second of all processes, forward and backward, of some batches after a first one."""
+        seconds, subwords = 0.0, 0
+        self.model.train()
+        for number, inputs in enumerate(itertools.islice(self.get_train_dataloader(), batches + 1)):
+            begun = time.perf_counter()
+            with self.compute_loss_context_manager():
+                loss = self.compute_loss(self.model, inputs)
+            loss.backward()
+            if number or len(self.train_sampler) == self.args.world_size:
+                seconds += time.perf_counter() - begun
+                subwords += int(inputs["attention_mask"].sum())
+        self.model.zero_grad()
+        return subwords / seconds * self.args.world_size
+
+    # -- checkpoints
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """As Trainer's; then all processes wait: `trainer_state.json`, which comes last, means that all is there."""
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
 
     # -- evaluation
 
@@ -235,6 +386,20 @@ class MultiTaskTrainer(Trainer):
         self.entities = predicted_entities(rows, output.predictions)
         output.metrics.update(span_metrics(rows, self.entities, self.model.config, metric_key_prefix))
         return output
+
+
+def last_complete_checkpoint(folder: str | os.PathLike[str]) -> str | None:
+    """The newest whole `checkpoint-N` in a folder, None if there is none."""
+    found = [(int(path.name.rpartition("-")[2]), path) for path in Path(folder).glob("checkpoint-*[0-9]")]
+    return next((str(path) for _, path in sorted(found, reverse=True) if is_complete(path)), None)
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end: the Trainer writes `trainer_state.json` last."""
+    try:
+        return "global_step" in json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def parse_loss_weights(text: str | None, task_names: list[str]) -> list[float] | None:

@@ -106,7 +106,7 @@ def labelled(
 
 # A sentence ends at a line break, or after . ! ? (and closing brackets or quotes) before a space and then a capital,
 # a digit or an opening bracket; not after a single capital ("J. Smith") or a common abbreviation.
-_SENTENCE_END = re.compile(
+SENTENCE_PATTERN = (
     r"\n+|(?<=[.!?])(?<![ (][A-Z]\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bvs\.)(?<!\bcf\.)(?<!\bal\.)(?<!\bFig\.)(?<!\bno\.)"
     r"[\])\"']*\s+(?=[A-Z0-9(\[])"
 )
@@ -115,7 +115,7 @@ _SENTENCE_END = re.compile(
 def split_sentences(text: str) -> list[Span]:
     """Half-open offsets of sentences, without the white space around them; together they hold every word."""
     spans, start = [], 0
-    for boundary in [*(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]:
+    for boundary in [*(match.end() for match in re.finditer(SENTENCE_PATTERN, text)), len(text)]:
         piece = text[start:boundary]
         if piece.strip():
             lead = len(piece) - len(piece.lstrip())

@@ -1,0 +1,208 @@
+"""Real trainings in processes of their own: several at once, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toys import document, write_jsonl
+
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+TWO = [*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+TWO += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+SICK = ["asthma", "gout", "lung cancer", "lupus", "renal failure", "breast cancer", "anaemia"]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Callable[[str], str]) -> Path:
+    """A folder with a large corpus, a small one, and encoders with and without dropout."""
+    folder = tmp_path_factory.mktemp("processes")
+    for dropout in (0.0, 0.1):
+        encoder = folder / f"dropout{dropout}"
+        shutil.copytree(toy_encoder("bert"), encoder)
+        config = json.loads((encoder / "config.json").read_text())
+        config |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+        (encoder / "config.json").write_text(json.dumps(config))
+    for name, count in (("large", 40), ("small", 3)):
+        for split, number in (("train", count), ("dev", 4)):
+            documents = []
+            for i in range(number):
+                words = SICK[i % len(SICK)]
+                text = f"{'Patient ' * (i % 9)}number {i} of {name} {split} had {words} today"
+                documents.append(document(f"{name}{split}{i}", text, [(words, "Disease")]))
+            write_jsonl(folder / name / f"{split}.jsonl", documents)
+    return folder
+
+
+def command(workplace: Path, output: Path, launcher: Sequence[str], dropout: float, **options: Any) -> list[str]:
+    options = {
+        "tasks": f"large={workplace / 'large'},small={workplace / 'small'}",
+        "model_name_or_path": workplace / f"dropout{dropout}",
+        "output_dir": output,
+        "do_train": True,
+        "head_dropout": dropout,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "bf16": False,
+        **options,
+    }
+    return [*launcher, str(ROOT / "run_mtl_ner.py"), *(f"--{name}={value}" for name, value in options.items())]
+
+
+def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        arguments, capture_output=True, text=True, timeout=300, env={**os.environ, **environment}, check=False
+    )
+
+
+def train(*args: Any, **options: Any) -> Path:
+    done = run(command(*args, **options))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return args[1]
+
+
+def losses(output: Path) -> list[float]:
+    return [entry["loss"] for entry in json.loads((output / "run.json").read_text())["history"] if "loss" in entry]
+
+
+def largest_difference(one: Path, other: Path) -> float:
+    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert first.keys() == second.keys()
+    return max((first[name].float() - second[name].float()).abs().max().item() for name in first)
+
+
+NO_EVALUATION = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("one_task_batches", [False, True])
+def test_two_processes_train_as_one_with_the_doubled_batch(
+    workplace: Path, tmp_path: Path, one_task_batches: bool, accumulation: int
+) -> None:
+    options = {
+        "one_task_batches": one_task_batches,
+        "gradient_accumulation_steps": accumulation,
+        "num_train_epochs": 2,
+        "max_tokens_per_batch": 0,
+        "warmup_steps": 0,
+        "task_loss_weights": "large=1,small=3",
+        **NO_EVALUATION,
+    }
+    two = train(workplace, tmp_path / "two", TWO, 0.0, per_device_train_batch_size=3, **options)
+    one = train(workplace, tmp_path / "one", [sys.executable], 0.0, per_device_train_batch_size=6, **options)
+    assert len(losses(one)) >= 8  # 43 rows in batches of 6
+    assert losses(two) == pytest.approx(losses(one), abs=1.1e-4)  # Trainer rounds to 4 digits
+    assert largest_difference(one, two) < 1e-5
+    untrained = load_file(workplace / "dropout0.0" / "model.safetensors")["embeddings.word_embeddings.weight"]
+    trained = load_file(one / "model.safetensors")["encoder.embeddings.word_embeddings.weight"]
+    assert (trained - untrained).abs().max() > 1e-3
+
+
+def test_a_launch_that_became_one_process_is_an_error(workplace: Path, tmp_path: Path) -> None:
+    alone = [*ACCELERATE, "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    done = run(command(workplace, tmp_path / "out", [*alone, "--dynamo_backend", "no"], 0.0))
+    assert done.returncode != 0
+    assert "accelerate was asked for several processes but started one" in done.stderr
+    done = run(command(workplace, tmp_path / "out", [sys.executable], 0.0, use_cpu=True), WORLD_SIZE="2")
+    assert done.returncode == 2
+    assert "the launcher started 2 processes, but this one trains in a world of 1" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def kill_when(arguments: list[str], ready: Callable[[str], bool], log: Path) -> None:
+    """Start a training and SIGKILL all of its processes as soon as its output says so."""
+    with log.open("w") as stream:
+        process = subprocess.Popen(arguments, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+        end = time.monotonic() + 200
+        while not ready(log.read_text()):
+            assert process.poll() is None, f"it ended before it was killed: {log.read_text()[-2000:]}"
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_and_resumed_training_ends_with_the_same_weights(
+    workplace: Path, tmp_path: Path, processes: int
+) -> None:
+    launcher = TWO if processes == 2 else [sys.executable]
+    options = {
+        "num_train_epochs": 3,
+        "gradient_accumulation_steps": 2,
+        "max_tokens_per_batch": 120 // processes,
+        "task_sampling_alpha": 0.5,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "early_stopping_patience": 50,
+    }
+    whole = train(workplace, tmp_path / "whole", launcher, 0.1, **options)
+    steps = len(losses(whole))
+    assert steps >= 12
+    output = tmp_path / "killed"
+    begin = command(workplace, output, launcher, 0.1, **options)
+    resume = [*begin, "--resume_from_checkpoint=true"]
+    for number, step in enumerate((3, steps // 2, steps - 1)):  # also in the middle of epochs
+        # Losses are logged at the end of a step; a checkpoint of an even step is written at about the same time.
+        already = int(latest(output).name.partition("-")[2]) if number else 0
+        kill_when(
+            resume if number else begin,
+            lambda text, left=step - already: text.count("  loss ") >= left,
+            tmp_path / f"log{number}",
+        )
+        assert latest(output) is not None
+    done = run(resume)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert largest_difference(whole, output) == 0.0
+    states = [json.loads((latest(folder) / "trainer_state.json").read_text()) for folder in (whole, output)]
+    for key in ("global_step", "best_metric", "best_global_step"):
+        assert states[0][key] == states[1][key]
+    patience = [state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"] for state in states]
+    assert patience[0] == patience[1]
+
+
+def latest(output: Path) -> Path:
+    from trainer_mtl_bioner import last_complete_checkpoint
+
+    return Path(last_complete_checkpoint(output))
+
+
+def test_a_checkpoint_half_written_is_passed_over(workplace: Path, tmp_path: Path) -> None:
+    options = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2, "eval_strategy": "no"}
+    options |= {"load_best_model_at_end": False, "save_total_limit": 5}
+    whole = train(workplace, tmp_path / "whole", [sys.executable], 0.1, **options)
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    shutil.copy(whole / "model.safetensors", weights)
+    # As a kill leaves it: some files there, one of them cut, the last one missing or cut.
+    newest = whole / "checkpoint-6"
+    (newest / "optimizer.pt").write_bytes((newest / "optimizer.pt").read_bytes()[:100])
+    state = newest / "trainer_state.json"
+    state.write_text(state.read_text()[:50])
+    resume = command(workplace, whole, [sys.executable], 0.1, **options, resume_from_checkpoint="true")
+    done = run(resume)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert largest_difference(whole, weights) == 0.0
+    assert torch.load(newest / "optimizer.pt", weights_only=True)["state"]  # written anew
+    state.unlink()
+    done = run([*resume[:-1], f"--resume_from_checkpoint={newest}"])
+    assert done.returncode == 2
+    assert "was not written to its end" in done.stderr
