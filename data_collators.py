@@ -357,24 +357,30 @@ class TaskBatchSampler(Sampler[list[int]]):
                 task: (bisect.bisect_left(own, begin), bisect.bisect_left(own, end)) for task, own in places.items()
             }
 
-        groups, begin = [], 0
-        for longest in self.padded_lengths:
+        def most_drawn(begin: int, end: int) -> int:
+            return self._drawn(cells_of(begin, end))[1]
+
+        cuts = [0]
+        for longest in self.padded_lengths[:-1]:
             end = bisect.bisect_right(order, longest, key=lambda row: self.lengths[row])
-            full = self._full_batch(longest)
-            if end < len(order):
-                whole = self._drawn(cells_of(begin, end))[1] // full * full
-                end = (
-                    bisect.bisect_right(range(end + 1), whole, begin, key=lambda e: self._drawn(cells_of(begin, e))[1])
-                    - 1
-                )
-            if end > begin:
-                cells = cells_of(begin, end)
-                least, most = self._drawn(cells)
-                # Trainer plans its steps beforehand, so the number of batches is that of the most rows drawn; and each
-                # process must get a row of each batch.
-                groups.append(RowGroup(cells, max(1, min(-(-most // full), least // self.processes))))
-                begin = end
-        return groups
+            begin, full = cuts[-1], self._full_batch(longest)
+            whole = most_drawn(begin, end) // full * full
+            end = bisect.bisect_right(range(end + 1), whole, begin, key=lambda e: most_drawn(begin, e)) - 1  # noqa: B023
+            cuts += [end] if most_drawn(begin, end) >= full else []
+        if len(cuts) > 1 and self._drawn(cells_of(cuts[-1], len(order)))[0] < self.processes:
+            cuts.pop()  # some epochs draw too few of the longest rows to give each process one
+        cuts.append(len(order))
+        return [
+            self._make_group(cells_of(begin, end), self.lengths[order[end - 1]])
+            for begin, end in itertools.pairwise(cuts)
+        ]
+
+    def _make_group(self, cells: dict[int, tuple[int, int]], longest: int) -> RowGroup:
+        """Trainer plans its steps beforehand, so the number of batches is that of the most rows an epoch may draw; and
+        each process must get a row of each batch."""
+        full = self._full_batch(self.padded_lengths[bisect.bisect_left(self.padded_lengths, longest)])
+        least, most = self._drawn(cells)
+        return RowGroup(cells, max(1, min(-(-most // full), least // self.processes)))
 
     def _drawn(self, cells: dict[int, tuple[int, int]]) -> tuple[int, int]:
         """The least and the most rows that an epoch draws from the cells."""

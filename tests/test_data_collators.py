@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from data_collators import (
     TaskBatchSampler,
     TaskRows,
     TaskText,
+    bucket_lengths,
     length_limit,
     load_tokenizer,
     lowers_cased_vocabulary,
@@ -328,6 +330,99 @@ def test_order_is_a_function_of_seed_and_epoch(mixed: bool) -> None:
 def test_batches_hold_rows_of_like_length() -> None:
     spread = [max(LENGTHS[r] for r in batch) - min(LENGTHS[r] for r in batch) for batch in sampler()]
     assert sum(spread) / len(spread) < 5  # of random batches it is about 40
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize("alpha", [1, 0.5])
+def test_number_of_batches_is_the_same_in_every_epoch(mixed: bool, alpha: float) -> None:
+    own = sampler(mixed=mixed, alpha=alpha, tokens_per_batch=200, processes=2)
+    for epoch in range(5):
+        own.set_epoch(epoch)
+        assert len(list(own)) == len(own)
+
+
+def test_every_row_is_drawn_in_some_epoch_also_where_an_epoch_leaves_some_out() -> None:
+    own = TaskBatchSampler(TASK_IDS, LENGTHS, 4, alpha=0, tokens_per_batch=300)  # 44 of task 0's 90 rows an epoch
+    seen: Counter[int] = Counter()
+    for epoch in range(60):
+        own.set_epoch(epoch)
+        seen.update(row for batch in own for row in batch)
+    assert len(seen) == 130
+    counts = [seen[row] for row in range(90)]
+    assert min(counts) >= 12  # 60 * 44 / 90 = 29.3 expected of each
+    assert max(counts) <= 48
+
+
+def test_token_budget_bounds_padded_batches() -> None:
+    own = sampler(rows_per_batch=64, tokens_per_batch=200)
+    batches = list(own)
+    assert sorted(row for batch in batches for row in batch) == list(range(130))
+    collate = MultiTaskCollator(0, own.padded_lengths)
+    shapes = [
+        collate([Row([1] * LENGTHS[r], [0] * LENGTHS[r], 0, 0, None) for r in batch])["input_ids"].shape
+        for batch in batches
+    ]
+    assert max(rows * length for rows, length in shapes) <= 200
+    assert len({length for _, length in shapes}) <= 24
+    assert sum(rows * length for rows, length in shapes) < 1.05 * sum(LENGTHS)
+    assert len(batches) < 1.2 * sum(LENGTHS) / 200  # batches are full
+
+
+def test_a_row_above_the_token_budget_stands_alone() -> None:
+    own = TaskBatchSampler([0, 0, 0], [500, 3, 500], 8, tokens_per_batch=100)
+    assert sorted(own) == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_the_batches_of_one(processes: int, mixed: bool) -> None:
+    options = {"mixed": mixed, "alpha": 0.5 if processes == 2 else 1.0}
+    alone = list(sampler(rows_per_batch=2 * processes, **options))
+    shared = list(sampler(rows_per_batch=2, processes=processes, **options))
+    assert len(shared) == processes * len(alone)
+    for step, batch in enumerate(alone):
+        parts = shared[processes * step : processes * (step + 1)]  # what accelerate gives the processes
+        assert sorted(row for part in parts for row in part) == sorted(batch)
+        assert all(parts)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_only_where_rows_are_fewer_than_processes_do_they_come_twice() -> None:
+    own = TaskBatchSampler([0, 0, 0, 1], [5, 5, 5, 5], 2, mixed=False, processes=3)
+    batches = list(own)
+    assert len(batches) == 6
+    assert Counter(row for batch in batches for row in batch) == {0: 1, 1: 1, 2: 1, 3: 3}
+
+
+@pytest.mark.parametrize(
+    ("lengths", "most", "expected"),
+    [
+        ([3, 1, 2], 24, [1, 2, 3]),
+        ([1, 2, 3, 10, 11, 12], 2, [3, 12]),
+        ([1, 1, 1, 9, 10], 2, [1, 10]),
+        ([1, 5, 5, 5, 5, 6], 2, [5, 6]),  # pads one row by 4; [1, 6] would pad four by 1: as good, the longer first
+        ([7], 1, [7]),
+        ([4, 8], 1, [8]),
+    ],
+)
+def test_bucket_lengths(lengths: list[int], most: int, expected: list[int]) -> None:
+    found = bucket_lengths(lengths, most)
+    pad = lambda ends: sum(min(end - length for end in ends if end >= length) for length in lengths)  # noqa: E731
+    assert pad(found) == pad(expected)
+    assert len(found) <= most
+    assert found == sorted(set(found))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 4))
+def test_no_other_buckets_pad_less(lengths: list[int], most: int) -> None:
+    def padding(ends: Iterable[int]) -> int:
+        return sum(min(end - length for end in ends if end >= length) for length in lengths)
+
+    found = bucket_lengths(lengths, most)
+    longest, shorter = max(lengths), sorted(set(lengths) - {max(lengths)})
+    best = min(padding([*ends, longest]) for k in range(most) for ends in itertools.combinations(shorter, k))
+    assert padding(found) == best
 
 
 def test_accelerate_must_not_cut_the_batches_anew() -> None:

@@ -116,8 +116,9 @@ def test_bad_types(types: Any) -> None:
 def test_bad_sharing_and_pattern() -> None:
     with pytest.raises(ValueError, match="sharing is 'soft'; known are .*hard"):
         MtlBionerConfig(tasks=TASKS, sharing="soft")
-    with pytest.raises(ValueError, match=r"word_pattern '\(' is no regular expression"):
-        MtlBionerConfig(tasks=TASKS, word_pattern="(")
+    for name in ("word_pattern", "sentence_pattern"):
+        with pytest.raises(ValueError, match=rf"{name} '\(' is no regular expression"):
+            MtlBionerConfig(tasks=TASKS, **{name: "("})
 
 
 def test_a_model_needs_encoder_and_tasks() -> None:

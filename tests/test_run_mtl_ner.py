@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from toys import document, write_jsonl
 import run_mtl_ner
 from dataset_scripts import CorpusError
 from dataset_scripts.formats import read_any
+from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
 
 
 ROOT = Path(__file__).parents[1]
@@ -363,7 +365,7 @@ def test_corpora_of_one_name_are_told_apart(encoder: str, tmp_path: Path) -> Non
     assert run.tasks[0].corpora == ("own.jsonl", "own.jsonl-2")
     assert run.model.config.tasks[0]["corpora"] == ["own.jsonl", "own.jsonl-2"]
     trainer = run_mtl_ner.make_trainer(run)
-    metrics = trainer.predict(run_mtl_ner.make_rows(run, "test", None, r"\w+|\S")).metrics
+    metrics = trainer.predict(run_mtl_ner.make_rows(run, "test", None)).metrics
     assert metrics["test_both_support_own.jsonl"] == metrics["test_both_support_own.jsonl-2"] == 1
 
 
@@ -375,6 +377,27 @@ def test_sentences_begin_windows_if_they_are_the_unit(encoder: str, own: Path, t
         run = run_mtl_ner.prepare([*common, "--text_unit", unit, "--leaks", "warn"])
         for rows in run.rows.values():
             assert sorted(row.window.core for row in rows.rows if row.text == 0) == cores
+        # What the pipeline makes of the text is what the model was trained and scored on.
+        run.model.save_pretrained(tmp_path / unit)
+        ner = MtlBionerPipeline(MtlBionerModel.from_pretrained(tmp_path / unit), tokenizer=run.tokenizer)
+        assert [window.core for window in ner.preprocess(text)["windows"]] == cores
+
+
+def test_dry_run_says_what_would_be_trained_and_leaves_nothing(
+    encoder: str, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_jsonl(own, [document(str(n), f"Case {n} had gout.", [("gout", "Disease")]) for n in range(20)])
+    arguments = ["--tasks", f"mine={own}", "--model_name_or_path", encoder, "--output_dir", str(tmp_path / "out")]
+    options = ["--dry_run", "--num_train_epochs", "3", "--per_device_train_batch_size", "4", "--leaks", "warn"]
+    assert run_mtl_ner.main([*arguments, *SMALL, *options]) == 0
+    told = capsys.readouterr().out
+    rows, subwords, drawn = re.search(r"^mine +(\d+) +(\d+) +(\d+)$", told, re.MULTILINE).groups()
+    steps = -(-int(rows) // 4)
+    assert rows == drawn
+    assert int(subwords) > 5 * int(rows)
+    assert f"an epoch: {steps} steps of 1 process(es), {subwords} sub-words" in told
+    assert re.search(rf"training: {3 * steps} steps, about \d+\.\d minutes", told)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_text_that_differs_from_its_offsets_is_a_warning_and_the_offsets_are_trusted(
@@ -444,7 +467,7 @@ Fails = Callable[..., str]
         (["--test_size", "2"], ["--test_size is 2", "between 0 and 1"]),
         (["--dev_size", "0"], ["--dev_size is 0", "between 0 and 1"]),
         (["--leaks", "foo"], ["--leaks is 'foo'", "drop, warn, error"]),
-        (["--text_unit", "line"], ["--text_unit is 'line'", "passage, sentence"]),
+        (["--text_unit", "line"], ["--text_unit is 'line'", "sentence, passage"]),
         (["--label_subwords", "last"], ["--label_subwords is 'last'", "first, all"]),
         (["--max_train_samples", "0"], ["--max_train_samples is 0", "1 or more"]),
         (["--max_train_samples", "many"], ["--max_train_samples", "invalid int value: 'many'", "--help"]),

@@ -19,10 +19,14 @@ from dataset_scripts.schema import Document, Entity
 from dataset_scripts.segments import labelled
 from modeling_mtl_bioner import IGNORE, MtlBionerModel
 from trainer_mtl_bioner import (
+    ByteDropout,
+    LaunchError,
     MultiTaskTrainer,
     MultiTaskTrainingArguments,
     SetEpoch,
     balanced_weights,
+    check_processes,
+    last_complete_checkpoint,
     parse_loss_weights,
     predicted_entities,
     span_metrics,
@@ -259,6 +263,107 @@ def test_every_epoch_is_logged_however_short(trainer_of: Callable[..., MultiTask
     trainer = trainer_of(rows, num_train_epochs=3, logging_steps=50)
     trainer.train()
     assert [entry["epoch"] for entry in trainer.state.log_history if "loss_ill" in entry] == [1.0, 2.0, 3.0]
+
+
+# -------------------------------------------------------------------------------------------------- speed and launch
+
+
+def test_byte_dropout_drops_and_scales_as_it_says() -> None:
+    torch.manual_seed(0)
+    features = torch.ones(333, 1001, requires_grad=True)  # no multiple of 8 elements
+    dropout = ByteDropout(0.1)
+    dropped = dropout(features)
+    kept = dropped != 0
+    assert kept.float().mean().item() == pytest.approx(1 - 26 / 256, abs=0.003)  # 0.1 to the nearest 256th
+    assert dropped.detach().unique().tolist() == pytest.approx([0.0, 256 / 230])
+    dropped.sum().backward()
+    assert torch.equal(features.grad, dropped.detach())  # the gradient goes the same way
+    assert not torch.equal(dropout(features) != 0, kept)
+    torch.manual_seed(0)
+    assert torch.equal(dropout(features), dropped)
+    rows = kept.float().mean(1)
+    assert rows.std().item() == pytest.approx((0.1016 * 0.8984 / 1001) ** 0.5, rel=0.2)  # elements are independent
+
+
+def test_byte_dropout_does_nothing_where_nothing_is_dropped() -> None:
+    features = torch.randn(3, 5)
+    assert ByteDropout(0.0)(features) is features
+    assert ByteDropout(0.5).eval()(features) is features
+    half = ByteDropout(0.5)(features.to(torch.bfloat16))
+    assert half.dtype == torch.bfloat16
+
+
+def test_a_cpu_trainer_uses_byte_dropout_everywhere(
+    trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows
+) -> None:
+    kinds = {type(module) for module in trainer_of(rows).model.modules() if isinstance(module, torch.nn.Dropout)}
+    assert kinds == {ByteDropout}
+
+
+@pytest.mark.parametrize(
+    ("environment", "world", "message"),
+    [
+        ({}, 1, None),
+        ({"WORLD_SIZE": "1", "MASTER_ADDR": "here"}, 1, None),
+        ({"WORLD_SIZE": "2", "MASTER_ADDR": "here", "ACCELERATE_MIXED_PRECISION": "no"}, 2, None),
+        ({"MASTER_ADDR": "here"}, 1, None),  # as a cluster's scheduler sets it
+        ({"WORLD_SIZE": "2"}, 1, "started 2 processes, but this one trains in a world of 1"),
+        ({"MASTER_ADDR": "here", "ACCELERATE_MIXED_PRECISION": "no"}, 1, "asked for several processes but started"),
+    ],
+)
+def test_processes_that_were_not_started_are_noticed(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], world: int, message: str | None
+) -> None:
+    for name in ("WORLD_SIZE", "MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if message is None:
+        check_processes(world)
+    else:
+        with pytest.raises(LaunchError, match=message):
+            check_processes(world)
+
+
+@pytest.mark.parametrize("supported", [False, True])
+def test_bf16_is_on_where_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, supported: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert MultiTaskTrainingArguments(output_dir=str(tmp_path), use_cpu=True).bf16 is supported
+    assert MultiTaskTrainingArguments(output_dir=str(tmp_path), use_cpu=True, bf16=False).bf16 is False
+    assert MultiTaskTrainingArguments(output_dir=str(tmp_path), use_cpu=True, bf16=True).bf16 is True
+
+
+def test_training_in_bf16(trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows) -> None:
+    trainer = trainer_of(rows, bf16=True, num_train_epochs=1, learning_rate=0.01)
+    before = weights_of(trainer)
+    trainer.train()
+    after = weights_of(trainer)
+    assert {weight.dtype for weight in after.values()} == {torch.float32}
+    assert largest_difference(before, after) > 0.001
+
+
+def test_subwords_are_counted_for_the_progress_bar(
+    trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows
+) -> None:
+    trainer = trainer_of(rows, num_train_epochs=2, per_device_train_batch_size=3)
+    trainer.train()
+    assert int(trainer.subwords) == 2 * sum(rows.lengths)
+
+
+def test_the_newest_whole_checkpoint(tmp_path: Path) -> None:
+    assert last_complete_checkpoint(tmp_path) is None
+    for name, state in (
+        ("9", '{"global_step": 9}'),
+        ("10", '{"global_step": 10}'),
+        ("11", '{"global_st'),
+        ("x", "{}"),
+    ):
+        folder = tmp_path / f"checkpoint-{name}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(state)
+    (tmp_path / "checkpoint-12").mkdir()
+    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
 
 
 # ------------------------------------------------------------------------------------------------- epochs and heads

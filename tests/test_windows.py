@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataset_scripts.segments import SENTENCE_PATTERN, split_words
 from modeling_mtl_bioner import (
     MtlBionerConfig,
     Window,
     make_windows,
     pad_batch,
     plan_windows,
+    sentence_breaks,
     special_ids,
     split_subwords,
 )
@@ -171,6 +173,24 @@ def test_breaks_begin_windows_without_context(toy_tokenizer: Callable) -> None:
         ids(["[CLS]", "a", "b", "[SEP]"]),
         ids(["[CLS]", "c", "d", "[SEP]"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "breaks"),
+    [
+        ("", []),
+        (r"\n+", [5]),
+        (SENTENCE_PATTERN, [5, 8]),
+        (r"nowhere", []),
+        (r"$", []),  # an end of the text begins nothing
+        (r"^", []),
+    ],
+)
+def test_sentence_breaks(pattern: str, breaks: list[int]) -> None:
+    text = " One e.g. \nTwo is. Three "
+    words = split_words(text)
+    assert [text[slice(*word)] for word in words] == ["One", "e", ".", "g", ".", "Two", "is", ".", "Three"]
+    assert sentence_breaks(text, words, pattern) == breaks
 
 
 def test_context_stands_on_both_sides(toy_tokenizer: Callable) -> None:
