@@ -1,0 +1,288 @@
+"""Training throughput of this project against an unmodified Trainer, on the same rows, alternately.
+
+    python benchmarks/train_throughput.py --data_dir CORPORA --model_name_or_path ENCODER
+    python benchmarks/train_throughput.py --data_dir CORPORA --model_name_or_path ENCODER --quick    # within a minute
+
+Both train on the windows of the NCBI corpus that `run_mtl_ner.py` makes. The unmodified Trainer has the defaults of
+`run_ner.py`: fp32, batches of 8 in random order, padded to their longest, the encoder's own dropout. Each measurement
+is a process of its own, since denormal numbers, threads and memory are properties of a process. Speed is real
+sub-words (no padding) a second, of training steps after the first few.
+
+Writes `train_throughput.json` and `.png` into --output_dir, prints a table, and last `ratio: <number>`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+TASK_NUMBERS = (1, 2, 4, 8, 16, 32)
+ALL_TASKS = "ncbi,bc5cdr,bc2gm,jnlpba"
+WARM_UP = 4  # steps that are not timed
+
+
+# ------------------------------------------------------------------------------------------------------- measurements
+
+
+def prepare(arguments: argparse.Namespace, folder: str, tasks: str) -> Any:
+    """The run that `run_mtl_ner.py --do_train` would train, without evaluation and checkpoints."""
+    import torch
+
+    import run_mtl_ner
+
+    torch.set_flush_denormal(arguments.worker != "stock")  # as `run_mtl_ner.py` does, and `run_ner.py` doesn't
+    options = {"tasks": tasks, "data_dir": arguments.data_dir, "model_name_or_path": arguments.model_name_or_path}
+    options |= {"output_dir": folder, "do_train": True, "eval_strategy": "no", "save_strategy": "no"}
+    options |= {"load_best_model_at_end": False, "disable_tqdm": True, "num_train_epochs": 100}
+    return run_mtl_ner.prepare([f"--{name}={value}" for name, value in options.items()])
+
+
+def stock_trainer(run: Any, folder: str) -> Any:
+    """Trainer as `run_ner.py` sets it up, on the rows of a run with one task."""
+    import torch
+    from transformers import (
+        AutoModelForTokenClassification,
+        DataCollatorForTokenClassification,
+        Trainer,
+        TrainingArguments,
+    )
+
+    rows = run.rows["train"].rows
+    data = [
+        {"input_ids": row.input_ids, "attention_mask": [1] * len(row.input_ids), "labels": row.labels} for row in rows
+    ]
+    return Trainer(
+        model=AutoModelForTokenClassification.from_pretrained(run.model_args.model_name_or_path, num_labels=3),
+        args=TrainingArguments(
+            folder, use_cpu=not torch.accelerator.is_available(), save_strategy="no", disable_tqdm=True
+        ),
+        train_dataset=data,
+        data_collator=DataCollatorForTokenClassification(run.tokenizer),
+        processing_class=run.tokenizer,
+    )
+
+
+def measure(trainer: Any, seconds: float) -> dict[str, float]:
+    """Train for so long; sub-words a second, share of padding, peak memory of the process in MiB."""
+    from transformers import TrainerCallback
+
+    seen = {"real": 0, "padded": 0, "steps": 0, "begun": 0.0, "ended": 0.0}
+
+    def count(module: Any, args: Any, inputs: dict[str, Any]) -> None:
+        if seen["steps"] >= WARM_UP:
+            seen["real"] += int(inputs["attention_mask"].sum())
+            seen["padded"] += inputs["attention_mask"].numel()
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            seen["steps"], seen["ended"] = state.global_step, time.perf_counter()
+            if state.global_step == WARM_UP:
+                seen["begun"] = seen["ended"]
+            control.should_training_stop = state.global_step > WARM_UP and seen["ended"] - seen["begun"] > seconds
+
+    trainer.model.register_forward_pre_hook(count, with_kwargs=True)
+    trainer.add_callback(Clock())
+    trainer.train()
+    return {
+        "subwords_per_second": seen["real"] / (seen["ended"] - seen["begun"]),
+        "padding": 1 - seen["real"] / seen["padded"],
+        "steps": seen["steps"] - WARM_UP,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def measure_training(arguments: argparse.Namespace) -> dict[str, Any]:
+    """One of the two trainers, in this process."""
+    import run_mtl_ner
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = prepare(arguments, folder, ALL_TASKS if arguments.worker == "four" else "ncbi")
+        trainer = stock_trainer(run, folder) if arguments.worker == "stock" else run_mtl_ner.make_trainer(run)
+        linear = sum(
+            module.weight.numel() for module in run.model.encoder.modules() if type(module).__name__ == "Linear"
+        )
+        return measure(trainer, arguments.seconds) | {"linear_weights": linear, "bf16": trainer.args.bf16}
+
+
+def measure_tasks(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of a training step on one batch whose rows belong to 1, 2, 4, ... tasks, taken in turns; the median."""
+    import torch
+
+    from modeling_mtl_bioner import MtlBionerModel
+
+    batch, length = 64, 32
+    models = {}
+    for number in TASK_NUMBERS:
+        tasks = [{"name": f"t{i}", "types": ["Disease"]} for i in range(number)]
+        model = MtlBionerModel.from_encoder(arguments.model_name_or_path, tasks).train()
+        models[number] = model, torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+    inputs = {"input_ids": torch.randint(1000, 20_000, (batch, length)), "attention_mask": torch.ones(batch, length)}
+    labels = torch.randint(0, 3, (batch, length))
+    times: dict[int, list[float]] = {number: [] for number in TASK_NUMBERS}
+    end = time.perf_counter() + arguments.seconds
+    while time.perf_counter() < end or len(times[TASK_NUMBERS[-1]]) < 3:
+        for number, (model, optimizer) in models.items():
+            begun = time.perf_counter()
+            model(**inputs, labels=labels, task_id=torch.arange(batch) % number).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            times[number].append(time.perf_counter() - begun)
+    return {"step_seconds": {number: statistics.median(own[1:]) for number, own in times.items()}}
+
+
+def measure_ceiling(arguments: argparse.Namespace) -> dict[str, float]:
+    """Floating-point operations a second of this machine's matrix products, by data type."""
+    import torch
+
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16) if arguments.bf16 else (torch.float32,):
+        a = torch.randn(2048, 2048, dtype=dtype)
+        best = float("inf")
+        for _ in range(8):
+            begun = time.perf_counter()
+            a @ a
+            best = min(best, time.perf_counter() - begun)
+        found[str(dtype).removeprefix("torch.")] = 2 * 2048**3 / best
+    return found
+
+
+WORKERS = {
+    "stock": measure_training,
+    "own": measure_training,
+    "four": measure_training,
+    "tasks": measure_tasks,
+    "ceiling": measure_ceiling,
+}
+
+
+# ------------------------------------------------------------------------------------------------------------- report
+
+
+def in_process(arguments: argparse.Namespace, worker: str, seconds: float) -> dict[str, Any]:
+    """What a worker measures in a fresh process.
+
+    Raises:
+        RuntimeError: it failed; says how.
+    """
+    command = [sys.executable, __file__, "--worker", worker, "--seconds", str(seconds)]
+    command += ["--data_dir", arguments.data_dir, "--model_name_or_path", arguments.model_name_or_path]
+    sys.stderr.write(f"measuring {worker} for {seconds:.0f} s\n")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{worker} failed: {done.stderr[-1000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def run_all(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All measurements, the two trainers alternately."""
+    rounds, seconds = (1, 5.0) if arguments.quick else (3, 45.0)
+    stock, own = [], []
+    for _ in range(rounds):
+        stock.append(in_process(arguments, "stock", seconds))
+        own.append(in_process(arguments, "own", seconds))
+    report: dict[str, Any] = {"stock": stock, "own": own}
+    report["tasks"] = in_process(arguments, "tasks", 5.0 if arguments.quick else 120.0)
+    report["ceiling"] = in_process(arguments, "ceiling", 0.0)
+    if not arguments.quick:
+        report["four_tasks"] = in_process(arguments, "four", seconds)
+    return report | summarise(report)
+
+
+def summarise(report: dict[str, Any]) -> dict[str, Any]:
+    """Medians over the rounds, their ratio, the share of the machine's ceiling, and the cost of a further task."""
+    summary: dict[str, Any] = {}
+    for name in ("stock", "own"):
+        summary[name] = {
+            key: statistics.median(one[key] for one in report[name])
+            for key in ("subwords_per_second", "padding", "peak_memory_mib")
+        }
+        operations = 6 * report[name][0]["linear_weights"] * summary[name]["subwords_per_second"]
+        dtype = "bfloat16" if report[name][0]["bf16"] and "bfloat16" in report["ceiling"] else "float32"
+        summary[name]["fraction_of_ceiling"] = operations / report["ceiling"][dtype]
+    seconds = {int(number): value for number, value in report["tasks"]["step_seconds"].items()}
+    slope, intercept = statistics.linear_regression(list(seconds), list(seconds.values()))
+    summary["cost_of_a_task"] = slope / (slope + intercept)
+    summary["ratio"] = summary["own"]["subwords_per_second"] / summary["stock"]["subwords_per_second"]
+    if "four_tasks" in report:
+        summary["memory_of_four_tasks"] = report["four_tasks"]["peak_memory_mib"] / summary["own"]["peak_memory_mib"]
+    return {"summary": summary}
+
+
+def table(report: dict[str, Any]) -> str:
+    """The summary for people."""
+    summary = report["summary"]
+    lines = [f"{'':20}{'sub-words/s':>12}{'padding':>10}{'of ceiling':>12}{'peak memory':>14}"]
+    for name, label in (("stock", "unmodified Trainer"), ("own", "MTL-BioNER")):
+        own = summary[name]
+        lines.append(
+            f"{label:20}{own['subwords_per_second']:12,.0f}{100 * own['padding']:8.1f} %"
+            f"{100 * own['fraction_of_ceiling']:10.0f} %{own['peak_memory_mib']:10,.0f} MiB"
+        )
+    ceilings = ", ".join(f"{name} {value / 1e9:.0f} GFLOP/s" for name, value in report["ceiling"].items())
+    lines.append(f"matrix products of this machine: {ceilings}")
+    steps = ", ".join(f"{n}: {1000 * s:.0f}" for n, s in report["tasks"]["step_seconds"].items())
+    lines.append(f"a step of 64 x 32 sub-words by number of tasks, ms: {steps}")
+    lines.append(f"a further task costs {100 * summary['cost_of_a_task']:.2f} % of a step")
+    if "memory_of_four_tasks" in summary:
+        lines.append(f"four tasks at once: {summary['memory_of_four_tasks']:.2f} times the peak memory of one")
+    return "\n".join([*lines, f"ratio: {summary['ratio']:.2f}"])
+
+
+def plot(report: dict[str, Any], path: Path) -> None:
+    """Speed of the two, and the time of a step by number of tasks."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    for place, name in enumerate(("stock", "own")):
+        speeds = [one["subwords_per_second"] for one in report[name]]
+        left.bar(place, statistics.median(speeds), color=("tab:gray", "tab:blue")[place])
+        left.plot([place] * len(speeds), speeds, "k.", markersize=5)
+    left.set(xticks=[0, 1], xticklabels=["unmodified Trainer", "MTL-BioNER"], ylabel="sub-words/s", title="training")
+    seconds = report["tasks"]["step_seconds"]
+    right.plot([int(number) for number in seconds], [1000 * s for s in seconds.values()], "o-")
+    right.set(xlabel="tasks", ylabel="ms a step", title="a step of 64 x 32 sub-words", ylim=(0, None))
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def main() -> int:
+    """Exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--data_dir", required=True, help="folder with the corpora, as for run_mtl_ner.py")
+    parser.add_argument("--model_name_or_path", required=True, help="encoder")
+    parser.add_argument("--output_dir", default="outputs/benchmarks", help="where the JSON and the plot go")
+    parser.add_argument("--quick", action="store_true", help="within a minute")
+    parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=5.0, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        from trainer_mtl_bioner import has_fast_bf16
+
+        arguments.bf16 = has_fast_bf16(use_cpu=True)
+        sys.stdout.write(json.dumps(WORKERS[arguments.worker](arguments)) + "\n")
+        return 0
+    report = run_all(arguments)
+    folder = Path(arguments.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train_throughput.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    plot(report, folder / "train_throughput.png")
+    sys.stdout.write(table(report) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
