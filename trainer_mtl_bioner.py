@@ -99,6 +99,10 @@ class MultiTaskTrainingArguments(TrainingArguments):
             self.bf16 = not self.fp16 and has_fast_bf16(self.use_cpu)
         if self.max_tokens_per_batch < 0:
             raise ValueError(f"--max_tokens_per_batch is {self.max_tokens_per_batch}; give 0 (no bound) or more")
+        if self.eval_strategy == IntervalStrategy.NO:
+            if self.early_stopping_patience is not None:
+                raise ValueError("--early_stopping_patience needs evaluations; leave out --eval_strategy no")
+            self.load_best_model_at_end = False  # nobody knows the best: the last is kept
         super().__post_init__()  # turns do_eval on wherever there is an eval_strategy
         self.do_train, self.do_eval, self.do_predict = asked if any(asked) else (True, True, True)
         if not self.do_train:

@@ -44,7 +44,7 @@ def prepare(arguments: argparse.Namespace, folder: str, tasks: str) -> Any:
     torch.set_flush_denormal(arguments.worker != "stock")  # as `run_mtl_ner.py` does, and `run_ner.py` doesn't
     options = {"tasks": tasks, "data_dir": arguments.data_dir, "model_name_or_path": arguments.model_name_or_path}
     options |= {"output_dir": folder, "do_train": True, "eval_strategy": "no", "save_strategy": "no"}
-    options |= {"load_best_model_at_end": False, "disable_tqdm": True, "num_train_epochs": 100}
+    options |= {"disable_tqdm": True, "num_train_epochs": 100}
     return run_mtl_ner.prepare([f"--{name}={value}" for name, value in options.items()])
 
 

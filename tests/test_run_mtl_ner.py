@@ -340,7 +340,7 @@ def test_training_goes_on_with_a_head_of_the_saved_model(trained: Path, tmp_path
     [
         ([], {"train": 6, "dev": 3, "test": 4}),
         (["--do_train"], {"train": 6, "dev": 3}),
-        (["--do_train", "--eval_strategy", "no", "--load_best_model_at_end", "false"], {"train": 6}),
+        (["--do_train", "--eval_strategy", "no"], {"train": 6}),
     ],
 )
 def test_documents_per_task_are_limited_by_split(
@@ -472,7 +472,10 @@ Fails = Callable[..., str]
         (["--max_train_samples", "0"], ["--max_train_samples is 0", "1 or more"]),
         (["--max_train_samples", "many"], ["--max_train_samples", "invalid int value: 'many'", "--help"]),
         (["--eval_strategy", "daily"], ["--eval_strategy", "invalid choice: 'daily'", "epoch"]),
-        (["--eval_strategy", "no"], ["--load_best_model_at_end", "eval strategy"]),
+        (
+            ["--eval_strategy", "no", "--early_stopping_patience", "3"],
+            ["--early_stopping_patience", "leave out --eval_strategy no"],
+        ),
         (["--data_dri", "sample"], ["unknown argument --data_dri", "did you mean --data_dir?"]),
         (["--colour", "blue"], ["unknown argument --colour", "--help"]),
         (["--task", "ncbi"], ["unknown argument --task", "did you mean --tasks?"]),  # no guessing by beginnings

@@ -83,7 +83,7 @@ def trainer_of(toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Path
         no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         model = MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS, no_dropout, head_dropout=0.0)
         if dev is None:
-            options = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, **options}
+            options = {"eval_strategy": "no", "save_strategy": "no", **options}
         args = MultiTaskTrainingArguments(
             output_dir=str(tmp_path / folder),
             **{"use_cpu": True, "disable_tqdm": True, "warmup_steps": 0, "lr_scheduler_type": "constant", **options},
