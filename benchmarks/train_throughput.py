@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import resource
 import statistics
 import subprocess
@@ -41,7 +42,9 @@ def prepare(arguments: argparse.Namespace, folder: str, tasks: str) -> Any:
 
     import run_mtl_ner
 
-    torch.set_flush_denormal(arguments.worker != "stock")  # as `run_mtl_ner.py` does, and `run_ner.py` doesn't
+    torch.set_flush_denormal(
+        arguments.worker not in ("stock", "profile_stock")
+    )  # as `run_mtl_ner.py` does, and `run_ner.py` doesn't
     options = {"tasks": tasks, "data_dir": arguments.data_dir, "model_name_or_path": arguments.model_name_or_path}
     options |= {"output_dir": folder, "do_train": True, "eval_strategy": "no", "save_strategy": "no"}
     options |= {"disable_tqdm": True, "num_train_epochs": 100}
@@ -73,7 +76,7 @@ def stock_trainer(run: Any, folder: str) -> Any:
     )
 
 
-def measure(trainer: Any, seconds: float) -> dict[str, float]:
+def measure(trainer: Any, seconds: float, profiler: Any = None) -> dict[str, float]:
     """Train for so long; sub-words a second, share of padding, peak memory of the process in MiB."""
     from transformers import TrainerCallback
 
@@ -89,6 +92,8 @@ def measure(trainer: Any, seconds: float) -> dict[str, float]:
             seen["steps"], seen["ended"] = state.global_step, time.perf_counter()
             if state.global_step == WARM_UP:
                 seen["begun"] = seen["ended"]
+                if profiler is not None:
+                    profiler.start()
             control.should_training_stop = state.global_step > WARM_UP and seen["ended"] - seen["begun"] > seconds
 
     trainer.model.register_forward_pre_hook(count, with_kwargs=True)
@@ -108,11 +113,41 @@ def measure_training(arguments: argparse.Namespace) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         run = prepare(arguments, folder, ALL_TASKS if arguments.worker == "four" else "ncbi")
-        trainer = stock_trainer(run, folder) if arguments.worker == "stock" else run_mtl_ner.make_trainer(run)
+        stock = arguments.worker in ("stock", "profile_stock")
+        trainer = stock_trainer(run, folder) if stock else run_mtl_ner.make_trainer(run)
+        if arguments.worker.startswith("profile"):
+            return profile(trainer, arguments.seconds)
         linear = sum(
             module.weight.numel() for module in run.model.encoder.modules() if type(module).__name__ == "Linear"
         )
         return measure(trainer, arguments.seconds) | {"linear_weights": linear, "bf16": trainer.args.bf16}
+
+
+# What an operation of torch is part of, by the first pattern that its name holds.
+PARTS = {
+    "matrix products": r"aten::(add|b)?mm$|mkldnn|linear",
+    "attention kernel": r"scaled_dot_product|_softmax",
+    "random numbers of dropout": r"bernoulli|random_",
+    "activation function": r"gelu",
+    "optimizer": r"adamw|Optimizer",
+    "embeddings, zeroing": r"embedding|index|fill_|zero",
+    "element-wise and other": r"",
+}
+
+
+def profile(trainer: Any, seconds: float) -> dict[str, float]:
+    """Share of each of `PARTS` in the time of training steps."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as torch_profile
+
+    profiler = torch_profile(activities=[ProfilerActivity.CPU])
+    measure(trainer, seconds, profiler)
+    profiler.stop()
+    shares = dict.fromkeys(PARTS, 0.0)
+    for event in profiler.key_averages():
+        part = next(name for name, pattern in PARTS.items() if re.search(pattern, event.key))
+        shares[part] += event.self_cpu_time_total
+    return {name: value / sum(shares.values()) for name, value in shares.items()}
 
 
 def measure_tasks(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -161,6 +196,8 @@ WORKERS = {
     "stock": measure_training,
     "own": measure_training,
     "four": measure_training,
+    "profile_stock": measure_training,
+    "profile_own": measure_training,
     "tasks": measure_tasks,
     "ceiling": measure_ceiling,
 }
@@ -186,16 +223,17 @@ def in_process(arguments: argparse.Namespace, worker: str, seconds: float) -> di
 
 def run_all(arguments: argparse.Namespace) -> dict[str, Any]:
     """All measurements, the two trainers alternately."""
-    rounds, seconds = (1, 5.0) if arguments.quick else (3, 45.0)
+    rounds, seconds = (1, 3.0) if arguments.quick else (3, 30.0)
     stock, own = [], []
     for _ in range(rounds):
         stock.append(in_process(arguments, "stock", seconds))
         own.append(in_process(arguments, "own", seconds))
     report: dict[str, Any] = {"stock": stock, "own": own}
-    report["tasks"] = in_process(arguments, "tasks", 5.0 if arguments.quick else 120.0)
+    report["tasks"] = in_process(arguments, "tasks", 1.0 if arguments.quick else 90.0)
     report["ceiling"] = in_process(arguments, "ceiling", 0.0)
     if not arguments.quick:
         report["four_tasks"] = in_process(arguments, "four", seconds)
+        report["profile"] = {name: in_process(arguments, f"profile_{name}", 10.0) for name in ("stock", "own")}
     return report | summarise(report)
 
 
@@ -236,6 +274,11 @@ def table(report: dict[str, Any]) -> str:
     lines.append(f"a further task costs {100 * summary['cost_of_a_task']:.2f} % of a step")
     if "memory_of_four_tasks" in summary:
         lines.append(f"four tasks at once: {summary['memory_of_four_tasks']:.2f} times the peak memory of one")
+    for part in PARTS if "profile" in report else ():
+        stock, own = (report["profile"][name][part] for name in ("stock", "own"))
+        lines.append(
+            f"{part:28} {100 * stock:5.1f} % of a step of the Trainer, {100 * own:5.1f} % of one of this project"
+        )
     return "\n".join([*lines, f"ratio: {summary['ratio']:.2f}"])
 
 
