@@ -63,11 +63,18 @@ class MultiTaskTrainingArguments(TrainingArguments):
             "which gives the plain sum of the tasks' means."
         },
     )
+    mask_probability: float = field(
+        default=0.15,
+        metadata={
+            "help": "Share of sub-words that training replaces by the mask token, anew at each step, so that a mention is "
+            "also told by its context."
+        },
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better development macro F1."}
     )
     learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate."})
-    num_train_epochs: float = field(default=6.0, metadata={"help": "Epochs over the rows of all tasks."})
+    num_train_epochs: float = field(default=8.0, metadata={"help": "Epochs over the rows of all tasks."})
     per_device_train_batch_size: int = field(
         default=64, metadata={"help": "Most windows of a training batch on a device; see --max_tokens_per_batch."}
     )
@@ -99,6 +106,8 @@ class MultiTaskTrainingArguments(TrainingArguments):
             self.bf16 = not self.fp16 and has_fast_bf16(self.use_cpu)
         if self.max_tokens_per_batch < 0:
             raise ValueError(f"--max_tokens_per_batch is {self.max_tokens_per_batch}; give 0 (no bound) or more")
+        if not 0 <= self.mask_probability < 1:
+            raise ValueError(f"--mask_probability is {self.mask_probability}; give a share from 0 to below 1")
         if self.eval_strategy == IntervalStrategy.NO:
             if self.early_stopping_patience is not None:
                 raise ValueError("--early_stopping_patience needs evaluations; leave out --eval_strategy no")
@@ -264,6 +273,8 @@ class MultiTaskTrainer(Trainer):
         # Summed cross-entropy and labelled tokens of each task since the last log.
         self._loss_log = torch.zeros(2, len(self.task_names), device=self.args.device)
         self.subwords = torch.zeros((), dtype=torch.long, device=self.args.device)  # trained on by this process
+        has_mask = getattr(self.processing_class, "mask_token_id", None) is not None
+        self.mask_probability = self.args.mask_probability if has_mask else 0.0
         self.entities: list[list[dict[str, Any]]] = []  # per text, of the last evaluation or prediction
 
     # -- order of batches
@@ -307,6 +318,8 @@ class MultiTaskTrainer(Trainer):
     ) -> Any:
         """`multi_task_loss` with the tasks' weights; N counts the labelled tokens of the whole update."""
         features = {key: value for key, value in inputs.items() if key != "labels"}
+        if model.training and self.mask_probability:
+            features["input_ids"] = self._mask(features["input_ids"])
         outputs = model(**features)
         loss, sums, counts = multi_task_loss(
             outputs.logits, inputs["labels"], inputs["task_id"], self.task_weights, num_items_in_batch
@@ -317,6 +330,15 @@ class MultiTaskTrainer(Trainer):
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes, N is their sum
         return (loss, outputs) if return_outputs else loss
+
+    def _mask(self, input_ids: Tensor) -> Tensor:
+        """Some sub-words replaced by the mask token, so that context has to tell what is there; never special ones.
+
+        Drawn in the training step and not by the collator, whose draws a resumed training could not repeat.
+        """
+        special = torch.tensor(self.processing_class.all_special_ids, device=input_ids.device)
+        drawn = torch.rand(input_ids.shape, device=input_ids.device) < self.mask_probability
+        return input_ids.masked_fill(drawn & ~torch.isin(input_ids, special), self.processing_class.mask_token_id)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds `loss_{task}`, the mean cross-entropy of a task's labelled tokens since the last log."""
