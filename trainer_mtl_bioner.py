@@ -66,8 +66,8 @@ class MultiTaskTrainingArguments(TrainingArguments):
     mask_probability: float = field(
         default=0.15,
         metadata={
-            "help": "Share of sub-words that training replaces by the mask token, anew at each step, so that a mention is "
-            "also told by its context."
+            "help": "Share of sub-words that training replaces by the mask token, anew at each step, so that "
+            "mentions are told by their context too."
         },
     )
     early_stopping_patience: int | None = field(

@@ -102,6 +102,7 @@ def test_two_processes_train_as_one_with_the_doubled_batch(
         # AdamW would divide differences in the last bit of tiny gradients by gradients as tiny.
         "optim": "sgd",
         "learning_rate": 0.1,
+        "mask_probability": 0,
         "task_loss_weights": "large=1,small=3",
         **NO_EVALUATION,
     }

@@ -84,10 +84,9 @@ def trainer_of(toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Path
         model = MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS, no_dropout, head_dropout=0.0)
         if dev is None:
             options = {"eval_strategy": "no", "save_strategy": "no", **options}
-        args = MultiTaskTrainingArguments(
-            output_dir=str(tmp_path / folder),
-            **{"use_cpu": True, "disable_tqdm": True, "warmup_steps": 0, "lr_scheduler_type": "constant", **options},
-        )
+        plain = {"use_cpu": True, "disable_tqdm": True, "warmup_steps": 0, "lr_scheduler_type": "constant"}
+        plain |= {"mask_probability": 0.0}
+        args = MultiTaskTrainingArguments(output_dir=str(tmp_path / folder), **{**plain, **options})
         return MultiTaskTrainer(
             model=model,
             args=args,
@@ -291,6 +290,32 @@ def test_byte_dropout_does_nothing_where_nothing_is_dropped() -> None:
     assert ByteDropout(0.5).eval()(features) is features
     half = ByteDropout(0.5)(features.to(torch.bfloat16))
     assert half.dtype == torch.bfloat16
+
+
+def test_training_masks_a_share_of_the_subwords_and_evaluation_none(
+    trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows, tokenizer: Any
+) -> None:
+    trainer = trainer_of(rows, mask_probability=0.25)
+    batch = trainer.data_collator(rows.rows * 50)
+    read: list[Tensor] = []
+    trainer.model.register_forward_pre_hook(lambda _, args, inputs: read.append(inputs["input_ids"]), with_kwargs=True)
+    trainer.model.train()
+    trainer.compute_loss(trainer.model, batch)
+    trainer.model.eval()
+    trainer.compute_loss(trainer.model, batch)
+    assert torch.equal(read[1], batch["input_ids"])
+    changed = read[0] != batch["input_ids"]
+    assert set(read[0][changed].tolist()) == {tokenizer.mask_token_id}
+    special = torch.isin(batch["input_ids"], torch.tensor(tokenizer.all_special_ids))
+    assert not (changed & special).any()
+    assert changed[~special].float().mean().item() == pytest.approx(0.25, abs=0.02)
+
+
+def test_an_encoder_without_a_mask_token_trains_without_masking(
+    trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(tokenizer), "mask_token_id", None, raising=False)
+    assert trainer_of(rows, mask_probability=0.25).mask_probability == 0.0
 
 
 def test_a_cpu_trainer_uses_byte_dropout_everywhere(
