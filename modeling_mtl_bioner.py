@@ -86,13 +86,12 @@ class MtlBionerConfig(PreTrainedConfig):
                 raise ValueError(f"{name} {pattern!r} is no regular expression: {error}") from error
         super().__init__(**kwargs)
         self.set_tasks(tasks)
-        self.custom_pipelines = {
-            "token-classification": {
-                "impl": "modeling_mtl_bioner.MtlBionerPipeline",
-                "pt": ["AutoModelForTokenClassification"],
-                "type": "text",
-            }
+        own = {
+            "impl": "modeling_mtl_bioner.MtlBionerPipeline",
+            "pt": ["AutoModelForTokenClassification"],
+            "type": "text",
         }
+        self.custom_pipelines = {name: dict(own) for name in ("token-classification", "ner")}
 
     def set_tasks(self, tasks: Sequence[dict[str, Any]]) -> None:
         """Replace the tasks; raises ValueError as the class says."""
@@ -271,7 +270,10 @@ class MtlBionerModel(PreTrainedModel):
             (*hidden.shape[:2], self.config.widest), torch.finfo(torch.float32).min, dtype=torch.float32
         )
         # Only heads with rows run: a head without any gets no gradient, so the optimiser leaves it alone.
-        for task in task_id.unique().tolist():
+        tasks = task_id.unique().tolist()
+        if any(not 0 <= task < len(self.config.tasks) for task in tasks):
+            raise ValueError(f"task_id holds {tasks}; the model's are 0 to {len(self.config.tasks) - 1}")
+        for task in tasks:
             rows = (task_id == task).nonzero().squeeze(1)  # (rows,)
             own = self.classify(hidden[rows], task)  # (rows, length, labels)
             logits[rows, :, : own.size(-1)] = own
@@ -296,7 +298,7 @@ class MtlBionerModel(PreTrainedModel):
             num_items_in_batch: the N of the loss; the labelled tokens of this batch if None.
 
         Raises:
-            ValueError: `labels` for several tasks without `task_id`.
+            ValueError: `labels` for several tasks without `task_id`, or a `task_id` without a task.
         """
         inputs = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         hidden = self.encode(input_ids, attention_mask, **inputs)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.formats import write_jsonl, write_pubtator
-from dataset_scripts.schema import Document, Entity
+from dataset_scripts.schema import CorpusError, Document, Entity
 
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,10 @@ def write_predictions(
         ]
         if documents:
             write_jsonl(documents, output / f"predictions_{name}.jsonl")
-            write_pubtator(documents, output / f"predictions_{name}.pubtator")
+            try:
+                write_pubtator(documents, output / f"predictions_{name}.pubtator")
+            except CorpusError as error:  # an id that PubTator can't hold; nothing else is lost
+                logger.warning("no predictions_%s.pubtator: %s", name, error)
 
 
 def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Sequence[Mapping[str, Any]]) -> None:

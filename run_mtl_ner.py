@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
+from safetensors import SafetensorError
 from transformers import HfArgumentParser, PreTrainedConfig, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -336,11 +337,11 @@ def check_texts(split: str, tasks: Sequence[Task], texts: Sequence[TaskText], ta
     """Raises CorpusError for a task without a text, or none of whose training texts holds a mention."""
     for task in tasks:
         own = [text for text in texts if text.task_id == task_ids[task.name]]
-        if not own:
+        if not any(text.words for text in own):
             raise CorpusError(
-                f"task {task.name} has no {split} document; add some to {', '.join(task.corpora)}, or leave the task "
-                f"out, or choose what is done by --do_train, --do_eval (on dev), --do_predict (on test); if the leak "
-                f"check above dropped them, --leaks warn keeps them"
+                f"task {task.name} has no {split} document with a word in it; add some to {', '.join(task.corpora)}, "
+                "or leave the task out, or choose what is done by --do_train, --do_eval (on dev), --do_predict (on "
+                "test); if the leak check above dropped them, --leaks warn keeps them"
             )
         if split == "train" and not any(tag != "O" for text in own for tag in text.tags):
             raise CorpusError(
@@ -429,7 +430,7 @@ def make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBion
     """
     try:
         return _make_model(model_args, tasks, saved)
-    except OSError as error:
+    except (OSError, RuntimeError, SafetensorError) as error:  # no weights, of other shapes, or damaged
         raise ValueError(f"--model_name_or_path {model_args.model_name_or_path}: {first_line(error)}") from error
 
 
@@ -609,10 +610,10 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     if args.do_predict:
         predicted = trainer.predict(run.rows["test"], metric_key_prefix="test")
         metrics |= predicted.metrics
-        if trainer.is_world_process_zero():
-            results.write_predictions(output, run.rows["test"], trainer.entities, run.model.config.task_names)
     if trainer.is_world_process_zero():
         results.write_run(output, run, metrics, trainer.state.log_history)
+        if args.do_predict:
+            results.write_predictions(output, run.rows["test"], trainer.entities, run.model.config.task_names)
     return metrics
 
 

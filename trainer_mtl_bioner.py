@@ -73,7 +73,10 @@ class MultiTaskTrainingArguments(TrainingArguments):
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better development macro F1."}
     )
-    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate."})
+    learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Peak learning rate; default 5e-5, and 5e-4 for small encoders (hidden size below 512)."},
+    )
     num_train_epochs: float = field(default=8.0, metadata={"help": "Epochs over the rows of all tasks."})
     per_device_train_batch_size: int = field(
         default=64, metadata={"help": "Most windows of a training batch on a device; see --max_tokens_per_batch."}
@@ -99,15 +102,14 @@ class MultiTaskTrainingArguments(TrainingArguments):
     remove_unused_columns: bool | None = field(default=False, metadata={"help": "Has no effect: rows are no columns."})
 
     def __post_init__(self) -> None:
+        self._check_values()
         asked = (self.do_train, self.do_eval, self.do_predict)
         if not torch.accelerator.is_available():
             self.use_cpu = True  # else two processes on CPUs would be two trainings that know nothing of each other
         if self.bf16 is None:
             self.bf16 = not self.fp16 and has_fast_bf16(self.use_cpu)
-        if self.max_tokens_per_batch < 0:
-            raise ValueError(f"--max_tokens_per_batch is {self.max_tokens_per_batch}; give 0 (no bound) or more")
-        if not 0 <= self.mask_probability < 1:
-            raise ValueError(f"--mask_probability is {self.mask_probability}; give a share from 0 to below 1")
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = True  # a process may see no row of a task; Trainer's own default varies
         if self.eval_strategy == IntervalStrategy.NO:
             if self.early_stopping_patience is not None:
                 raise ValueError("--early_stopping_patience needs evaluations; leave out --eval_strategy no")
@@ -118,6 +120,21 @@ class MultiTaskTrainingArguments(TrainingArguments):
             self.eval_strategy = IntervalStrategy.NO  # else Trainer wants a development set even to predict
         if not torch.accelerator.is_available():
             self.dataloader_pin_memory = False  # there is no device to copy to; torch would warn at every loader
+
+    def _check_values(self) -> None:
+        least = {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1}
+        least |= {"max_tokens_per_batch": 0, "early_stopping_patience": 1, "task_sampling_alpha": 0}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and not bound <= value < math.inf:
+                raise ValueError(f"--{name} is {value}; give {bound} or more")
+        if not 0 <= self.mask_probability < 1:
+            raise ValueError(f"--mask_probability is {self.mask_probability}; give a share from 0 to below 1")
+        if self.num_train_epochs <= 0 and self.max_steps <= 0:
+            raise ValueError(f"--num_train_epochs is {self.num_train_epochs}; give more than 0")
+        for name in ("label_smoothing_factor", "dataloader_drop_last"):
+            if getattr(self, name):
+                raise ValueError(f"--{name} has no effect on multi-task training; leave it out")
 
 
 def has_fast_bf16(use_cpu: bool) -> bool:
@@ -256,6 +273,8 @@ class MultiTaskTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         check_processes(self.args.world_size)
+        if self.args.learning_rate is None:
+            self.args.learning_rate = 5e-4 if self.model.config.encoder_config.hidden_size < 512 else 5e-5
         if self.args.device.type == "cpu":
             use_byte_dropout(self.model)
         self.task_names: list[str] = self.model.config.task_names
@@ -304,6 +323,7 @@ class MultiTaskTrainer(Trainer):
             collate_fn=replace(self.data_collator, padded_lengths=self.train_sampler.padded_lengths),
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
         )
         return self.accelerator.prepare(loader)
 
@@ -389,7 +409,15 @@ class MultiTaskTrainer(Trainer):
         self.model.zero_grad()
         return subwords / seconds * self.args.world_size
 
-    # -- checkpoints
+    # -- saving and checkpoints
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """As Trainer's, which would write the token of the Hub into `training_args.bin`."""
+        token, self.args.hub_token = self.args.hub_token, None
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            self.args.hub_token = token
 
     def _save_rng_state(self, output_dir: str) -> None:
         """As Trainer's; then all processes wait: `trainer_state.json`, which comes last, means that all is there."""

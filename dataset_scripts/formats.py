@@ -226,7 +226,7 @@ class _PubtatorBlock:
 
 def _pubtator_mention(columns: list[str], where: str) -> Mention | None:
     """The mention of a line; None for a relation, whose second column is a name (`CID`, `Association`)."""
-    if len(columns) > 2 and re.match("[A-Za-z]", columns[1]):
+    if len(columns) > 2 and re.fullmatch("[A-Za-z][A-Za-z_ -]+", columns[1]):
         return None
     if not 5 <= len(columns) <= 7 or not all(map(_INTEGER.fullmatch, columns[1:3])) or not columns[4]:
         raise CorpusError(

@@ -194,9 +194,15 @@ def _prepared(place: tuple[str, ...], document: Document) -> _Text:
 
 
 def _same_text(train: Mapping[str, Sequence[Document]], held_out: Held) -> Iterator[Pair]:
-    """Both ways: a held-out sentence inside a training document, and a training sentence inside a held-out one."""
+    """Documents of the same words; and both ways a sentence of one, if it is no formula, inside the other."""
     ours = [_prepared((corpus, doc.document_id), doc) for corpus, documents in train.items() for doc in documents]
     theirs = [_prepared(place, doc) for place, documents in held_out.items() for doc in documents]
+    by_words = defaultdict(list)
+    for text in theirs:
+        by_words[text.words].append(text.place)
+    for text in ours:
+        for place in by_words[text.words] if len(text.words) >= MIN_WORDS else ():
+            yield (*text.place, *place)
     uses = Counter(sentence for text in ours for sentence in set(text.sentences))
     formulas = {sentence for sentence, count in uses.items() if count > MAX_USES}
     ours, theirs = _without_formulas(ours, formulas), _without_formulas(theirs, formulas)

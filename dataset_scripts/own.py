@@ -87,13 +87,13 @@ def _data_files(found: Iterable[Path]) -> list[Path]:
         if child.is_file() or _is_brat(child):
             files.append(child)
         else:
-            inside = (file for file in sorted(child.iterdir()) if file.is_file() and _has_known_ending(file))
+            inside = (file for file in sorted(child.rglob("*")) if file.is_file() and _has_known_ending(file))
             files += [file for file in inside if not _NO_DATA.match(file.name)]
     return files
 
 
 def _is_brat(path: Path) -> bool:
-    return path.is_dir() and any(path.glob("*.ann"))
+    return path.is_dir() and any(any(path.glob(pattern)) for pattern in ("*.ann", "*.ann.gz"))
 
 
 def _ending(path: Path) -> str:

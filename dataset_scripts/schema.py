@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -198,19 +198,31 @@ def _to_entities(
     _count_types(mentions, type_map, ledger)
     for mention in mentions:
         _check_mention(raw, mention)
+        spans = _joined(raw.text, mention.spans)
         harmonised = mention.type if type_map is None else type_map.get(mention.type)
-        entity = Entity(*mention.spans[0], harmonised or "", native_type=mention.type)
+        entity = Entity(*spans[0], harmonised or "", native_type=mention.type)
         if mention.lost:
             ledger.dropped[mention.lost] += 1
         elif not harmonised:
             ledger.dropped[OTHER_TYPE] += 1
-        elif len(mention.spans) > 1:
+        elif len(spans) > 1:
             ledger.dropped[DISCONTINUOUS] += 1
         elif entity in entities:
             ledger.dropped[DUPLICATE_MENTION] += 1
         else:
             entities.add(entity)
     return sorted(entities)
+
+
+def _joined(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Parts of a mention with nothing but white space between them are one: brat cuts mentions at line breaks."""
+    joined = [spans[0]]
+    for start, end in spans[1:]:
+        if start >= joined[-1][1] and not text[joined[-1][1] : start].strip():
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def _check_mention(raw: RawDocument, mention: Mention) -> None:

@@ -78,6 +78,10 @@ def _parse_spec(text: str) -> TaskSpec:
     name = name if named else _default_name(sources)
     if not _NAME.fullmatch(name):
         raise CorpusError(f"--tasks has the task name {name!r}; use letters, digits, '_', '-' and '+' only")
+    if name in ("macro", "micro"):
+        raise CorpusError(
+            f"--tasks has the task name {name!r}, under which means over tasks are reported; take another"
+        )
     return TaskSpec(name, tuple(sources))
 
 

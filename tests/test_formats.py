@@ -113,6 +113,8 @@ def test_pubtator_documents_without_blank_line_and_without_abstract(tmp_path):
         ("1|t|a\n1|a|b\n1\t0\t1\ta\t\t-\n", 3, "expected, separated by tabs"),
         ("1|t|a\n1|a|b\n1\t0\t1\ta\tX\t-\t-\t-\n", 3, "8 columns"),
         ("1|t|a\n1|a|b\n\n1\t0\t1\ta\tX\t-\n", 4, "without blank lines between"),
+        ("1|t|a\n1|a|b\n1\tO\t1\ta\tX\t-\n", 3, "expected, separated by tabs"),  # a letter O
+        ("1|t|a\n1|a|b\n1\tx0\t1\ta\tX\t-\n", 3, "expected, separated by tabs"),
         ("1|a|b\n", 1, "before a title"),
         ("1|t|a\n1|a|b\n1\t\u0661\t2\ta\tX\t-\n", 3, "expected, separated by tabs"),
     ],

@@ -184,6 +184,17 @@ def test_own_corpus_against_a_registered_one(tmp_path: Path) -> None:
     assert [document.document_id for document in cleaned[str(path)].splits["train"]] == ["y"]
 
 
+def test_the_same_text_of_short_sentences_or_of_many_documents_is_a_leak() -> None:
+    short = "Fever and rash. No cough. Aspirin given daily. Patient recovered well."
+    assert pairs({"ncbi": [document("1", short)]}, {"bc5cdr": {"test": [document("2", short.upper())]}}) == [
+        ("ncbi", "bc5cdr", "test", "text", ("1",), 1)
+    ]
+    copies = [document(str(number), SENTENCE) for number in range(5)]
+    assert pairs({"ncbi": copies}, {"bc5cdr": {"test": [document("9", SENTENCE)]}}) == [
+        ("ncbi", "bc5cdr", "test", "text", ("0", "1", "2", "3", "4"), 5)
+    ]
+
+
 def test_a_formula_of_many_documents_is_no_leak() -> None:
     formula = "The patient was discharged home in stable condition."
     for uses, leaking in ((3, 3), (4, 0)):

@@ -83,13 +83,12 @@ def test_labels_and_widest() -> None:
 
 
 def test_config_names_its_pipeline() -> None:
-    assert MtlBionerConfig().custom_pipelines == {
-        "token-classification": {
-            "impl": "modeling_mtl_bioner.MtlBionerPipeline",
-            "pt": ["AutoModelForTokenClassification"],
-            "type": "text",
-        }
+    own = {
+        "impl": "modeling_mtl_bioner.MtlBionerPipeline",
+        "pt": ["AutoModelForTokenClassification"],
+        "type": "text",
     }
+    assert MtlBionerConfig().custom_pipelines == {"token-classification": own, "ner": own}
 
 
 def test_labels_of_one_task_stand_where_stock_code_reads_them(tmp_path: Path) -> None:

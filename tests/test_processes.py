@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -127,13 +127,17 @@ def test_a_launch_that_became_one_process_is_an_error(workplace: Path, tmp_path:
 def kill_when(arguments: list[str], ready: Callable[[str], bool], log: Path) -> None:
     """Start a training and SIGKILL all of its processes as soon as its output says so."""
     with log.open("w") as stream:
-        process = subprocess.Popen(arguments, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        process = psutil.Popen(arguments, stdout=stream, stderr=subprocess.STDOUT, env=environment)
         end = time.monotonic() + 200
         while not ready(log.read_text()):
             assert process.poll() is None, f"it ended before it was killed: {log.read_text()[-2000:]}"
             assert time.monotonic() < end
-            time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.002)
+        everyone = [*process.children(recursive=True), process]  # the launcher's workers are in sessions of their own
+        for one in everyone:
+            one.kill()
+        psutil.wait_procs(everyone, timeout=20)
         process.wait()
 
 
@@ -152,6 +156,7 @@ def test_killed_and_resumed_training_ends_with_the_same_weights(
         "save_strategy": "steps",
         "save_steps": 2,
         "early_stopping_patience": 50,
+        "save_total_limit": 3,  # with 1 only the best is left at the end
     }
     whole = train(workplace, tmp_path / "whole", launcher, 0.1, **options)
     steps = len(losses(whole))
@@ -159,18 +164,24 @@ def test_killed_and_resumed_training_ends_with_the_same_weights(
     output = tmp_path / "killed"
     begin = command(workplace, output, launcher, 0.1, **options)
     resume = [*begin, "--resume_from_checkpoint=true"]
-    for number, step in enumerate((3, steps // 2, steps - 1)):  # also in the middle of epochs
+    reached = [0]
+    for number, step in enumerate((3, steps // 2, steps - 2)):  # in the middle of epochs
         # Losses are logged at the end of a step; a checkpoint of an even step is written at about the same time.
-        already = int(latest(output).name.partition("-")[2]) if number else 0
         kill_when(
             resume if number else begin,
-            lambda text, left=step - already: text.count("  loss ") >= left,
+            lambda text, left=step - reached[-1]: text.count("  loss ") >= left,
             tmp_path / f"log{number}",
         )
-        assert latest(output) is not None
+        reached.append(int(latest(output).name.partition("-")[2]))
+    assert 0 < reached[1] < reached[2] < reached[3] < steps
     done = run(resume)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert largest_difference(whole, output) == 0.0
+    assert largest_difference(whole, output) == 0.0  # of the best checkpoint, which may be an early one
+    last = [latest(folder) for folder in (whole, output)]
+    assert {folder.name for folder in last} == {f"checkpoint-{steps}"}
+    assert largest_difference(*last) == 0.0
+    moments = [torch.load(folder / "optimizer.pt", weights_only=True)["state"] for folder in last]
+    assert all(torch.equal(one["exp_avg"], moments[1][key]["exp_avg"]) for key, one in moments[0].items())
     states = [json.loads((latest(folder) / "trainer_state.json").read_text()) for folder in (whole, output)]
     for key in ("global_step", "best_metric", "best_global_step"):
         assert states[0][key] == states[1][key]

@@ -320,6 +320,21 @@ def test_own_folder_of_brat_subfolders(tmp_path: Path) -> None:
     }
 
 
+def test_own_gzipped_brat_and_deeper_folders(tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        folder = tmp_path / "brat" / split
+        folder.mkdir(parents=True)
+        for name, content in (("7.txt", b"An oak."), ("7.ann", b"T1\tPlant 3 6\toak\n")):
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+    corpus = load_corpus(f"{tmp_path}/brat")
+    assert [entity.type for entity in corpus.splits["train"][0].entities] == ["Plant"]
+    write(tmp_path / "deep" / "train" / "a.jsonl", jsonl(1, 3))
+    write(tmp_path / "deep" / "train" / "more" / "b.jsonl", jsonl(4, 6))
+    write(tmp_path / "deep" / "test" / "c.jsonl", jsonl(7, 8))
+    corpus = load_corpus(f"{tmp_path}/deep", dev_size=0.2)
+    assert sum(len(corpus.splits[split]) for split in ("train", "dev")) == 6
+
+
 def test_own_flat_brat_folder_and_single_file_are_split_by_ratio(tmp_path: Path) -> None:
     for n in range(20):
         write(tmp_path / "brat" / f"{n}.txt", "An oak.\n")

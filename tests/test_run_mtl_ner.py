@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -384,6 +385,48 @@ def test_sentences_begin_windows_if_they_are_the_unit(encoder: str, own: Path, t
         assert [window.core for window in ner.preprocess(text)["windows"]] == cores
 
 
+def test_what_a_run_found_is_kept_whatever_the_document_ids(encoder: str, tmp_path: Path) -> None:
+    """PubTator can't hold such an id; everything else is written."""
+    documents = [document(f"10.1|t|{n}", f"Case {n} had gout.", [("gout", "Disease")]) for n in range(20)]
+    own = write_jsonl(tmp_path / "own.jsonl", documents)
+    arguments = ["--tasks", f"mine={own}", "--model_name_or_path", encoder, "--output_dir", str(tmp_path / "out")]
+    assert run_mtl_ner.main([*arguments, *SMALL, "--leaks", "warn"]) == 0
+    assert "test_mine_f1" in scores(tmp_path / "out")
+    found = [json.loads(line) for line in (tmp_path / "out" / "predictions_mine.jsonl").read_text().splitlines()]
+    assert all(item["document_id"].startswith("10.1|t|") for item in found)
+    assert not (tmp_path / "out" / "predictions_mine.pubtator").exists()
+
+
+def test_the_hub_token_is_in_no_file(trained: Path) -> None:
+    assert (trained / "training_args.bin").is_file()
+    for path in trained.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+
+
+def test_learning_rate_goes_by_the_size_of_the_encoder(trained: Path) -> None:
+    assert read_json(trained / "run.json")["arguments"]["learning_rate"] == 5e-4  # hidden size 16
+
+
+def test_a_split_without_a_word_and_damaged_weights_are_found_before_training(
+    encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "own"
+    for split in ("train", "dev"):
+        write_jsonl(folder / f"{split}.jsonl", [document(split, "He had gout.", [("gout", "Disease")])])
+    write_jsonl(folder / "test.jsonl", [document("1", "  ", [])])
+    arguments = ["--tasks", f"mine={folder}", "--output_dir", str(tmp_path / "out"), *SMALL, "--leaks", "warn"]
+    assert run_mtl_ner.main([*arguments, "--model_name_or_path", encoder]) == 2
+    assert "task mine has no test document with a word in it" in capsys.readouterr().err
+    damaged = tmp_path / "damaged"
+    shutil.copytree(encoder, damaged)
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    arguments = ["--tasks", "ncbi", "--output_dir", str(tmp_path / "out"), *SMALL]
+    assert run_mtl_ner.main([*arguments, "--model_name_or_path", str(damaged)]) == 2
+    assert f"error: --model_name_or_path {damaged}: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_dry_run_says_what_would_be_trained_and_leaves_nothing(
     encoder: str, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -472,8 +515,15 @@ Fails = Callable[..., str]
         (["--label_subwords", "last"], ["--label_subwords is 'last'", "first, all"]),
         (["--max_train_samples", "0"], ["--max_train_samples is 0", "1 or more"]),
         (["--max_train_samples", "many"], ["--max_train_samples", "invalid int value: 'many'", "--help"]),
+        (["--per_device_eval_batch_size", "0"], ["--per_device_eval_batch_size is 0", "give 1 or more"]),
+        (["--gradient_accumulation_steps", "0"], ["--gradient_accumulation_steps is 0", "give 1 or more"]),
+        (["--task_sampling_alpha", "nan"], ["--task_sampling_alpha is nan", "give 0 or more"]),
+        (["--early_stopping_patience", "-1"], ["--early_stopping_patience is -1", "give 1 or more"]),
+        (["--num_train_epochs", "-1"], ["--num_train_epochs is -1", "more than 0"]),
+        (["--label_smoothing_factor", "0.1"], ["--label_smoothing_factor has no effect"]),
+        (["--tasks", "macro=ncbi"], ["task name 'macro'", "take another"]),
         (["--mask_probability", "1.5"], ["--mask_probability is 1.5", "from 0 to below 1"]),
-        (["--max_tokens_per_batch", "-1"], ["--max_tokens_per_batch is -1", "0 (no bound)"]),
+        (["--max_tokens_per_batch", "-1"], ["--max_tokens_per_batch is -1", "give 0 or more"]),
         (["--eval_strategy", "daily"], ["--eval_strategy", "invalid choice: 'daily'", "epoch"]),
         (
             ["--eval_strategy", "no", "--early_stopping_patience", "3"],

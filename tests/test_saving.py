@@ -52,6 +52,8 @@ for folder in sys.argv[3:]:
     ner = pipeline("token-classification", model=folder, trust_remote_code=True)
     result["pipeline"] = type(ner).__name__
     result["entities"] = ner(texts)
+    alias = pipeline("ner", model=folder, trust_remote_code=True)
+    assert alias(texts) == result["entities"], "the alias ner gives another pipeline"
     result["by tasks"] = [e["task"] for e in ner(texts[0], tasks=["alpha"], batch_size=2)]
     torch.save(result, folder + ".result")
     again = sys.argv[2] + "/" + folder.rsplit("/", 1)[1]
