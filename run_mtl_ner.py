@@ -40,12 +40,11 @@ from dataset_scripts.leaks import drop_leaks
 from dataset_scripts.segments import DEFAULT_WORD_PATTERN, SENTENCE_PATTERN, labelled
 from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task, parse_tasks, resolve_tasks
+from launch_mtl_bioner import LaunchError, check_processes, use_all_cores
 from modeling_mtl_bioner import SHARING, MtlBionerConfig, MtlBionerModel, sentence_breaks
 from trainer_mtl_bioner import (
-    LaunchError,
     MultiTaskTrainer,
     MultiTaskTrainingArguments,
-    check_processes,
     is_complete,
     last_complete_checkpoint,
     parse_loss_weights,
@@ -244,14 +243,6 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments) -> 
             f"--resume_from_checkpoint {resume}: this checkpoint was not written to its end; give another, or `true` "
             "for the newest whole one"
         )
-
-
-def use_all_cores(args: MultiTaskTrainingArguments) -> None:
-    """Undo `OMP_NUM_THREADS=1`, which `accelerate launch` sets where there is no GPU, and all else would wait for."""
-    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1"
-    if launched and args.device.type == "cpu":
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
 def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
@@ -541,7 +532,7 @@ def prepare(argv: Sequence[str]) -> Run:
     """
     model_args, data_args, args = parse_arguments(argv)
     check_processes(args.world_size)
-    use_all_cores(args)
+    use_all_cores(args.device)
     saved = saved_model_config(model_args)
     pattern = saved.word_pattern if saved else DEFAULT_WORD_PATTERN
     names = [spec.name for spec in parse_tasks(data_args.tasks)]

@@ -1,7 +1,7 @@
 """MultiTaskTrainer: what multi-task training changes in the Hugging Face Trainer, and nothing else.
 
-Three things: the order of batches (`TaskBatchSampler`), the loss (weighted sum over the tasks), and evaluation
-(character spans of whole documents instead of labels of windows).
+The order of batches (`TaskBatchSampler`), the loss (weighted sum over the tasks), evaluation (character spans of whole
+documents instead of labels of windows), and checkpoints that a killed training can be resumed from.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
@@ -33,8 +32,10 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SaveStrategy
 
 from data_collators import TaskBatchSampler, TaskRows
+from launch_mtl_bioner import check_processes, has_fast_bf16, use_byte_dropout
 from metrics_mtl_bioner import Score, score_with_alternatives, summarise, task_metrics
 from modeling_mtl_bioner import IGNORE, multi_task_loss
+from progress_mtl_bioner import OneLinePrinter, OneLineProgress
 
 
 @dataclass
@@ -137,61 +138,6 @@ class MultiTaskTrainingArguments(TrainingArguments):
                 raise ValueError(f"--{name} has no effect on multi-task training; leave it out")
 
 
-def has_fast_bf16(use_cpu: bool) -> bool:
-    """Whether bfloat16 products are computed in hardware: AVX512-bf16 or AMX on a CPU, and most GPUs."""
-    if use_cpu:
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-class LaunchError(RuntimeError):
-    """The launcher did not start the processes it was asked for."""
-
-
-def check_processes(world_size: int) -> None:
-    """Raises LaunchError where the launcher was to start several processes, and this one is on its own.
-
-    `accelerate launch --cpu --num_processes 2` runs one process and says nothing; it leaves an address for the others
-    in the environment, without their number.
-    """
-    expected = int(os.environ.get("WORLD_SIZE", 1))
-    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
-    if expected > 1 and expected != world_size:
-        raise LaunchError(
-            f"the launcher started {expected} processes, but this one trains in a world of {world_size}; with "
-            "accelerate, give --multi_gpu (on CPUs too), with torchrun --nproc_per_node"
-        )
-    if world_size == 1 and by_accelerate and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
-        raise LaunchError(
-            "accelerate was asked for several processes but started one (as it does with --cpu); launch with "
-            "--multi_gpu --num_processes N (on CPUs too), or with torchrun --nproc_per_node N"
-        )
-
-
-class ByteDropout(nn.Dropout):
-    """Dropout that draws 8 random bits an element, where torch's on CPU draws a float: a tenth of the time.
-
-    The probability is rounded to a multiple of 1/256, and kept elements are scaled by what was really kept.
-    """
-
-    def forward(self, features: Tensor) -> Tensor:
-        dropped = round(self.p * 256)
-        if not self.training or not dropped:
-            return features
-        size = features.numel()
-        draws = torch.empty((size + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        kept = draws.view(torch.uint8)[:size].view(features.shape) >= dropped
-        return features * (kept.to(features.dtype) * (256 / (256 - dropped)))
-
-
-def use_byte_dropout(model: nn.Module) -> None:
-    """Replace every `nn.Dropout` of a model that trains on CPU."""
-    for module in model.modules():
-        for name, child in module.named_children():
-            if type(child) is nn.Dropout:
-                setattr(module, name, ByteDropout(child.p).train(child.training))
-
-
 class SetEpoch(TrainerCallback):
     """Tells the sampler the epoch also after a resume, where accelerate's wrappers don't on several processes."""
 
@@ -207,60 +153,6 @@ class LogEachEpoch(TrainerCallback):
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_log = True
-
-
-def log_line(logs: Mapping[str, float], task_names: list[str]) -> str:
-    """What a log says to people, on one line; "" for one that says nothing new.
-
-    `epoch 1.50  loss 0.1103  ncbi 0.1020  bc5cdr 0.1200`, `epoch 2.00  dev F1  ncbi 81.14  bc5cdr 81.27  macro 81.21`.
-    """
-    epoch = f"epoch {logs.get('epoch', 0):.2f}"
-    if "eval_macro_f1" in logs:
-        scores = [(name, logs.get(f"eval_{name}_f1")) for name in (*task_names, "macro")]
-        return "  ".join([epoch, "dev F1", *(f"{name} {100 * f1:.2f}" for name, f1 in scores if f1 is not None)])
-    if "loss" in logs:
-        losses = [(name, logs.get(f"loss_{name}")) for name in task_names]
-        parts = [f"{name} {loss:.4f}" for name, loss in losses if loss is not None]
-        return "  ".join([epoch, f"loss {logs['loss']:.4f}", *parts])
-    if "train_runtime" in logs:
-        return f"trained in {logs['train_runtime']:.0f} s"
-    return ""
-
-
-class OneLineProgress(ProgressCallback):
-    """The progress bar with sub-words per second of training, and `log_line` instead of a dict of all scores."""
-
-    def __init__(self, trainer: MultiTaskTrainer) -> None:
-        super().__init__()
-        self.trainer, self.task_names = trainer, trainer.task_names
-        self.begun = self.seconds = 0.0  # of training steps alone, not of evaluations between them
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.begun = time.perf_counter()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.seconds += time.perf_counter() - self.begun
-        if self.training_bar is not None and state.global_step % 10 == 0:
-            rate = int(self.trainer.subwords) * args.world_size / self.seconds
-            self.training_bar.set_postfix_str(f"{rate:,.0f} sub-words/s", refresh=False)
-        super().on_step_end(args, state, control, **kwargs)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        line = log_line(logs or {}, self.task_names)
-        if line and state.is_world_process_zero and self.training_bar is not None:
-            self.training_bar.write(line)
-
-
-class OneLinePrinter(TrainerCallback):
-    """The same without a progress bar (`--disable_tqdm`)."""
-
-    def __init__(self, trainer: MultiTaskTrainer) -> None:
-        self.task_names = trainer.task_names
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        line = log_line(logs or {}, self.task_names)
-        if line and state.is_local_process_zero:
-            sys.stdout.write(f"{line}\n")
 
 
 class MultiTaskTrainer(Trainer):

@@ -313,7 +313,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        from trainer_mtl_bioner import has_fast_bf16
+        from launch_mtl_bioner import has_fast_bf16
 
         arguments.bf16 = has_fast_bf16(use_cpu=True)
         sys.stdout.write(json.dumps(WORKERS[arguments.worker](arguments)) + "\n")

@@ -17,10 +17,15 @@ ALLOWED = {
     "entity_f1": {"metrics_mtl_bioner"},
     "dataset_scripts": set(),
     "data_collators": {"modeling_mtl_bioner"},
-    "trainer_mtl_bioner": {"data_collators", "metrics_mtl_bioner", "modeling_mtl_bioner"},
+    "launch_mtl_bioner": set(),
+    "progress_mtl_bioner": set(),
+    "trainer_mtl_bioner": {
+        "data_collators", "launch_mtl_bioner", "metrics_mtl_bioner", "modeling_mtl_bioner", "progress_mtl_bioner",
+    },
     "results_mtl_bioner": {"dataset_scripts"},
     "run_mtl_ner": {
-        "data_collators", "dataset_scripts", "modeling_mtl_bioner", "results_mtl_bioner", "trainer_mtl_bioner",
+        "data_collators", "dataset_scripts", "launch_mtl_bioner", "modeling_mtl_bioner", "results_mtl_bioner",
+        "trainer_mtl_bioner",
     },
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from dataset_scripts.segments import split_words
 
 SENTENCE = "The IL-2 receptor (CD25) binds p53 strongly in cells."
 SAME = "the il - 2 receptor ( cd25 ) binds p53 strongly in cells ."
+NOTICE = "Copyright 1998 by The American Society of Oaks."
 LONG = "Nothing is known of oaks. We asked why. {} No oak was seen again after that day."
 
 
@@ -78,7 +79,7 @@ def test_same_sentence_in_another_corpus(ours: str, theirs: str) -> None:
         ("Only five words stand here.", "Only five words stand here."),
         ("One two three four five six seven.", "One two three four five six eight."),
         ("One two three four five six.", "Zero one two three four five."),
-        ("Copyright 1998 by The American Society of Oaks.", "Copyright 1998 by The American Society of Oaks."),
+        (f"Oaks are tall. {NOTICE}", f"Elms are small. {NOTICE}"),
     ],
     ids=["five words", "other end", "shifted", "notice"],
 )

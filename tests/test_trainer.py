@@ -17,15 +17,14 @@ import trainer_mtl_bioner
 from data_collators import MultiTaskCollator, TaskBatchSampler, TaskRows, TaskText
 from dataset_scripts.schema import Document, Entity
 from dataset_scripts.segments import labelled
+from launch_mtl_bioner import ByteDropout, LaunchError, check_processes
 from modeling_mtl_bioner import IGNORE, MtlBionerModel
+from progress_mtl_bioner import log_line
 from trainer_mtl_bioner import (
-    ByteDropout,
-    LaunchError,
     MultiTaskTrainer,
     MultiTaskTrainingArguments,
     SetEpoch,
     balanced_weights,
-    check_processes,
     last_complete_checkpoint,
     parse_loss_weights,
     predicted_entities,
@@ -680,4 +679,4 @@ def test_scoring_alone_needs_no_development_rows(trainer_of: Callable[..., Multi
     ],
 )
 def test_a_log_is_one_line(logs: dict[str, float], line: str) -> None:
-    assert trainer_mtl_bioner.log_line(logs, ["a", "b"]) == line
+    assert log_line(logs, ["a", "b"]) == line

@@ -1,0 +1,71 @@
+"""The machine a training runs on: its processes, cores, data types, and what makes a step cheap on a CPU."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor, nn
+
+
+def has_fast_bf16(use_cpu: bool) -> bool:
+    """Whether bfloat16 products are computed in hardware: AVX512-bf16 or AMX on a CPU, and most GPUs."""
+    if use_cpu:
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+class LaunchError(RuntimeError):
+    """The launcher did not start the processes it was asked for."""
+
+
+def check_processes(world_size: int) -> None:
+    """Raises LaunchError where the launcher was to start several processes, and this one is on its own.
+
+    `accelerate launch --cpu --num_processes 2` runs one process and says nothing; it leaves an address for the others
+    in the environment, without their number.
+    """
+    expected = int(os.environ.get("WORLD_SIZE", 1))
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if expected > 1 and expected != world_size:
+        raise LaunchError(
+            f"the launcher started {expected} processes, but this one trains in a world of {world_size}; with "
+            "accelerate, give --multi_gpu (on CPUs too), with torchrun --nproc_per_node"
+        )
+    if world_size == 1 and by_accelerate and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
+        raise LaunchError(
+            "accelerate was asked for several processes but started one (as it does with --cpu); launch with "
+            "--multi_gpu --num_processes N (on CPUs too), or with torchrun --nproc_per_node N"
+        )
+
+
+def use_all_cores(device: torch.device) -> None:
+    """Undo `OMP_NUM_THREADS=1`, which `accelerate launch` sets where there is no GPU, and all else would wait for."""
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1"
+    if launched and device.type == "cpu":
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+
+
+class ByteDropout(nn.Dropout):
+    """Dropout that draws 8 random bits an element, where torch's on CPU draws a float: a tenth of the time.
+
+    The probability is rounded to a multiple of 1/256, and kept elements are scaled by what was really kept.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        dropped = round(self.p * 256)
+        if not self.training or not dropped:
+            return features
+        size = features.numel()
+        draws = torch.empty((size + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        kept = draws.view(torch.uint8)[:size].view(features.shape) >= dropped
+        return features * (kept.to(features.dtype) * (256 / (256 - dropped)))
+
+
+def use_byte_dropout(model: nn.Module) -> None:
+    """Replace every `nn.Dropout` of a model that trains on CPU."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if type(child) is nn.Dropout:
+                setattr(module, name, ByteDropout(child.p).train(child.training))
