@@ -199,6 +199,12 @@ class TaskRows(Dataset):
         return spans
 
 
+def padded_length(longest: int, padded_lengths: Sequence[int]) -> int:
+    """The first of the ascending `padded_lengths` that is not below `longest`; `longest` itself beyond them."""
+    place = bisect.bisect_left(padded_lengths, longest)
+    return padded_lengths[place] if place < len(padded_lengths) else longest
+
+
 @dataclass
 class MultiTaskCollator:
     """Rows to a batch: `input_ids`, `attention_mask`, `labels` (batch, length) and `task_id` (batch,).
@@ -213,9 +219,7 @@ class MultiTaskCollator:
     padded_lengths: Sequence[int] = ()
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor]:
-        longest = max(len(row.input_ids) for row in rows)
-        longer = self.padded_lengths[bisect.bisect_left(self.padded_lengths, longest) :]
-        length = longer[0] if longer else longest
+        length = padded_length(max(len(row.input_ids) for row in rows), self.padded_lengths)
         return {
             "input_ids": pad_batch([row.input_ids for row in rows], self.pad_token_id, length),
             "attention_mask": pad_batch([[1] * len(row.input_ids) for row in rows], 0, length),
@@ -288,8 +292,9 @@ class TaskBatchSampler(Sampler[list[int]]):
     """Batches of row indices: a function of seed and epoch alone, so every process draws the same.
 
     Rows of like length are batched together, in random order. A batch is made for all processes and dealt to them row
-    by row, so that several processes train on the same rows at each step as one process with larger batches does. No
-    row is lost, and none repeated but as `alpha` says, or where a task has fewer rows than there are processes.
+    by row, so that several processes train on the same rows at each step as one process with larger batches does (but
+    for a few of the longest rows where `alpha` is not 1). No row is lost, and none repeated but as `alpha` says, or
+    where a task has fewer rows than there are processes.
 
     It has no attribute `batch_size`, on purpose: accelerate would then cut the batches of several processes anew,
     losing rows and mixing tasks.
@@ -378,7 +383,7 @@ class TaskBatchSampler(Sampler[list[int]]):
     def _make_group(self, cells: dict[int, tuple[int, int]], longest: int) -> RowGroup:
         """Trainer plans its steps beforehand, so the number of batches is that of the most rows an epoch may draw; and
         each process must get a row of each batch."""
-        full = self._full_batch(self.padded_lengths[bisect.bisect_left(self.padded_lengths, longest)])
+        full = self._full_batch(padded_length(longest, self.padded_lengths))
         least, most = self._drawn(cells)
         return RowGroup(cells, max(1, min(-(-most // full), least // self.processes)))
 

@@ -31,7 +31,7 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SaveStrategy
 
-from data_collators import TaskBatchSampler, TaskRows
+from data_collators import TaskBatchSampler, TaskRows, padded_length
 from launch_mtl_bioner import check_processes, has_fast_bf16, use_byte_dropout
 from metrics_mtl_bioner import Score, score_with_alternatives, summarise, task_metrics
 from modeling_mtl_bioner import IGNORE, multi_task_loss
@@ -284,7 +284,7 @@ class MultiTaskTrainer(Trainer):
 
     def _padded(self, batch: list[int]) -> int:
         longest = max(self.train_sampler.lengths[row] for row in batch)
-        return next(length for length in self.train_sampler.padded_lengths if length >= longest)
+        return padded_length(longest, self.train_sampler.padded_lengths)
 
     def _training_rate(self, batches: int = 4) -> float:
         """Sub-words a second of all processes, forward and backward, of some batches after a first one."""
