@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+
+if TYPE_CHECKING:
+    from transformers import Trainer
 
 
 def has_fast_bf16(use_cpu: bool) -> bool:
@@ -37,6 +43,19 @@ def check_processes(world_size: int) -> None:
             "accelerate was asked for several processes but started one (as it does with --cpu); launch with "
             "--multi_gpu --num_processes N (on CPUs too), or with torchrun --nproc_per_node N"
         )
+
+
+def leave_processes(trainer: Trainer) -> None:
+    """Part from the other processes at the end of a training, before Python shuts down.
+
+    The wrapped model goes first. As the last owner of the process group, its destructor would join the group's threads
+    while it holds Python's lock, which a thread that still frees a gathered tensor waits for: now and then a run hung
+    at exit (torch 2.13, Gloo). `destroy_process_group` lets go of the lock.
+    """
+    trainer.model_wrapped = trainer.model
+    trainer.accelerator.free_memory()
+    gc.collect()
+    trainer.accelerator.end_training()
 
 
 def use_all_cores(device: torch.device) -> None:

@@ -40,7 +40,7 @@ from dataset_scripts.leaks import drop_leaks
 from dataset_scripts.segments import DEFAULT_WORD_PATTERN, SENTENCE_PATTERN, labelled
 from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task, parse_tasks, resolve_tasks
-from launch_mtl_bioner import LaunchError, check_processes, use_all_cores
+from launch_mtl_bioner import LaunchError, check_processes, leave_processes, use_all_cores
 from modeling_mtl_bioner import SHARING, MtlBionerConfig, MtlBionerModel, sentence_breaks
 from trainer_mtl_bioner import (
     MultiTaskTrainer,
@@ -632,7 +632,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     metrics = execute(run, trainer)
     if first:
         sys.stdout.write(results.score_table(metrics, run.model.config) + "\n")
-    trainer.accelerator.end_training()
+    leave_processes(trainer)
     return 0
 
 
