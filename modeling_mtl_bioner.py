@@ -38,6 +38,8 @@ class MtlBionerConfig(PreTrainedConfig):
         tasks: one dict a head, in the order of `task_id`: `{"name": str, "types": [entity type, ...]}`. A list, since
             a dict would come back from JSON in another order. Other keys are kept.
         sharing: name of the sharing layer between encoder and heads, a key of `SHARING`.
+        sharing_size: width of the shared and the private features of all sharing layers but `hard`.
+        adversarial_weight, difference_weight: of the two penalties of `adversarial`.
         head_dropout: dropout probability on the features a head sees.
         word_pattern: regular expression of a word; entities begin and end at word borders.
         sentence_pattern: regular expression of what lies between sentences; each window then holds one sentence, or
@@ -48,18 +50,22 @@ class MtlBionerConfig(PreTrainedConfig):
 
     Raises:
         ValueError: task names that repeat, are empty, hold a `.` or are one of torch's (`type`); a task without types,
-            or with one twice; an unknown sharing layer; a bad `word_pattern` or `sentence_pattern`.
+            or with one twice; an unknown sharing layer, or a bad size of it; a bad `word_pattern` or
+            `sentence_pattern`.
     """
 
     model_type = "mtl_bioner"
     sub_configs = {"encoder_config": AutoConfig}
-    keys_to_ignore_at_inference = ["hidden_states", "task_logits"]
+    keys_to_ignore_at_inference = ["hidden_states", "task_logits", "penalty"]
 
     def __init__(
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
         tasks: Sequence[dict[str, Any]] = (),
         sharing: str = "hard",
+        sharing_size: int = 128,
+        adversarial_weight: float = 0.01,
+        difference_weight: float = 0.001,
         head_dropout: float = 0.1,
         word_pattern: str = r"[^\W_]+|\S",
         sentence_pattern: str = "",
@@ -71,6 +77,9 @@ class MtlBionerConfig(PreTrainedConfig):
             encoder_config = AutoConfig.for_model(**encoder_config)
         self.encoder_config = encoder_config
         self.sharing = sharing
+        self.sharing_size = sharing_size
+        self.adversarial_weight = adversarial_weight
+        self.difference_weight = difference_weight
         self.head_dropout = head_dropout
         self.word_pattern = word_pattern
         self.sentence_pattern = sentence_pattern
@@ -78,6 +87,8 @@ class MtlBionerConfig(PreTrainedConfig):
         self.context_size = context_size
         if sharing not in SHARING:
             raise ValueError(f"sharing is {sharing!r}; known are {', '.join(SHARING)}")
+        if not isinstance(sharing_size, int) or sharing_size < 1:
+            raise ValueError(f"sharing_size is {sharing_size}; give a whole number from 1")
         for name in ("word_pattern", "sentence_pattern"):
             try:
                 re.compile(getattr(self, name))
@@ -133,20 +144,151 @@ class MtlBionerConfig(PreTrainedConfig):
 
 
 class HardSharing(nn.Module):
-    """Hard parameter sharing (FS-MTM of Wang et al. 2019): every head sees the encoder's own hidden states.
+    """Hard parameter sharing (FS-MTM of Wang et al. 2019): every head sees the encoder's own hidden states, `S`.
 
-    A sharing layer maps hidden states (rows, length, hidden) of one task to features (rows, length, `size`).
+    What a sharing layer is: `project` maps hidden states (rows, length, hidden) to what does not depend on the task,
+    computed once for all of them; `forward` takes that and the task of each row, (rows,), to the features (rows,
+    length, `size`) that the row's head sees; `penalty` is what each row adds to the training loss, (rows,), or None.
+    Parameters of a task lie in a `TaskModules`, so that tasks can be added and dropped.
     """
 
     def __init__(self, config: MtlBionerConfig) -> None:
         super().__init__()
         self.size = config.encoder_config.hidden_size
 
-    def forward(self, hidden: Tensor, task: int) -> Tensor:
+    def project(self, hidden: Tensor) -> Any:
         return hidden
 
+    def forward(self, projected: Any, task_id: Tensor) -> Tensor:
+        return projected
 
-SHARING = {"hard": HardSharing}
+    def penalty(self, features: Tensor, task_id: Tensor, mask: Tensor) -> Tensor | None:
+        return None
+
+
+class TaskModules(nn.ModuleDict):
+    """A module for each task by its name; tasks are numbered in their order."""
+
+    def linear(self, inputs: Tensor, task_id: Tensor) -> Tensor:
+        """(rows, length, in) to (rows, length, out), each row by the linear map of its task (rows,), all at once.
+
+        Maps of tasks without rows take no part, so they get no gradient, and the optimiser leaves them alone.
+        """
+        present, own = task_id.unique(return_inverse=True)
+        maps = [list(self.values())[task] for task in present.tolist()]
+        weight = torch.stack([m.weight for m in maps])[own]  # (rows, out, in)
+        bias = torch.stack([m.bias for m in maps])[own]  # (rows, out)
+        return torch.baddbmm(bias[:, None], inputs, weight.transpose(1, 2))
+
+
+class SharedPrivateSharing(HardSharing):
+    """Shared-private (SP-MTM of Wang et al. 2019): the head of task t sees `[P_t ; S]`.
+
+    `S = ELU(W_s H)`, `P_t = ELU(W_t H)`, H being the encoder's hidden states.
+    """
+
+    def __init__(self, config: MtlBionerConfig) -> None:
+        nn.Module.__init__(self)
+        hidden, width = config.encoder_config.hidden_size, config.sharing_size
+        self.size = 2 * width
+        self.shared = nn.Linear(hidden, width)
+        self.private = TaskModules({name: nn.Linear(hidden, width) for name in config.task_names})
+
+    def project(self, hidden: Tensor) -> Any:
+        return hidden, nn.functional.elu(self.shared(hidden))  # H, S
+
+    def forward(self, projected: Any, task_id: Tensor) -> Tensor:
+        hidden, shared = projected
+        private = nn.functional.elu(self.private.linear(hidden, task_id))  # (rows, length, width)
+        return torch.cat([private, shared], -1)  # (rows, length, 2 width)
+
+
+class AdversarialSharing(SharedPrivateSharing):
+    """Adversarial (ADV-MTM of Wang et al. 2019): shared-private, with two penalties on what is shared.
+
+    `adversarial_weight * CE(D(S), t)` for a discriminator D that tells the task from the mean of S; its gradient is
+    reversed, so that S learns to tell nothing of it. `difference_weight * |S^T P_t|_F`, the norm of the products of
+    the two, each token's features scaled to length 1, so that P_t learns what S does not hold.
+    """
+
+    def __init__(self, config: MtlBionerConfig) -> None:
+        super().__init__(config)
+        self.weights = config.adversarial_weight, config.difference_weight
+        self.discriminator = TaskModules({name: nn.Linear(config.sharing_size, 1) for name in config.task_names})
+
+    def penalty(self, features: Tensor, task_id: Tensor, mask: Tensor) -> Tensor:
+        mask = mask[..., None].to(features)  # (rows, length, 1)
+        private, shared = (features * mask).float().chunk(2, -1)  # (rows, length, width)
+        mean = _ReverseGradient.apply(shared.sum(1) / mask.sum(1).clamp(min=1))  # (rows, width)
+        logits = torch.cat([own(mean) for own in self.discriminator.values()], -1)  # (rows, tasks)
+        adversarial = nn.functional.cross_entropy(logits.float(), task_id, reduction="none")
+        private, shared = nn.functional.normalize(private, dim=-1), nn.functional.normalize(shared, dim=-1)
+        difference = (shared.transpose(1, 2) @ private).flatten(1).norm(dim=-1)  # (rows,)
+        return self.weights[0] * adversarial + self.weights[1] * difference
+
+
+class _ReverseGradient(torch.autograd.Function):
+    """The identity, whose gradient has the opposite sign (Ganin and Lempitsky 2015)."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return -gradient
+
+
+class CrossSharing(SharedPrivateSharing):
+    """Cross-sharing (CS-MTM of Wang et al. 2019): what is private passes gates that the other tasks open.
+
+    The head of task t sees `[P_t * mean over k != t of g_kt ; S]` with `g_kt = sigmoid(G_kt P_k + b_kt)`, all of the
+    row's own tokens. The paper has two tasks; for more, the mean of the gates is one of several forms that come to the
+    same with two. `OPEN` is where b_kt starts, so that gates start almost open. With one task there is no gate.
+    """
+
+    OPEN = 2.0
+
+    def __init__(self, config: MtlBionerConfig) -> None:
+        super().__init__(config)
+        width, names = config.sharing_size, config.task_names
+        self.gates = TaskModules(
+            {t: TaskModules({k: nn.Linear(width, width) for k in names if k != t}) for t in names}
+        )
+
+    def project(self, hidden: Tensor) -> Any:
+        maps = [*self.private.values(), self.shared]
+        weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
+        projected = nn.functional.elu(nn.functional.linear(hidden, weight, bias))
+        return projected.unflatten(-1, (len(maps), -1))  # (rows, length, tasks + 1, width): P_1, P_2, ..., S
+
+    def forward(self, projected: Any, task_id: Tensor) -> Tensor:
+        private = projected[torch.arange(len(task_id), device=task_id.device), :, task_id]  # (rows, length, width)
+        if len(self.gates) > 1:
+            private = private * self.open_gates(projected, task_id).mean(1)
+        return torch.cat([private, projected[:, :, -1]], -1)  # (rows, length, 2 width)
+
+    def open_gates(self, projected: Any, task_id: Tensor) -> Tensor:
+        """The gates of each row's task, (rows, other tasks, length, width), the others in their order."""
+        present, own = task_id.unique(return_inverse=True)
+        gates = [list(list(self.gates.values())[task].values()) for task in present.tolist()]
+        weight = torch.stack([torch.stack([g.weight for g in other]) for other in gates])[own]  # (rows, k, out, in)
+        bias = torch.stack([torch.stack([g.bias for g in other]) for other in gates])[own]  # (rows, k, out)
+        tasks = torch.arange(len(self.gates), device=task_id.device)
+        others = torch.stack([tasks[tasks != task] for task in present.tolist()])[own]  # (rows, k)
+        inputs = projected.transpose(1, 2)[torch.arange(len(others), device=tasks.device)[:, None], others]
+        opened = torch.baddbmm(
+            (bias[:, :, None] + self.OPEN).flatten(0, 1), inputs.flatten(0, 1), weight.flatten(0, 1).transpose(1, 2)
+        )  # (rows * k, length, width)
+        return opened.sigmoid().unflatten(0, others.shape)
+
+
+SHARING = {
+    "hard": HardSharing,
+    "shared_private": SharedPrivateSharing,
+    "adversarial": AdversarialSharing,
+    "cross": CrossSharing,
+}
 
 
 # -------------------------------------------------------------------------------------------------------------- model
@@ -161,12 +303,14 @@ class MtlBionerOutput(ModelOutput):
         logits: (batch, length, widest label set), impossible classes at the dtype's minimum; given one task a row.
         task_logits: task name -> (batch, length, its labels); given no `task_id` and several tasks.
         hidden_states: the encoder's last hidden state (batch, length, hidden).
+        penalty: (batch,) what the sharing layer adds to the loss of each labelled token of a row; in training, if any.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     task_logits: dict[str, Tensor] | None = None
     hidden_states: Tensor | None = None
+    penalty: Tensor | None = None
 
 
 class MtlBionerModel(PreTrainedModel):
@@ -249,8 +393,9 @@ class MtlBionerModel(PreTrainedModel):
         config = copy.deepcopy(self.config)
         config.set_tasks([*kept.values(), *(task for task in tasks if task["name"] not in kept)])
         model = MtlBionerModel(config)
-        dropped = tuple(f"heads.{name}." for name in old if name not in kept)
-        own = {key: value for key, value in self.state_dict().items() if not key.startswith(dropped)}
+        dropped = "|".join(re.escape(name) for name in old if name not in kept)
+        parts = re.compile(rf"(heads|sharing\.(private|discriminator|gates(\.[^.]+)?))\.({dropped})\.")
+        own = {key: value for key, value in self.state_dict().items() if not dropped or not parts.match(key)}
         model.load_state_dict(own, strict=False)
         return model
 
@@ -258,25 +403,35 @@ class MtlBionerModel(PreTrainedModel):
         """Hidden states (batch, length, hidden) of one encoder pass."""
         return self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
 
-    def classify(self, hidden: Tensor, task: int | str) -> Tensor:
-        """Logits (rows, length, labels of the task) of hidden states (rows, length, hidden), for one task."""
-        index = self.config.task_names.index(task) if isinstance(task, str) else task
-        features = self.dropout(self.sharing(hidden, index))
-        return self.heads[self.config.task_names[index]](features).float()
+    def classify(self, hidden: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
+        """Logits (rows, length, its labels) of each of the tasks, from hidden states (rows, length, hidden)."""
+        projected, logits = self.sharing.project(hidden), {}
+        for name in tasks:
+            task_id = torch.full(hidden.shape[:1], self.config.task_names.index(name), device=hidden.device)
+            logits[name] = self.heads[name](self.dropout(self.sharing(projected, task_id))).float()
+        return logits
 
-    def classify_rows(self, hidden: Tensor, task_id: Tensor) -> Tensor:
+    def features(self, hidden: Tensor, task_id: Tensor) -> Tensor:
+        """What the head of each row sees, (batch, length, size), of hidden states (batch, length, hidden).
+
+        Raises:
+            ValueError: a `task_id` (batch,) without a task.
+        """
+        if len(task_id) and not 0 <= int(task_id.min()) <= int(task_id.max()) < len(self.config.tasks):
+            found = task_id.unique().tolist()
+            raise ValueError(f"task_id holds {found}; the model's are 0 to {len(self.config.tasks) - 1}")
+        return self.sharing(self.sharing.project(hidden), task_id)
+
+    def classify_rows(self, features: Tensor, task_id: Tensor) -> Tensor:
         """Logits (batch, length, widest), each row by the head that `task_id` (batch,) names."""
-        logits = hidden.new_full(
-            (*hidden.shape[:2], self.config.widest), torch.finfo(torch.float32).min, dtype=torch.float32
+        logits = features.new_full(
+            (*features.shape[:2], self.config.widest), torch.finfo(torch.float32).min, dtype=torch.float32
         )
         # Only heads with rows run: a head without any gets no gradient, so the optimiser leaves it alone.
-        tasks = task_id.unique().tolist()
-        if any(not 0 <= task < len(self.config.tasks) for task in tasks):
-            raise ValueError(f"task_id holds {tasks}; the model's are 0 to {len(self.config.tasks) - 1}")
-        for task in tasks:
+        for task in task_id.unique().tolist():
             rows = (task_id == task).nonzero().squeeze(1)  # (rows,)
-            own = self.classify(hidden[rows], task)  # (rows, length, labels)
-            logits[rows, :, : own.size(-1)] = own
+            own = self.heads[self.config.task_names[task]](self.dropout(features[rows])).float()
+            logits[rows, :, : own.size(-1)] = own  # (rows, length, labels)
         return logits
 
     def forward(
@@ -304,20 +459,24 @@ class MtlBionerModel(PreTrainedModel):
         hidden = self.encode(input_ids, attention_mask, **inputs)
         if task_id is None and len(self.config.tasks) == 1:
             task_id = torch.zeros(len(input_ids), dtype=torch.long, device=hidden.device)
-        loss = logits = task_logits = None
+        loss = logits = task_logits = penalty = None
         if task_id is None:
             if labels is not None:
                 raise ValueError(
                     f"labels were given without task_id, and the model has {len(self.config.tasks)} tasks; give "
                     "task_id, shape (batch,), which says whose labels each row carries"
                 )
-            task_logits = {name: self.classify(hidden, name) for name in self.config.task_names}
+            task_logits = self.classify(hidden, self.config.task_names)
         else:
-            logits = self.classify_rows(hidden, task_id)
+            features = self.features(hidden, task_id)
+            logits = self.classify_rows(features, task_id)
+            if self.training:
+                mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+                penalty = self.sharing.penalty(features, task_id, mask)
         if labels is not None:
             weights = torch.ones(len(self.config.tasks))
-            loss, _, _ = multi_task_loss(logits, labels, task_id, weights, num_items_in_batch)
-        output = MtlBionerOutput(loss, logits, task_logits, hidden)
+            loss, _, _ = multi_task_loss(logits, labels, task_id, weights, num_items_in_batch, penalty)
+        output = MtlBionerOutput(loss, logits, task_logits, hidden, penalty)
         return output.to_tuple() if return_dict is False else output
 
     def save_pretrained(self, save_directory: str, *args: Any, **kwargs: Any) -> None:
@@ -338,6 +497,7 @@ def multi_task_loss(
     task_id: Tensor,
     task_weights: Tensor,
     num_items: Tensor | int | None = None,
+    penalty: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`L = (1/N) sum over tasks w_t * sum over t's labelled tokens of the cross-entropy`.
 
@@ -350,6 +510,7 @@ def multi_task_loss(
         task_id: (batch,).
         task_weights: (tasks,), the w_t.
         num_items: N; the labelled tokens of this batch if None.
+        penalty: (batch,) added, unweighted, for each labelled token of a row, so that it is a mean as the loss is one.
 
     Returns:
         The loss (scalar), and for logging, without gradient, each task's summed cross-entropy and number of labelled
@@ -363,6 +524,8 @@ def multi_task_loss(
     if num_items is None:
         num_items = row_counts.sum().clamp(min=1)
     loss = (row_sums * weights[task_id]).sum() / num_items
+    if penalty is not None:
+        loss = loss + (penalty * row_counts).sum() / num_items
     sums = torch.zeros_like(weights).index_add(0, task_id, row_sums.detach())  # (tasks,)
     counts = torch.zeros_like(weights).index_add(0, task_id, row_counts.to(weights))  # (tasks,)
     return loss, sums, counts
@@ -699,8 +862,8 @@ class MtlBionerPipeline(Pipeline):
             ids = pad_batch([windows[i][1].input_ids for i in batch], self.tokenizer.pad_token_id or 0)
             mask = pad_batch([[1] * len(windows[i][1].input_ids) for i in batch], 0)
             hidden = self.model.encode(ids.to(self.model.device), mask.to(self.model.device))
-            for name in names:
-                for i, own in zip(batch, self.model.classify(hidden, name).cpu(), strict=True):
+            for name, logits in self.model.classify(hidden, names).items():
+                for i, own in zip(batch, logits.cpu(), strict=True):
                     pieces[name][i] = take_words(own, windows[i][1])
         spans = {name: self._decode([i for i, _ in windows], pieces[name], len(items), name) for name in names}
         return [{**item, "spans": {name: spans[name][i] for name in spans}} for i, item in enumerate(items)]

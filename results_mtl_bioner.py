@@ -40,7 +40,14 @@ def write_json(path: Path, content: Any) -> None:
 
 def remove_old(output: Path) -> None:
     """Delete what an earlier run wrote here: its checkpoints would be resumed, its scores taken for the new ones."""
-    for pattern in ("all_results.json", "run.json", "ledger.json", "learning_curves.png", "predictions_*.*"):
+    for pattern in (
+        "all_results.json",
+        "run.json",
+        "ledger.json",
+        "learning_curves.png",
+        "gates.*",
+        "predictions_*.*",
+    ):
         for path in output.glob(pattern):
             path.unlink()
     for path in output.glob("checkpoint-*"):
@@ -182,18 +189,56 @@ def spread_table(runs: Sequence[Mapping[str, float]], prefix: str = "test") -> s
     return "\n".join(lines)
 
 
-def plot_curves(path: Path, history: Sequence[Mapping[str, Any]], task_names: Sequence[str]) -> None:
-    """Training loss and development F1 of each task over the epochs."""
+def write_gates(output: Path, gates: Sequence[Sequence[float | None]], task_names: Sequence[str]) -> None:
+    """`gates.json`, task -> other task -> mean gate, and the same as a heat map, `gates.png`."""
+    output.mkdir(parents=True, exist_ok=True)
+    rows = [{k: gate for k, gate in zip(task_names, own, strict=True) if gate is not None} for own in gates]
+    write_json(output / "gates.json", dict(zip(task_names, rows, strict=True)))
+    if (pyplot := import_pyplot("gates.png")) is None:
+        return
+    size = 2.5 + 0.7 * len(task_names)
+    figure, axis = pyplot.subplots(figsize=(size + 1, size), layout="constrained")
+    image = axis.imshow([[math.nan if gate is None else gate for gate in own] for own in gates], vmin=0, vmax=1)
+    for t, own in enumerate(gates):
+        for k, gate in enumerate(own):
+            if gate is not None:
+                axis.text(k, t, f"{gate:.2f}", ha="center", va="center", color="black" if gate > 0.5 else "white")
+    axis.set(title="mean gate", xlabel="opened by task", ylabel="task that looks through")
+    axis.set_xticks(range(len(task_names)), task_names, rotation=30, ha="right")
+    axis.set_yticks(range(len(task_names)), task_names)
+    figure.colorbar(image)
+    save_figure(figure, output / "gates.png")
+
+
+def import_pyplot(what: str) -> Any:
+    """matplotlib's pyplot, drawing to files; None, and a warning, where it isn't installed."""
     try:
         import matplotlib
     except ImportError:
-        logger.warning("no learning curves: install matplotlib (pip install 'mtl-bioner[report]')")
-        return
-    if not any("loss" in entry for entry in history):  # nothing was trained
-        return
+        logger.warning("no %s: install matplotlib (pip install 'mtl-bioner[report]')", what)
+        return None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    return pyplot
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a plot whole or not at all."""
+    from matplotlib import pyplot
+
+    temporary = path.with_name(path.stem + ".tmp.png")
+    figure.savefig(temporary, dpi=120)
+    pyplot.close(figure)
+    os.replace(temporary, path)
+
+
+def plot_curves(path: Path, history: Sequence[Mapping[str, Any]], task_names: Sequence[str]) -> None:
+    """Training loss and development F1 of each task over the epochs."""
+    if not any("loss" in entry for entry in history):  # nothing was trained
+        return
+    if (pyplot := import_pyplot("learning curves")) is None:
+        return
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, keys, title in (
         (axes[0], [f"loss_{name}" for name in task_names], "training loss"),
@@ -207,10 +252,7 @@ def plot_curves(path: Path, history: Sequence[Mapping[str, Any]], task_names: Se
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend()
-    temporary = path.with_name(path.stem + ".tmp.png")
-    figure.savefig(temporary, dpi=120)
-    pyplot.close(figure)
-    os.replace(temporary, path)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,9 @@ logger = logging.getLogger("run_mtl_ner")
 
 DEFAULT_OUTPUT = "outputs/<tasks>"
 
+# What --sharing can be adjusted by, kept in the model's config.
+SHARING_OPTIONS = ("sharing", "sharing_size", "adversarial_weight", "difference_weight")
+
 # The names that encoders give to the dropout of attention weights.
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 
@@ -70,7 +73,22 @@ class ModelArguments:
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit on the Hub."})
     cache_dir: str | None = field(default=None, metadata={"help": "Where downloaded models are kept."})
     sharing: str | None = field(
-        default=None, metadata={"help": "Sharing layer between encoder and heads; default hard, or the saved model's."}
+        default=None,
+        metadata={
+            "help": "Sharing layer between encoder and heads: hard, shared_private, adversarial or cross; default "
+            "hard, or the saved model's."
+        },
+    )
+    sharing_size: int | None = field(
+        default=None,
+        metadata={"help": "Width of shared and private features, if not hard; default 128, or the saved model's."},
+    )
+    adversarial_weight: float | None = field(
+        default=None, metadata={"help": "Of adversarial sharing's discriminator; default 0.01, or the saved model's."}
+    )
+    difference_weight: float | None = field(
+        default=None,
+        metadata={"help": "Of adversarial sharing's second penalty; default 0.001, or the saved model's."},
     )
     head_dropout: float | None = field(
         default=None, metadata={"help": "Dropout before the heads; default 0.1, or the saved model's."}
@@ -81,6 +99,10 @@ class ModelArguments:
             "help": "Dropout of attention weights; default 0, which allows the fused attention kernel (1.6 times "
             "faster on CPU), or the saved model's."
         },
+    )
+    report_gates: bool = field(
+        default=False,
+        metadata={"help": "With --sharing cross: write how far each task opens the gates of each other, gates.png."},
     )
     drop_tasks: str | None = field(
         default=None, metadata={"help": "Heads of a saved model to leave out, separated by commas."}
@@ -204,6 +226,12 @@ def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
         value = getattr(model_args, name)
         if value is not None and not 0 <= value < 1:
             raise ValueError(f"--{name} is {value}; give a probability from 0 to below 1")
+    if model_args.sharing_size is not None and model_args.sharing_size < 1:
+        raise ValueError(f"--sharing_size is {model_args.sharing_size}; give 1 or more")
+    for name in ("adversarial_weight", "difference_weight"):
+        value = getattr(model_args, name)
+        if value is not None and not 0 <= value < float("inf"):
+            raise ValueError(f"--{name} is {value}; give 0 or more")
     if data_args.text_unit is not None:
         check_choice("--text_unit", data_args.text_unit, ("sentence", "passage"))
     check_choice("--label_subwords", data_args.label_subwords, ("first", "all"))
@@ -435,17 +463,21 @@ def _make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBio
             wanted,
             dropout,
             options,
-            sharing=model_args.sharing or "hard",
             sentence_pattern=SENTENCE_PATTERN,
-            head_dropout=0.1 if model_args.head_dropout is None else model_args.head_dropout,
+            **given(model_args, (*SHARING_OPTIONS, "head_dropout")),
         )
-    if model_args.head_dropout is not None:
-        saved.head_dropout = model_args.head_dropout
+    for name, value in given(model_args, ("adversarial_weight", "difference_weight", "head_dropout")).items():
+        setattr(saved, name, value)
     for name in ATTENTION_DROPOUT if model_args.attention_dropout is not None else ():
         if hasattr(saved.encoder_config, name):
             setattr(saved.encoder_config, name, model_args.attention_dropout)
     model = MtlBionerModel.from_pretrained(model_args.model_name_or_path, config=saved, dtype=torch.float32, **options)
     return model.with_tasks(wanted, drop=dropped_tasks(model_args))
+
+
+def given(arguments: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Those of the named arguments that were given."""
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
 def dropped_tasks(model_args: ModelArguments) -> list[str]:
@@ -458,8 +490,9 @@ def check_heads(
 ) -> None:
     """Raises ValueError for a head that is dropped and used, or used and never trained, or another sharing layer."""
     model, heads = model_args.model_name_or_path, saved.task_names if saved else []
-    if saved is not None and model_args.sharing not in (None, saved.sharing):
-        raise ValueError(f"--sharing is {model_args.sharing!r}, but {model} has {saved.sharing!r}; leave it out")
+    for name, value in given(model_args, SHARING_OPTIONS[:2]).items() if saved is not None else ():
+        if value != getattr(saved, name):
+            raise ValueError(f"--{name} is {value!r}, but {model} has {getattr(saved, name)!r}; leave it out")
     for name in dropped_tasks(model_args):
         if name not in heads:
             have = f"its heads are {', '.join(heads)}" if saved else "it is an encoder without heads"
@@ -484,7 +517,8 @@ def settle_arguments(
         ValueError: windows the encoder can't take.
     """
     config = model.config
-    model_args.sharing, model_args.head_dropout = config.sharing, config.head_dropout
+    for name in (*SHARING_OPTIONS, "head_dropout"):
+        setattr(model_args, name, getattr(config, name))
     dropouts = (getattr(config.encoder_config, name, None) for name in ATTENTION_DROPOUT)
     model_args.attention_dropout = next((value for value in dropouts if value is not None), None)
     if data_args.text_unit is not None:
@@ -504,6 +538,11 @@ def settle_arguments(
         )
     model.config.max_seq_length = data_args.max_seq_length
     model.config.context_size = data_args.context_size
+    if model_args.report_gates and (config.sharing != "cross" or len(config.tasks) < 2):
+        raise ValueError(
+            f"--report_gates: there are no gates in --sharing {config.sharing} with {len(config.tasks)} task(s); give "
+            "--sharing cross and two tasks or more"
+        )
 
 
 # --------------------------------------------------------------------------------------------------------------- main
@@ -555,7 +594,7 @@ def needed_splits(run: Run) -> dict[str, int | None]:
     splits = {}
     if args.do_train:
         splits["train"] = data_args.max_train_samples
-    if args.do_eval or (args.do_train and args.eval_strategy != "no"):
+    if args.do_eval or run.model_args.report_gates or (args.do_train and args.eval_strategy != "no"):
         splits["dev"] = data_args.max_eval_samples
     if args.do_predict:
         splits["test"] = data_args.max_predict_samples
@@ -601,7 +640,10 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     if args.do_predict:
         predicted = trainer.predict(run.rows["test"], metric_key_prefix="test")
         metrics |= predicted.metrics
+    gates = trainer.mean_gates(run.rows["dev"]) if run.model_args.report_gates else None
     if trainer.is_world_process_zero():
+        if gates is not None:
+            results.write_gates(output, gates, run.model.config.task_names)
         results.write_run(output, run, metrics, trainer.state.log_history)
         if args.do_predict:
             results.write_predictions(output, run.rows["test"], trainer.entities, run.model.config.task_names)

@@ -234,7 +234,12 @@ class MultiTaskTrainer(Trainer):
             features["input_ids"] = self._mask(features["input_ids"])
         outputs = model(**features)
         loss, sums, counts = multi_task_loss(
-            outputs.logits, inputs["labels"], inputs["task_id"], self.task_weights, num_items_in_batch
+            outputs.logits,
+            inputs["labels"],
+            inputs["task_id"],
+            self.task_weights,
+            num_items_in_batch,
+            outputs.penalty,
         )
         if model.training:
             self._loss_log += torch.stack([sums, counts])
@@ -332,6 +337,21 @@ class MultiTaskTrainer(Trainer):
         self.entities = predicted_entities(rows, output.predictions)
         output.metrics.update(span_metrics(rows, self.entities, self.model.config, metric_key_prefix))
         return output
+
+    @torch.inference_mode()
+    def mean_gates(self, rows: TaskRows) -> list[list[float | None]]:
+        """With cross-sharing, how far task k opens the gates of task t on t's rows: [t][k], 0 to 1, or None."""
+        model, tasks = self.model.eval(), len(self.task_names)
+        sums = torch.zeros(tasks, tasks, device=self.args.device)  # (tasks, others and, last, the sub-words)
+        for inputs in self.get_eval_dataloader(rows):
+            projected = model.sharing.project(model.encode(inputs["input_ids"], inputs["attention_mask"]))
+            gates = model.sharing.open_gates(projected, inputs["task_id"]).mean(-1)  # (rows, others, length)
+            mask = inputs["attention_mask"][:, None]  # (rows, 1, length)
+            found = torch.cat([(gates * mask).sum(-1), mask.sum(-1)], 1)  # (rows, others + 1)
+            sums.index_add_(0, inputs["task_id"], found.to(sums))
+        sums = self.accelerator.reduce(sums)
+        means = (sums[:, :-1] / sums[:, -1:].clamp(min=1)).tolist()
+        return [[*own[:task], None, *own[task:]] for task, own in enumerate(means)]
 
 
 def last_complete_checkpoint(folder: str | os.PathLike[str]) -> str | None:

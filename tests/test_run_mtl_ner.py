@@ -508,6 +508,9 @@ Fails = Callable[..., str]
         (["--task_loss_weights", "ncib=1"], ["--task_loss_weights names 'ncib'", "the tasks are ncbi"]),
         (["--task_loss_weights", "ncbi=x"], ["--task_loss_weights gives ncbi the weight 'x'", "ncbi=0.5"]),
         (["--sharing", "soft"], ["--sharing is 'soft'", "hard"]),
+        (["--sharing", "cross", "--sharing_size", "0"], ["--sharing_size is 0", "1 or more"]),
+        (["--adversarial_weight", "-1"], ["--adversarial_weight is -1", "0 or more"]),
+        (["--report_gates"], ["--report_gates", "--sharing cross and two tasks"]),
         (["--test_size", "2"], ["--test_size is 2", "between 0 and 1"]),
         (["--dev_size", "0"], ["--dev_size is 0", "between 0 and 1"]),
         (["--leaks", "foo"], ["--leaks is 'foo'", "drop, warn, error"]),
@@ -853,6 +856,32 @@ def test_another_sharing_layer_than_the_saved_models(
 def test_activation_checkpointing_trains(encoder: str, tmp_path: Path) -> None:
     arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(tmp_path / "a"), *SMALL]
     assert run_mtl_ner.main([*arguments, "--do_train", "--activation_checkpointing", "true"]) == 0
+
+
+@pytest.mark.parametrize("sharing", ["shared_private", "adversarial", "cross"])
+def test_each_sharing_layer_trains_and_loads_back(encoder: str, tmp_path: Path, sharing: str) -> None:
+    output = tmp_path / "a"
+    arguments = ["--tasks", "ncbi,bc5cdr,bc2gm", "--model_name_or_path", encoder, "--output_dir", str(output), *SMALL]
+    arguments += ["--sharing", sharing, "--sharing_size", "8"]
+    arguments += ["--report_gates"] if sharing == "cross" else []
+    assert run_mtl_ner.main(arguments) == 0
+    again = ["--do_predict", "--tasks", "bc5cdr", "--model_name_or_path", str(output), *SMALL]
+    assert run_mtl_ner.main([*again, "--output_dir", str(tmp_path / "b")]) == 0
+    before, after = scores(output), scores(tmp_path / "b")
+    assert {key: before[key] for key in after if "bc5cdr" in key} == {
+        key: value for key, value in after.items() if "bc5cdr" in key
+    }
+    recorded = read_json(output / "run.json")["arguments"]
+    assert (recorded["sharing"], recorded["sharing_size"], recorded["adversarial_weight"]) == (sharing, 8, 0.01)
+    if sharing == "cross":
+        gates = read_json(output / "gates.json")
+        assert [list(others) for others in gates.values()] == [
+            ["bc5cdr", "bc2gm"],
+            ["ncbi", "bc2gm"],
+            ["ncbi", "bc5cdr"],
+        ]
+        assert all(0.8 < gate < 0.95 for others in gates.values() for gate in others.values())
+        assert (output / "gates.png").stat().st_size > 1000
 
 
 @pytest.mark.slow
