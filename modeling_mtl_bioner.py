@@ -56,7 +56,7 @@ class MtlBionerConfig(PreTrainedConfig):
 
     model_type = "mtl_bioner"
     sub_configs = {"encoder_config": AutoConfig}
-    keys_to_ignore_at_inference = ["hidden_states", "task_logits", "penalty"]
+    keys_to_ignore_at_inference = ["hidden_states", "task_logits", "penalty", "log_variance"]
 
     def __init__(
         self,
@@ -304,6 +304,7 @@ class MtlBionerOutput(ModelOutput):
         task_logits: task name -> (batch, length, its labels); given no `task_id` and several tasks.
         hidden_states: the encoder's last hidden state (batch, length, hidden).
         penalty: (batch,) what the sharing layer adds to the loss of each labelled token of a row; in training, if any.
+        log_variance: (batch,) the learned s of each row's task, see `multi_task_loss`; in training, if it is learned.
     """
 
     loss: Tensor | None = None
@@ -311,6 +312,7 @@ class MtlBionerOutput(ModelOutput):
     task_logits: dict[str, Tensor] | None = None
     hidden_states: Tensor | None = None
     penalty: Tensor | None = None
+    log_variance: Tensor | None = None
 
 
 class MtlBionerModel(PreTrainedModel):
@@ -321,6 +323,7 @@ class MtlBionerModel(PreTrainedModel):
     main_input_name = "input_ids"
     accepts_loss_kwargs = True  # the loss takes num_items_in_batch
     supports_gradient_checkpointing = True
+    _keys_to_ignore_on_load_unexpected = ("log_variances",)
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
 
     def __init__(self, config: MtlBionerConfig) -> None:
@@ -335,7 +338,12 @@ class MtlBionerModel(PreTrainedModel):
         self.heads = nn.ModuleDict(
             {name: nn.Linear(self.sharing.size, len(config.labels(t))) for t, name in enumerate(config.task_names)}
         )
+        self.log_variances: nn.Parameter | None = None
         self.post_init()
+
+    def learn_loss_weights(self) -> None:
+        """Give each task a learned weight in the loss, in one training: checkpoints hold it, loading does not."""
+        self.log_variances = nn.Parameter(torch.zeros(len(self.config.tasks), device=self.device))
 
     @classmethod
     def from_encoder(
@@ -459,7 +467,7 @@ class MtlBionerModel(PreTrainedModel):
         hidden = self.encode(input_ids, attention_mask, **inputs)
         if task_id is None and len(self.config.tasks) == 1:
             task_id = torch.zeros(len(input_ids), dtype=torch.long, device=hidden.device)
-        loss = logits = task_logits = penalty = None
+        loss = logits = task_logits = penalty = log_variance = None
         if task_id is None:
             if labels is not None:
                 raise ValueError(
@@ -473,10 +481,11 @@ class MtlBionerModel(PreTrainedModel):
             if self.training:
                 mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
                 penalty = self.sharing.penalty(features, task_id, mask)
+                log_variance = None if self.log_variances is None else self.log_variances[task_id]
         if labels is not None:
             weights = torch.ones(len(self.config.tasks))
-            loss, _, _ = multi_task_loss(logits, labels, task_id, weights, num_items_in_batch, penalty)
-        output = MtlBionerOutput(loss, logits, task_logits, hidden, penalty)
+            loss, _, _ = multi_task_loss(logits, labels, task_id, weights, num_items_in_batch, penalty, log_variance)
+        output = MtlBionerOutput(loss, logits, task_logits, hidden, penalty, log_variance)
         return output.to_tuple() if return_dict is False else output
 
     def save_pretrained(self, save_directory: str, *args: Any, **kwargs: Any) -> None:
@@ -498,6 +507,7 @@ def multi_task_loss(
     task_weights: Tensor,
     num_items: Tensor | int | None = None,
     penalty: Tensor | None = None,
+    log_variance: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`L = (1/N) sum over tasks w_t * sum over t's labelled tokens of the cross-entropy`.
 
@@ -511,6 +521,8 @@ def multi_task_loss(
         task_weights: (tasks,), the w_t.
         num_items: N; the labelled tokens of this batch if None.
         penalty: (batch,) added, unweighted, for each labelled token of a row, so that it is a mean as the loss is one.
+        log_variance: (batch,) s of the row's task: a labelled token's loss is `exp(-s) CE + s/2` (Kendall et al. 2018,
+            equation 10 with s for log sigma^2, and the usual 1 for their 1/2 before the cross-entropy).
 
     Returns:
         The loss (scalar), and for logging, without gradient, each task's summed cross-entropy and number of labelled
@@ -523,7 +535,11 @@ def multi_task_loss(
     weights = task_weights.to(losses)
     if num_items is None:
         num_items = row_counts.sum().clamp(min=1)
-    loss = (row_sums * weights[task_id]).sum() / num_items
+    row_weights = weights[task_id]  # (batch,)
+    if log_variance is not None:
+        row_weights = row_weights * (-log_variance).exp()
+        penalty = log_variance / 2 if penalty is None else penalty + log_variance / 2
+    loss = (row_sums * row_weights).sum() / num_items
     if penalty is not None:
         loss = loss + (penalty * row_counts).sum() / num_items
     sums = torch.zeros_like(weights).index_add(0, task_id, row_sums.detach())  # (tasks,)

@@ -18,6 +18,7 @@ import functools
 import json
 import logging
 import os
+import random
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +35,7 @@ from transformers.utils import logging as transformers_logging
 
 import results_mtl_bioner as results
 from data_collators import MultiTaskCollator, TaskRows, TaskText, length_limit, load_tokenizer
-from dataset_scripts import CorpusError, LoadedCorpus, load_corpus
+from dataset_scripts import CorpusError, Document, LoadedCorpus, load_corpus
 from dataset_scripts.leaks import MODES as LEAK_MODES
 from dataset_scripts.leaks import drop_leaks
 from dataset_scripts.segments import DEFAULT_WORD_PATTERN, SENTENCE_PATTERN, labelled
@@ -48,6 +49,7 @@ from trainer_mtl_bioner import (
     is_complete,
     last_complete_checkpoint,
     parse_loss_weights,
+    values_by_task,
 )
 
 
@@ -145,6 +147,13 @@ class DataArguments:
     )
     label_subwords: str = field(
         default="first", metadata={"help": "Which sub-words of a word are labelled in training: `first` or `all`."}
+    )
+    train_fraction: str | None = field(
+        default=None,
+        metadata={
+            "help": "Share of the training documents of each corpus, drawn by --split_seed: 0.1, or by task ncbi=0.1; "
+            "a larger share holds the smaller one."
+        },
     )
     max_train_samples: int | None = field(default=None, metadata={"help": "Documents of each corpus, for debugging."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Documents of each corpus, for debugging."})
@@ -341,15 +350,49 @@ def task_texts(
     task_ids: Mapping[str, int],
     config: MtlBionerConfig,
     limit: int | None,
+    fractions: Mapping[str, float] | None = None,
+    seed: int = 42,
 ) -> list[TaskText]:
-    """The documents of a split as each task sees them."""
+    """The documents of a split as each task sees them.
+
+    Args:
+        limit: most documents of a corpus.
+        fractions: of each task, the share of its documents that is drawn by `seed`; all by default.
+    """
     texts = []
     for task in tasks:
-        for corpus, document in ((c, document) for c in task.corpora for document in corpora[c].splits[split][:limit]):
+        share = (fractions or {}).get(task.name, 1)
+        for corpus, document in (
+            (name, document)
+            for name in task.corpora
+            for document in sample_documents(corpora[name].splits[split], share, seed)[:limit]
+        ):
             words, tags, _ = labelled(document, config.word_pattern, task.types)
             breaks = sentence_breaks(document.text, words, config.sentence_pattern)
             texts.append(TaskText(task_ids[task.name], corpus, document, words, tags, breaks))
     return texts
+
+
+def task_fractions(text: str | None, names: Sequence[str]) -> dict[str, float]:
+    """The share of training documents of each task that `--train_fraction` says.
+
+    Raises:
+        ValueError: an unknown task, or a share that is not above 0 and at most 1.
+    """
+    try:
+        fractions = dict.fromkeys(names, float(text or 1))
+    except ValueError:
+        fractions = values_by_task("--train_fraction", "share", text, list(names))
+    for name, share in fractions.items():
+        if not 0 < share <= 1:
+            raise ValueError(f"--train_fraction gives {name} the share {share}; give more than 0, at most 1")
+    return fractions
+
+
+def sample_documents(documents: Sequence[Document], share: float, seed: int) -> list[Document]:
+    """That share of the documents, at least one, in their order; a larger share holds the smaller one."""
+    shuffled = random.Random(seed).sample(range(len(documents)), len(documents))
+    return [documents[i] for i in sorted(shuffled[: max(1, round(share * len(documents)))])]
 
 
 def check_texts(split: str, tasks: Sequence[Task], texts: Sequence[TaskText], task_ids: Mapping[str, int]) -> None:
@@ -576,6 +619,7 @@ def prepare(argv: Sequence[str]) -> Run:
     pattern = saved.word_pattern if saved else DEFAULT_WORD_PATTERN
     names = [spec.name for spec in parse_tasks(data_args.tasks)]
     check_heads(model_args, names, saved, args.do_train)
+    task_fractions(data_args.train_fraction, names)
     parse_loss_weights(args.task_loss_weights, list(dict.fromkeys([*(saved.task_names if saved else []), *names])))
     tasks, corpora, leak_report = load_tasks(data_args, pattern, args.do_train)
     set_seed(args.seed)
@@ -605,7 +649,9 @@ def make_rows(run: Run, split: str, limit: int | None) -> TaskRows:
     """The rows of all tasks in a split."""
     config, data_args = run.model.config, run.data_args
     task_ids = {name: index for index, name in enumerate(config.task_names)}
-    texts = task_texts(run.tasks, run.corpora, split, task_ids, config, limit)
+    names = [task.name for task in run.tasks]
+    fractions = task_fractions(data_args.train_fraction, names) if split == "train" else None
+    texts = task_texts(run.tasks, run.corpora, split, task_ids, config, limit, fractions, data_args.split_seed)
     check_texts(split, run.tasks, texts, task_ids)
     labels = [config.labels(task) for task in range(len(task_ids))]
     mode = data_args.label_subwords if split == "train" else "first"

@@ -64,6 +64,13 @@ class MultiTaskTrainingArguments(TrainingArguments):
             "which gives the plain sum of the tasks' means."
         },
     )
+    loss_weighting: str = field(
+        default="fixed",
+        metadata={
+            "help": "`fixed`: as --task_loss_weights says. `uncertainty`: besides, exp(-s_t) with an s_t that is "
+            "learned for each task, and s_t/2 added to the loss (Kendall et al. 2018)."
+        },
+    )
     mask_probability: float = field(
         default=0.15,
         metadata={
@@ -129,6 +136,8 @@ class MultiTaskTrainingArguments(TrainingArguments):
             value = getattr(self, name)
             if value is not None and not bound <= value < math.inf:
                 raise ValueError(f"--{name} is {value}; give {bound} or more")
+        if self.loss_weighting not in ("fixed", "uncertainty"):
+            raise ValueError(f"--loss_weighting is {self.loss_weighting!r}; choose one of fixed, uncertainty")
         if not 0 <= self.mask_probability < 1:
             raise ValueError(f"--mask_probability is {self.mask_probability}; give a share from 0 to below 1")
         if self.num_train_epochs <= 0 and self.max_steps <= 0:
@@ -165,6 +174,8 @@ class MultiTaskTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         check_processes(self.args.world_size)
+        if self.args.loss_weighting == "uncertainty":
+            self.model.learn_loss_weights()
         if self.args.learning_rate is None:
             self.args.learning_rate = 5e-4 if self.model.config.encoder_config.hidden_size < 512 else 5e-5
         if self.args.device.type == "cpu":
@@ -240,6 +251,7 @@ class MultiTaskTrainer(Trainer):
             self.task_weights,
             num_items_in_batch,
             outputs.penalty,
+            outputs.log_variance,
         )
         if model.training:
             self._loss_log += torch.stack([sums, counts])
@@ -265,6 +277,9 @@ class MultiTaskTrainer(Trainer):
             for name, loss, count in zip(self.task_names, *total.tolist(), strict=True):
                 if count:
                     logs[f"loss_{name}"] = round(loss / count, 4)
+            if self.model.log_variances is not None:
+                for name, log_variance in zip(self.task_names, self.model.log_variances.tolist(), strict=True):
+                    logs[f"weight_{name}"] = round(math.exp(-log_variance), 4)
         super().log(logs, start_time)
 
     def plan(self) -> str:
@@ -376,22 +391,33 @@ def parse_loss_weights(text: str | None, task_names: list[str]) -> list[float] |
     """
     if text == "balanced":
         return None
-    weights = dict.fromkeys(task_names, 1.0)
-    for item in filter(None, (text or "").split(",")):
-        name, _, value = item.partition("=")
-        if name not in weights:
-            raise ValueError(f"--task_loss_weights names {name!r}; the tasks are {', '.join(task_names)}")
-        try:
-            weights[name] = float(value)
-        except ValueError:
-            raise ValueError(f"--task_loss_weights gives {name} the weight {value!r}; write {name}=0.5") from None
-        if not 0 <= weights[name] < float("inf"):
-            raise ValueError(f"--task_loss_weights gives {name} the weight {value}; it must be 0 or more, and finite")
+    weights = values_by_task("--task_loss_weights", "weight", text, task_names)
+    for name, weight in weights.items():
+        if not 0 <= weight < float("inf"):
+            raise ValueError(f"--task_loss_weights gives {name} the weight {weight}; it must be 0 or more, and finite")
     if not any(weights.values()):
         raise ValueError(
             f"--task_loss_weights {text} leaves nothing to learn; give at least one task a weight above 0"
         )
     return list(weights.values())
+
+
+def values_by_task(argument: str, what: str, text: str | None, task_names: list[str]) -> dict[str, float]:
+    """The number of each task in `ncbi=1,bc5cdr=0.5`, 1 where it isn't named.
+
+    Raises:
+        ValueError: an unknown task, or no number.
+    """
+    values = dict.fromkeys(task_names, 1.0)
+    for item in filter(None, (text or "").split(",")):
+        name, _, value = item.rpartition("=") if item.count("=") > 1 else item.partition("=")
+        if name not in values:
+            raise ValueError(f"{argument} names {name!r}; the tasks are {', '.join(task_names)}")
+        try:
+            values[name] = float(value)
+        except ValueError:
+            raise ValueError(f"{argument} gives {name} the {what} {value!r}; write {name}=0.5") from None
+    return values
 
 
 def balanced_weights(rows: TaskRows, sampler: TaskBatchSampler, tasks: int) -> list[float]:

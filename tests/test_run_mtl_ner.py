@@ -355,6 +355,25 @@ def test_documents_per_task_are_limited_by_split(
     assert counted == {split: [0] * limit + [1] * limit for split, limit in splits.items()}
 
 
+def test_a_fraction_of_the_training_documents(encoder: str, tmp_path: Path) -> None:
+    def documents(fraction: str) -> dict[str, list[str]]:
+        arguments = ["--tasks", "ncbi,bc5cdr", "--data_dir", "sample", "--model_name_or_path", encoder, "--use_cpu"]
+        run = run_mtl_ner.prepare([*arguments, "--output_dir", str(tmp_path / "a"), "--train_fraction", fraction])
+        assert len({text.document.document_id for text in run.rows["test"].texts}) > 10  # only training is cut
+        found: dict[str, list[str]] = {"ncbi": [], "bc5cdr": []}
+        for text in run.rows["train"].texts:
+            found[text.corpus].append(text.document.document_id)
+        return found
+
+    whole, half, tenth = documents("1"), documents("0.5"), documents("0.1")
+    for name in whole:
+        assert len(half[name]) == round(len(whole[name]) / 2) and len(tenth[name]) == round(len(whole[name]) / 10)
+        assert half[name] == [i for i in whole[name] if i in set(half[name])]
+        assert set(tenth[name]) < set(half[name])
+    of_one = documents("ncbi=0.5")
+    assert of_one == {"ncbi": half["ncbi"], "bc5cdr": whole["bc5cdr"]}
+
+
 def test_corpora_of_one_name_are_told_apart(encoder: str, tmp_path: Path) -> None:
     for folder, word in (("a", "lupus"), ("b", "gout")):
         documents = [document(f"{folder}{n}", f"Case {n} of {word}.", [(word, "Disease")]) for n in range(8)]
@@ -510,6 +529,11 @@ Fails = Callable[..., str]
         (["--sharing", "soft"], ["--sharing is 'soft'", "hard"]),
         (["--sharing", "cross", "--sharing_size", "0"], ["--sharing_size is 0", "1 or more"]),
         (["--adversarial_weight", "-1"], ["--adversarial_weight is -1", "0 or more"]),
+        (["--train_fraction", "0"], ["--train_fraction gives ncbi the share 0", "at most 1"]),
+        (["--train_fraction", "ncbi=2"], ["--train_fraction gives ncbi the share 2", "at most 1"]),
+        (["--train_fraction", "nbci=0.5"], ["--train_fraction names 'nbci'", "the tasks are ncbi"]),
+        (["--train_fraction", "few"], ["--train_fraction names 'few'", "the tasks are ncbi"]),
+        (["--loss_weighting", "learned"], ["--loss_weighting is 'learned'", "fixed, uncertainty"]),
         (["--report_gates"], ["--report_gates", "--sharing cross and two tasks"]),
         (["--test_size", "2"], ["--test_size is 2", "between 0 and 1"]),
         (["--dev_size", "0"], ["--dev_size is 0", "between 0 and 1"]),

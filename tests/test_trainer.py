@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -167,6 +168,33 @@ def test_loss_is_the_weighted_sum_over_all_labelled_tokens(
     assert trainer.compute_loss(trainer.model, batch, num_items_in_batch=torch.tensor(80)).item() == pytest.approx(
         expected / 2, rel=1e-5
     )
+
+
+def test_learned_weights_are_those_of_the_equation(
+    trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows
+) -> None:
+    trainer = trainer_of(rows, loss_weighting="uncertainty", task_loss_weights="ill=2")
+    sums, counts = sums_and_counts(trainer.model, rows, 0)
+    with torch.no_grad():
+        trainer.model.log_variances.copy_(torch.tensor([0.5, -1.0]))
+    trainer.model.train()
+    expected = 2 * math.exp(-0.5) * sums[0] + math.exp(1.0) * sums[1] + counts[0] * 0.25 - counts[1] * 0.5
+    loss = trainer.compute_loss(trainer.model, trainer.data_collator(rows.rows))
+    assert loss.item() == pytest.approx(expected / 40, rel=1e-5)
+
+
+def test_learned_weights_grow_for_the_task_that_is_learned_and_are_logged(
+    trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows, tmp_path: Path
+) -> None:
+    trainer = trainer_of(rows, loss_weighting="uncertainty", num_train_epochs=80, learning_rate=0.01)
+    trainer.train()
+    last = [entry for entry in trainer.state.log_history if "weight_ill" in entry][-1]
+    assert last["weight_ill"] > 1.0 and last["weight_gene"] > 1.0
+    assert last["weight_ill"] != last["weight_gene"]
+    trainer.save_model(str(tmp_path / "saved"))
+    loaded, info = MtlBionerModel.from_pretrained(str(tmp_path / "saved"), output_loading_info=True)
+    assert loaded.log_variances is None
+    assert not info["unexpected_keys"] and not info["missing_keys"]
 
 
 def fake_rows(*labelled_tokens: tuple[int, int]) -> Any:
