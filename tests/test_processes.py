@@ -88,12 +88,22 @@ def largest_difference(one: Path, other: Path) -> float:
 NO_EVALUATION = {"eval_strategy": "no", "save_strategy": "no"}
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("one_task_batches", [False, True])
+@pytest.mark.parametrize(
+    ("one_task_batches", "accumulation", "sharing"),
+    [
+        (False, 1, {}),
+        (False, 2, {}),
+        (True, 1, {}),
+        (True, 2, {}),
+        (True, 1, {"sharing": "cross", "sharing_size": 8}),
+        (False, 2, {"sharing": "adversarial", "sharing_size": 8, "loss_weighting": "uncertainty"}),
+    ],
+)
 def test_two_processes_train_as_one_with_the_doubled_batch(
-    workplace: Path, tmp_path: Path, one_task_batches: bool, accumulation: int
+    workplace: Path, tmp_path: Path, one_task_batches: bool, accumulation: int, sharing: dict[str, Any]
 ) -> None:
     options = {
+        **sharing,
         "one_task_batches": one_task_batches,
         "gradient_accumulation_steps": accumulation,
         "num_train_epochs": 2 * accumulation,
