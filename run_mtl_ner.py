@@ -31,6 +31,7 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import HfArgumentParser, PreTrainedConfig, set_seed
+from transformers.integrations import get_available_reporting_integrations
 from transformers.utils import logging as transformers_logging
 
 import results_mtl_bioner as results
@@ -200,6 +201,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     if args.output_dir == DEFAULT_OUTPUT:
         args.output_dir = "outputs/" + re.sub(r"[^\w=+,.-]", "_", data_args.tasks)
     check_values(model_args, data_args)
+    check_reports(args.report_to)
     check_output(args, data_args)
     return model_args, data_args, args
 
@@ -252,6 +254,17 @@ def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
         value = getattr(data_args, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name} is {value}; give 1 or more, or leave it out for all documents")
+
+
+def check_reports(names: Iterable[str]) -> None:
+    """Raises ValueError for a service of `--report_to` whose package isn't installed."""
+    installed = get_available_reporting_integrations()
+    for name in names:
+        if name not in installed:
+            raise ValueError(
+                f"--report_to names {name!r}, which is not installed, or unknown; installed here: "
+                f"{', '.join(installed) or 'none'} (pip install 'mtl-bioner[tensorboard]' gives tensorboard)"
+            )
 
 
 def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:

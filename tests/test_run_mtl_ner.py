@@ -534,6 +534,10 @@ Fails = Callable[..., str]
         (["--train_fraction", "nbci=0.5"], ["--train_fraction names 'nbci'", "the tasks are ncbi"]),
         (["--train_fraction", "few"], ["--train_fraction names 'few'", "the tasks are ncbi"]),
         (["--loss_weighting", "learned"], ["--loss_weighting is 'learned'", "fixed, uncertainty"]),
+        (
+            ["--report_to", "tensorbord"],
+            ["--report_to names 'tensorbord'", "installed here: ", "mtl-bioner[tensorboard]"],
+        ),
         (["--report_gates"], ["--report_gates", "--sharing cross and two tasks"]),
         (["--test_size", "2"], ["--test_size is 2", "between 0 and 1"]),
         (["--dev_size", "0"], ["--dev_size is 0", "between 0 and 1"]),
@@ -906,6 +910,17 @@ def test_each_sharing_layer_trains_and_loads_back(encoder: str, tmp_path: Path, 
         ]
         assert all(0.8 < gate < 0.95 for others in gates.values() for gate in others.values())
         assert (output / "gates.png").stat().st_size > 1000
+
+
+def test_tensorboard_shows_the_loss_and_the_score_of_each_task(encoder: str, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    output = tmp_path / "a"
+    arguments = ["--tasks", "ncbi,bc5cdr", "--model_name_or_path", encoder, "--output_dir", str(output), *SMALL]
+    assert run_mtl_ner.main([*arguments, "--do_train", "--report_to", "tensorboard"]) == 0
+    (events,) = output.rglob("events.out.tfevents.*")
+    shown = EventAccumulator(str(events)).Reload().Tags()["scalars"]
+    assert {"train/loss_ncbi", "train/loss_bc5cdr", "eval/ncbi_f1", "eval/bc5cdr_f1", "eval/macro_f1"} <= set(shown)
 
 
 @pytest.mark.slow
