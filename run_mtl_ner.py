@@ -5,6 +5,7 @@
     python run_mtl_ner.py --tasks ncbi                              # one task: the single-task baseline
     python run_mtl_ner.py --tasks ncbi,mine=./corpus                # a corpus of your own
     python run_mtl_ner.py --do_predict --tasks ncbi=./other:Disease --model_name_or_path outputs/ncbi
+    python run_mtl_ner.py --tasks ncbi,bc5cdr --search 20           # tries arguments, writes the best to a file
     python run_mtl_ner.py arguments.json                            # arguments from a file, others may follow
 
 Without a --do_train, --do_eval or --do_predict flag all three are done. The stages, in the order of the Hugging Face
@@ -13,15 +14,18 @@ run_*.py scripts: arguments, corpora, leaks, tokenizer and model, rows, training
 
 from __future__ import annotations
 
+import argparse
+import copy
 import difflib
 import functools
+import importlib.util
 import json
 import logging
 import os
 import random
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,9 +36,11 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import HfArgumentParser, PreTrainedConfig, set_seed
 from transformers.integrations import get_available_reporting_integrations
+from transformers.trainer_utils import SaveStrategy
 from transformers.utils import logging as transformers_logging
 
 import results_mtl_bioner as results
+import search_mtl_bioner as search
 from data_collators import MultiTaskCollator, TaskRows, TaskText, length_limit, load_tokenizer
 from dataset_scripts import CorpusError, Document, LoadedCorpus, load_corpus
 from dataset_scripts.leaks import MODES as LEAK_MODES
@@ -161,6 +167,13 @@ class DataArguments:
     max_predict_samples: int | None = field(
         default=None, metadata={"help": "Documents of each corpus, for debugging."}
     )
+    search: int | None = field(
+        default=None,
+        metadata={
+            "help": "Instead of one training, so many trials (optuna) for the learning rate, sampling, loss weights "
+            "and sharing size of the best development macro F1; the same command goes on with an interrupted search."
+        },
+    )
     dry_run: bool = field(
         default=False, metadata={"help": "Print rows, sub-words, steps and the estimated time of training, and stop."}
     )
@@ -179,8 +192,8 @@ class OneLineParser(HfArgumentParser):
         raise ValueError(f"{self.source}{message}; --help lists all arguments")
 
 
-def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, MultiTaskTrainingArguments]:
-    """Arguments of the command line, perhaps after a JSON file; every value that needs no file is checked here."""
+def make_parser(argv: Sequence[str]) -> tuple[OneLineParser, list[str]]:
+    """The parser, and the command line with the arguments of a JSON file put in the file's place."""
     parser = OneLineParser(
         (ModelArguments, DataArguments, MultiTaskTrainingArguments),
         description=__doc__.split("\n\n")[0],
@@ -190,8 +203,14 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     if argv and argv[0].endswith(".json"):
         parser.source = f"{argv[0]}: "
         argv = [*arguments_of_file(Path(argv[0])), *argv[1:]]
+    return parser, list(argv)
+
+
+def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, MultiTaskTrainingArguments]:
+    """Arguments of the command line, perhaps after a JSON file; every value that needs no file is checked here."""
+    parser, argv = make_parser(argv)
     *parsed, unknown = parser.parse_args_into_dataclasses(
-        list(argv), return_remaining_strings=True, look_for_args_file=False
+        argv, return_remaining_strings=True, look_for_args_file=False
     )
     if unknown:
         name = unknown[0].partition("=")[0]
@@ -204,6 +223,15 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     check_reports(args.report_to)
     check_output(args, data_args)
     return model_args, data_args, args
+
+
+def given_arguments(argv: Sequence[str]) -> dict[str, Any]:
+    """Only what was given, by name, as it would stand in an argument file."""
+    parser, argv = make_parser(argv)
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    parser.set_defaults(**dict.fromkeys(parser._defaults, argparse.SUPPRESS))
+    return {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not argparse.SUPPRESS}
 
 
 def arguments_of_file(path: Path) -> list[str]:
@@ -250,10 +278,12 @@ def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
     check_share("--dev_size", data_args.dev_size)
     if data_args.test_size is not None:
         check_share("--test_size", data_args.test_size)
-    for name in ("max_train_samples", "max_eval_samples", "max_predict_samples"):
+    for name in ("max_train_samples", "max_eval_samples", "max_predict_samples", "search"):
         value = getattr(data_args, name)
         if value is not None and value < 1:
-            raise ValueError(f"--{name} is {value}; give 1 or more, or leave it out for all documents")
+            raise ValueError(f"--{name} is {value}; give 1 or more, or leave it out")
+    if data_args.search and importlib.util.find_spec("optuna") is None:
+        raise ValueError("--search needs optuna, which is not installed: pip install 'mtl-bioner[search]'")
 
 
 def check_reports(names: Iterable[str]) -> None:
@@ -281,7 +311,8 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments) -> 
         raise ValueError(f"--output_dir {folder}: {existing.name} is a file; name a folder")
     if not os.access(existing, os.W_OK):
         raise ValueError(f"--output_dir {folder}: {existing} can't be written to; name another folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (data_args.overwrite_output or resume):
+    goes_on = resume or (data_args.search and (folder / search.DATABASE).is_file())
+    if folder.is_dir() and any(folder.iterdir()) and not (data_args.overwrite_output or goes_on):
         raise ValueError(
             f"--output_dir {folder} is not empty; choose another, or give --overwrite_output or "
             "--resume_from_checkpoint"
@@ -672,16 +703,44 @@ def make_rows(run: Run, split: str, limit: int | None) -> TaskRows:
     return rows if split == "train" else rows.sort_by_length()
 
 
-def make_trainer(run: Run) -> MultiTaskTrainer:
-    """The trainer with the rows of the splits it needs."""
+def make_trainer(run: Run, model_init: Callable[..., MtlBionerModel] | None = None) -> MultiTaskTrainer:
+    """The trainer with the rows of the splits it needs; with `model_init`, each training begins with what it makes."""
     return MultiTaskTrainer(
-        model=run.model,
+        model=None if model_init else run.model,
+        model_init=model_init,
         args=run.args,
         train_dataset=run.rows.get("train"),
         eval_dataset=run.rows.get("dev"),
         data_collator=MultiTaskCollator(run.tokenizer.pad_token_id or 0),
         processing_class=run.tokenizer,
     )
+
+
+def run_search(run: Run, argv: Sequence[str]) -> str:
+    """The trials of `--search`, and the argument file of the best; returns the table of them."""
+    if run.args.world_size > 1:
+        raise ValueError(f"--search was started with {run.args.world_size} processes; it trains on one")
+    run.args.save_strategy, run.args.load_best_model_at_end = SaveStrategy.NO, False
+    saved = saved_model_config(run.model_args)
+    sharing, names = run.model.config.sharing, run.model.config.task_names
+
+    def fresh_model(trial: Any = None) -> MtlBionerModel:
+        size = space(trial).get("sharing_size") if trial is not None else None
+        model_args = replace(run.model_args, sharing_size=size or run.model_args.sharing_size)
+        model = make_model(model_args, run.tasks, copy.deepcopy(saved))
+        settle_arguments(model, run.tokenizer, model_args, run.data_args)
+        return model
+
+    trainer = make_trainer(run, fresh_model)
+    rate = trainer.args.learning_rate
+
+    def space(trial: Any) -> dict[str, Any]:
+        return search.search_space(trial, rate, names, sharing)
+
+    arguments = {name: value for name, value in given_arguments(argv).items() if name not in ("search", "output_dir")}
+    output = Path(run.args.output_dir)
+    _, rows = search.search(trainer, space, run.data_args.search, output, arguments)
+    return f"{search.search_table(rows)}\nbest arguments: {output / search.BEST}"
 
 
 def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
@@ -718,8 +777,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()  # of loading and saving weights
     torch.set_flush_denormal(True)  # moments of rare embeddings become denormal, which slows a CPU several times over
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        run = prepare(sys.argv[1:] if argv is None else argv)
+        run = prepare(argv)
+        if run.data_args.search:
+            sys.stdout.write(f"{run_search(run, argv)}\n")
+            return 0
         trainer = make_trainer(run)
     except (CorpusError, LaunchError, ValueError, OSError, ImportError) as error:
         sys.stderr.write(f"run_mtl_ner: error: {' '.join(str(error).split())}\n")

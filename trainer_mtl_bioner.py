@@ -34,7 +34,7 @@ from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SaveStr
 from data_collators import TaskBatchSampler, TaskRows, padded_length
 from launch_mtl_bioner import check_processes, has_fast_bf16, use_byte_dropout
 from metrics_mtl_bioner import Score, score_with_alternatives, summarise, task_metrics
-from modeling_mtl_bioner import IGNORE, multi_task_loss
+from modeling_mtl_bioner import IGNORE, MtlBionerModel, multi_task_loss
 from progress_mtl_bioner import OneLinePrinter, OneLineProgress
 
 
@@ -150,11 +150,11 @@ class MultiTaskTrainingArguments(TrainingArguments):
 class SetEpoch(TrainerCallback):
     """Tells the sampler the epoch also after a resume, where accelerate's wrappers don't on several processes."""
 
-    def __init__(self, sampler: TaskBatchSampler) -> None:
-        self.sampler = sampler
+    def __init__(self, trainer: MultiTaskTrainer) -> None:
+        self.trainer = trainer
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.sampler.set_epoch(int(state.epoch or 0))
+        self.trainer.train_sampler.set_epoch(int(state.epoch or 0))
 
 
 class LogEachEpoch(TrainerCallback):
@@ -174,24 +174,19 @@ class MultiTaskTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         check_processes(self.args.world_size)
-        if self.args.loss_weighting == "uncertainty":
-            self.model.learn_loss_weights()
+        if self.model_init is None:
+            self._prepare_model(self.model)
         if self.args.learning_rate is None:
             self.args.learning_rate = 5e-4 if self.model.config.encoder_config.hidden_size < 512 else 5e-5
-        if self.args.device.type == "cpu":
-            use_byte_dropout(self.model)
         self.task_names: list[str] = self.model.config.task_names
-        self.train_sampler = self._make_sampler() if self.train_dataset is not None else None
+        self._set_sampling_and_weights()
+        self.add_callback(SetEpoch(self))
         self.add_callback(LogEachEpoch())
         for stock, own in ((ProgressCallback, OneLineProgress), (PrinterCallback, OneLinePrinter)):
             if self.pop_callback(stock) is not None:
                 self.add_callback(own(self))
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
-        weights = parse_loss_weights(self.args.task_loss_weights, self.task_names)
-        if weights is None and self.train_dataset is not None:
-            weights = balanced_weights(self.train_dataset, self.train_sampler, len(self.task_names))
-        self.task_weights = torch.tensor(weights or [1.0] * len(self.task_names))
         # Summed cross-entropy and labelled tokens of each task since the last log.
         self._loss_log = torch.zeros(2, len(self.task_names), device=self.args.device)
         self.subwords = torch.zeros((), dtype=torch.long, device=self.args.device)  # trained on by this process
@@ -199,11 +194,39 @@ class MultiTaskTrainer(Trainer):
         self.mask_probability = self.args.mask_probability if has_mask else 0.0
         self.entities: list[list[dict[str, Any]]] = []  # per text, of the last evaluation or prediction
 
+    def _prepare_model(self, model: MtlBionerModel) -> None:
+        if self.args.loss_weighting == "uncertainty":
+            model.learn_loss_weights()
+        if self.args.device.type == "cpu":
+            use_byte_dropout(model)
+
+    def _set_sampling_and_weights(self) -> None:
+        """What the arguments say of them; again for each trial of a search."""
+        self.train_sampler = self._make_sampler() if self.train_dataset is not None else None
+        weights = parse_loss_weights(self.args.task_loss_weights, self.task_names)
+        if weights is None and self.train_dataset is not None:
+            weights = balanced_weights(self.train_dataset, self.train_sampler, len(self.task_names))
+        self.task_weights = torch.tensor(weights or [1.0] * len(self.task_names))
+
+    # -- search
+
+    def call_model_init(self, trial: Any = None) -> MtlBionerModel:
+        """As Trainer's."""
+        model = super().call_model_init(trial)
+        self._prepare_model(model)
+        return model
+
+    def _hp_search_setup(self, trial: Any) -> None:
+        """As Trainer's, which sets the arguments of a trial."""
+        super()._hp_search_setup(trial)
+        if trial is not None:
+            self._set_sampling_and_weights()
+
     # -- order of batches
 
     def _make_sampler(self) -> TaskBatchSampler:
         devices = max(1, self.args.n_gpu)  # that one process feeds
-        sampler = TaskBatchSampler(
+        return TaskBatchSampler(
             self.train_dataset.task_ids,
             self.train_dataset.lengths,
             self.args.per_device_train_batch_size * devices,
@@ -213,8 +236,6 @@ class MultiTaskTrainer(Trainer):
             self.args.max_tokens_per_batch * devices,
             self.args.world_size,
         )
-        self.add_callback(SetEpoch(sampler))
-        return sampler
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of `TaskBatchSampler`, batch i to process i modulo their number."""

@@ -23,9 +23,10 @@ ALLOWED = {
         "data_collators", "launch_mtl_bioner", "metrics_mtl_bioner", "modeling_mtl_bioner", "progress_mtl_bioner",
     },
     "results_mtl_bioner": {"dataset_scripts"},
+    "search_mtl_bioner": set(),
     "run_mtl_ner": {
         "data_collators", "dataset_scripts", "launch_mtl_bioner", "modeling_mtl_bioner", "results_mtl_bioner",
-        "trainer_mtl_bioner",
+        "search_mtl_bioner", "trainer_mtl_bioner",
     },
 }  # fmt: skip
 

@@ -538,6 +538,7 @@ Fails = Callable[..., str]
             ["--report_to", "tensorbord"],
             ["--report_to names 'tensorbord'", "installed here: ", "mtl-bioner[tensorboard]"],
         ),
+        (["--search", "0"], ["--search is 0", "give 1 or more"]),
         (["--report_gates"], ["--report_gates", "--sharing cross and two tasks"]),
         (["--test_size", "2"], ["--test_size is 2", "between 0 and 1"]),
         (["--dev_size", "0"], ["--dev_size is 0", "between 0 and 1"]),

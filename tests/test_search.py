@@ -1,0 +1,133 @@
+"""The search for hyper-parameters: its space, going on after an interruption, its argument file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from sqlalchemy.exc import SQLAlchemyError
+
+import run_mtl_ner
+from search_mtl_bioner import search_space, search_table
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_space_holds_what_matters_for_the_tasks_and_the_sharing_layer() -> None:
+    values = {"learning_rate": 1e-4, "task_sampling_alpha": 0.5, "weight a": 0.5, "weight b": 2.0, "sharing_size": 64}
+    trial = optuna.trial.FixedTrial(values)
+    assert search_space(trial, 2e-4, ["a", "b"], "cross") == {
+        "learning_rate": 1e-4,
+        "task_sampling_alpha": 0.5,
+        "task_loss_weights": "a=0.5,b=2",
+        "sharing_size": 64,
+    }
+    assert search_space(trial, 2e-4, ["a"], "hard") == {"learning_rate": 1e-4}
+
+
+def test_table_is_sorted_by_score() -> None:
+    rows = [
+        {"trial": 0, "macro_f1": 0.5, "stopped": False, "learning_rate": 0.00012345},
+        {"trial": 1, "macro_f1": 0.75, "stopped": True, "learning_rate": 0.001},
+    ]
+    assert search_table(rows).splitlines() == [
+        "trial  macro F1  learning_rate",
+        "    1     75.00          0.001 (stopped)",
+        "    0     50.00       0.000123",
+    ]
+
+
+@pytest.fixture
+def arguments(toy_encoder: Callable[[str], str]) -> list[str]:
+    few = ["--max_train_samples", "6", "--max_eval_samples", "3", "--num_train_epochs", "1", "--use_cpu"]
+    return ["--tasks", "ncbi,bc5cdr", "--data_dir", "sample", "--model_name_or_path", toy_encoder("bert"), *few]
+
+
+def trials(folder: Path) -> dict[int, str]:
+    """State of each trial by number; none before there is a search."""
+    try:
+        study = optuna.load_study(study_name="mtl-bioner", storage=f"sqlite:///{folder / 'search.db'}")
+    except (KeyError, SQLAlchemyError):
+        return {}
+    return {trial.number: trial.state.name for trial in study.get_trials()}
+
+
+def test_a_search_goes_on_and_its_argument_file_trains(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "a"
+    assert run_mtl_ner.main([*arguments, "--output_dir", str(output), "--search", "2"]) == 0
+    assert len(trials(output)) == 2
+    capsys.readouterr()
+    assert run_mtl_ner.main([*arguments, "--output_dir", str(output), "--search", "3"]) == 0
+    assert len(trials(output)) == 3
+    printed = capsys.readouterr().out
+    assert "macro F1" in printed and "search_best.json" in printed
+
+    best = json.loads((output / "search_best.json").read_text())
+    assert best["tasks"] == "ncbi,bc5cdr" and best["max_train_samples"] == 6
+    assert "search" not in best and "output_dir" not in best
+    assert 0.0 <= best["task_sampling_alpha"] <= 1.0 and "ncbi=" in best["task_loss_weights"]
+    trained = tmp_path / "b"
+    assert run_mtl_ner.main([str(output / "search_best.json"), "--output_dir", str(trained), "--do_train"]) == 0
+    recorded = json.loads((trained / "run.json").read_text())["arguments"]
+    assert recorded["learning_rate"] == best["learning_rate"]
+    assert recorded["task_loss_weights"] == best["task_loss_weights"]
+
+
+def test_trials_differ_and_each_uses_its_own_arguments(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+    real = run_mtl_ner.MultiTaskTrainer.evaluate
+
+    def evaluate(trainer: run_mtl_ner.MultiTaskTrainer, *args: object, **kwargs: object) -> dict[str, float]:
+        sharing = trainer.model.sharing.shared.out_features
+        used.append((trainer.args.learning_rate, tuple(trainer.train_sampler.draws.values()), sharing))
+        assert trainer.task_weights.tolist() != [1.0, 1.0]
+        return real(trainer, *args, **kwargs)
+
+    monkeypatch.setattr(run_mtl_ner.MultiTaskTrainer, "evaluate", evaluate)
+    options = ["--output_dir", str(tmp_path / "a"), "--sharing", "cross", "--search", "4"]
+    assert run_mtl_ner.main([*arguments, *options]) == 0
+    assert all(len({one[i] for one in used}) > 1 for i in range(3))
+
+
+def test_a_search_of_other_arguments_is_refused(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    options = ["--output_dir", str(tmp_path / "a"), "--search", "1"]
+    assert run_mtl_ner.main([*arguments, *options]) == 0
+    assert run_mtl_ner.main([*arguments, *options, "--seed", "7"]) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "was begun with the arguments" in message and "--output_dir" in message
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on(arguments: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "a"
+    command = [sys.executable, str(ROOT / "run_mtl_ner.py"), *arguments, "--output_dir", str(output), "--search", "4"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while (
+        time.monotonic() < end
+        and "COMPLETE" not in (trials(output) if (output / "search.db").exists() else {}).values()
+    ):
+        time.sleep(0.2)
+    process.kill()
+    process.wait()
+    before = trials(output)
+    assert "COMPLETE" in before.values()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    after = trials(output)
+    assert sum(state in ("COMPLETE", "PRUNED") for state in after.values()) == 4
+    assert "RUNNING" not in after.values()
+    assert all(after[number] == state for number, state in before.items() if state == "COMPLETE")
