@@ -44,7 +44,7 @@ import search_mtl_bioner as search
 from data_collators import MultiTaskCollator, TaskRows, TaskText, length_limit, load_tokenizer
 from dataset_scripts import CorpusError, Document, LoadedCorpus, load_corpus
 from dataset_scripts.leaks import MODES as LEAK_MODES
-from dataset_scripts.leaks import drop_leaks
+from dataset_scripts.leaks import Leak, drop_leaks
 from dataset_scripts.segments import DEFAULT_WORD_PATTERN, SENTENCE_PATTERN, labelled
 from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task, parse_tasks, resolve_tasks
@@ -136,6 +136,13 @@ class DataArguments:
     split_seed: int = field(default=42, metadata={"help": "Seed of these cuts, apart from the training's seed."})
     leaks: str = field(
         default="drop", metadata={"help": "Training text that is held-out text of a task: drop, warn or error."}
+    )
+    leak_corpora: str | None = field(
+        default=None,
+        metadata={
+            "help": "Further corpora, separated by commas, whose held-out text is kept out of training too, so that a "
+            "training on some corpora can be compared with one on more."
+        },
     )
     max_seq_length: int | None = field(
         default=None,
@@ -351,7 +358,9 @@ def load_tasks(
     The report lists training text that is held-out text (`train`), and development text that is test text (`dev`).
     """
     specs = parse_tasks(data_args.tasks)
-    corpora = {
+    sources = list(dict.fromkeys(source.corpus for spec in specs for source in spec.sources))
+    others = [name for name in (data_args.leak_corpora or "").split(",") if name and name not in sources]
+    loaded = {
         source: load_corpus(
             source,
             data_args.data_dir,
@@ -361,17 +370,22 @@ def load_tasks(
             word_pattern=pattern,
             scoring_only=not training,
         )
-        for source in dict.fromkeys(source.corpus for spec in specs for source in spec.sources)
+        for source in (sources + others if training else sources)
     }
+    corpora = {source: loaded[source] for source in sources}
     tasks = resolve_tasks(specs, {source: corpus.types for source, corpus in corpora.items()})
-    corpora, *found = drop_leaks(corpora, data_args.leaks) if training else (corpora, [], [])
-    names = corpus_names(corpora)
+    found: list[list[Leak]] = [[], []]
+    if training:
+        held_out = {name: replace(loaded[name], splits=loaded[name].splits | {"train": []}) for name in others}
+        checked, *found = drop_leaks(corpora | held_out, data_args.leaks)
+        corpora = {source: checked[source] for source in sources}
+    names = corpus_names(loaded)
     report = {
         split: [leak.as_dict() | {"train": names[leak.train], "held_out": names[leak.held_out]} for leak in leaks]
         for split, leaks in zip(("train", "dev"), found, strict=True)
     }
     tasks = [replace(task, corpora=tuple(names[source] for source in task.corpora)) for task in tasks]
-    return tasks, {names[source]: corpus for source, corpus in corpora.items()}, report
+    return tasks, {names[source]: corpora[source] for source in sources}, report
 
 
 def corpus_names(sources: Iterable[str]) -> dict[str, str]:

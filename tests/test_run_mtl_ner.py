@@ -374,6 +374,26 @@ def test_a_fraction_of_the_training_documents(encoder: str, tmp_path: Path) -> N
     assert of_one == {"ncbi": half["ncbi"], "bc5cdr": whole["bc5cdr"]}
 
 
+def test_held_out_text_of_further_corpora_is_kept_out_of_training(encoder: str, tmp_path: Path) -> None:
+    shared = document("1", "A woman of middle age was treated for severe gout.", [("gout", "Disease")])
+    other = document("2", "Nobody knows what became of the man with asthma.", [("asthma", "Disease")])
+    write_jsonl(tmp_path / "mine" / "train.jsonl", [shared, other])
+    for split in ("dev", "test"):
+        write_jsonl(tmp_path / "mine" / f"{split}.jsonl", [document(split, "No gout here.", [("gout", "Disease")])])
+        write_jsonl(tmp_path / "theirs" / f"{split}.jsonl", [shared | {"document_id": split}])
+    write_jsonl(tmp_path / "theirs" / "train.jsonl", [other])
+    arguments = ["--tasks", f"mine={tmp_path / 'mine'}", "--model_name_or_path", encoder, "--use_cpu"]
+    arguments += ["--output_dir", str(tmp_path / "out")]
+
+    def training_ids(*options: str) -> list[str]:
+        run = run_mtl_ner.prepare([*arguments, *options])
+        assert list(run.corpora) == ["mine"]
+        return [text.document.document_id for text in run.rows["train"].texts]
+
+    assert training_ids() == ["1", "2"]
+    assert training_ids("--leak_corpora", str(tmp_path / "theirs")) == ["2"]
+
+
 def test_corpora_of_one_name_are_told_apart(encoder: str, tmp_path: Path) -> None:
     for folder, word in (("a", "lupus"), ("b", "gout")):
         documents = [document(f"{folder}{n}", f"Case {n} of {word}.", [(word, "Disease")]) for n in range(8)]
