@@ -9,6 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,8 @@ from dataset_scripts.segments import decode_bio
 from metrics_mtl_bioner import (
     Score,
     Span,
+    bootstrap_difference,
+    holm,
     score_by_type,
     score_spans,
     score_with_alternatives,
@@ -275,3 +278,60 @@ def test_evaluate_loads_it_by_path_offline_and_leaves_nothing_but_its_code(tmp_p
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == EXPECTED
     assert list((tmp_path / "home").rglob("*.arrow")) == []
+
+
+# ------------------------------------------------------------------------------------------------------- significance
+
+
+def counts_of(*rights: int, documents: int = 50) -> np.ndarray:
+    """A training for each number: so many of the documents' one mention each are found, nothing else is predicted."""
+    rows = [[[1, 1, 1]] * right + [[0, 0, 1]] * (documents - right) for right in rights]
+    return np.array(rows)
+
+
+def test_a_difference_of_macro_f1_is_a_mean_over_corpora_and_seeds() -> None:
+    baseline = {"a": counts_of(40, 30), "b": counts_of(20, 20)}
+    system = {"a": counts_of(40, 40), "b": counts_of(30, 20)}
+
+    def f1(right: int) -> float:
+        return 2 * right / (right + 50)
+
+    expected = (f1(40) - (f1(40) + f1(30)) / 2 + (f1(30) + f1(20)) / 2 - f1(20)) / 2
+    found = bootstrap_difference(baseline, system)
+    assert found.difference == pytest.approx(expected)
+    assert found.low < expected < found.high
+
+
+def test_equal_systems_do_not_differ_and_unlike_ones_do() -> None:
+    same = bootstrap_difference({"a": counts_of(25)}, {"a": counts_of(25)})
+    assert (same.difference, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+    better = bootstrap_difference({"a": counts_of(10)}, {"a": counts_of(40)})
+    assert better.p < 0.01 and better.low > 0.2
+    worse = bootstrap_difference({"a": counts_of(40)}, {"a": counts_of(10)})
+    assert worse.p < 0.01 and worse.high < -0.2
+
+
+def test_trainings_that_differ_widen_the_interval() -> None:
+    steady = bootstrap_difference({"a": counts_of(25, 25, 25)}, {"a": counts_of(30, 30, 30)})
+    shaky = bootstrap_difference({"a": counts_of(15, 25, 35)}, {"a": counts_of(20, 30, 40)})
+    assert shaky.high - shaky.low > 1.5 * (steady.high - steady.low)
+
+
+def test_other_documents_cannot_be_compared() -> None:
+    with pytest.raises(ValueError, match="not scored on the same documents"):
+        bootstrap_difference({"a": counts_of(5)}, {"a": counts_of(5, documents=40)})
+
+
+def test_bootstrap_keeps_the_false_alarms_at_their_level() -> None:
+    generator = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(200):
+        two = [np.stack([hit, hit * 0 + 1, hit * 0 + 1], -1)[None] for hit in generator.integers(0, 2, (2, 60))]
+        alarms += bootstrap_difference({"a": two[0]}, {"a": two[1]}, resamples=200).p < 0.05
+    assert 2 <= alarms <= 20  # 10 are expected
+
+
+def test_holm_correction() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
