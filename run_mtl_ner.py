@@ -782,15 +782,21 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     return metrics
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0, or 2 for input that can't be used."""
-    first = os.environ.get("RANK", "0") == "0"  # of several processes only one reports
+def set_up_process() -> bool:
+    """What is said on the screen, how the CPU treats tiny numbers; returns whether this process is to report."""
+    first = os.environ.get("RANK", "0") == "0"
     level = logging.INFO if first else logging.ERROR
     logging.basicConfig(format="%(levelname)s %(message)s", level=level, stream=sys.stderr)
     for noisy in ("httpx", "httpx2", "datasets", "accelerate"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()  # of loading and saving weights
     torch.set_flush_denormal(True)  # moments of rare embeddings become denormal, which slows a CPU several times over
+    return first
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0, or 2 for input that can't be used."""
+    first = set_up_process()
     argv = sys.argv[1:] if argv is None else argv
     try:
         run = prepare(argv)

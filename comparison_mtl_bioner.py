@@ -1,0 +1,375 @@
+"""The report of a comparison, from its finished cells: `comparison.json`, `comparison.md` and plots.
+
+A *system* is what a reader chooses between: `single`, a model of its own for each task, or one model for all with a
+structure. A cell is one training; `run_comparison.py` says what it holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from errors_mtl_bioner import KINDS, add_reports, error_rows
+from metrics_mtl_bioner import Score, bootstrap_difference, holm
+from results_mtl_bioner import import_pyplot, save_figure
+
+
+SINGLE = "single"
+Table = list[Sequence[Any]]
+
+
+class Cells:
+    """Finished cells by system, fraction, corpus and seed.
+
+    Args:
+        cells: contents of the files of `run_comparison.py`.
+
+    Raises:
+        ValueError: two cells were scored on other documents of the same corpus.
+    """
+
+    def __init__(self, cells: Iterable[Mapping[str, Any]]) -> None:
+        self.runs: dict[tuple[str, float], dict[str, dict[int, Mapping[str, Any]]]] = {}
+        documents: dict[str, str] = {}
+        for content in cells:
+            cell = content["cell"]
+            by_corpus = self.runs.setdefault((cell["system"], cell["fraction"]), {})
+            for corpus, counts in content["counts"].items():
+                if documents.setdefault(corpus, counts["documents"]) != counts["documents"]:
+                    raise ValueError(f"cells were scored on different documents of {corpus}; compute them anew")
+                own = {"counts": counts["types"], "errors": content["errors"][corpus], "cost": content["cost"]}
+                by_corpus.setdefault(corpus, {})[cell["seed"]] = own
+
+    @property
+    def fractions(self) -> list[float]:
+        """Shares of the training documents, the largest first."""
+        return sorted({fraction for _, fraction in self.runs}, reverse=True)
+
+    def systems(self, fraction: float) -> list[str]:
+        """`single` first, then the others by their name."""
+        return sorted((s for s, f in self.runs if f == fraction), key=lambda s: (s != SINGLE, s))
+
+    def corpora(self, system: str, fraction: float) -> list[str]:
+        """Corpora that the system was scored on."""
+        return list(self.runs.get((system, fraction), {}))
+
+    def counts(self, system: str, fraction: float, corpus: str, type_name: str | None = None) -> np.ndarray:
+        """(seeds, documents, 3) right, predicted and gold mentions, over all types or of one."""
+        runs = [run["counts"] for _, run in sorted(self.runs[system, fraction][corpus].items())]
+        return np.array([np.sum([own[name] for name in ([type_name] if type_name else own)], axis=0) for own in runs])
+
+    def types(self, system: str, fraction: float, corpus: str) -> list[str]:
+        """Entity types of a corpus."""
+        return list(next(iter(self.runs[system, fraction][corpus].values()))["counts"])
+
+    def all_of(self, system: str, fraction: float, what: str) -> dict[str, list[Any]]:
+        """`errors` or `cost` of each training, by corpus."""
+        return {corpus: [run[what] for run in own.values()] for corpus, own in self.runs[system, fraction].items()}
+
+
+# ------------------------------------------------------------------------------------------------------------ numbers
+
+
+def scores(cells: Cells) -> list[dict[str, Any]]:
+    """Precision, recall and F1 (0 to 1), mean and sample standard deviation over seeds, by corpus and type."""
+    rows = []
+    for fraction in cells.fractions:
+        for system in cells.systems(fraction):
+            for corpus in cells.corpora(system, fraction):
+                types = cells.types(system, fraction, corpus)
+                for type_name in [None, *(types if len(types) > 1 else ())]:
+                    counts = cells.counts(system, fraction, corpus, type_name).sum(1)
+                    row = {"system": system, "fraction": fraction, "corpus": corpus, "type": type_name or "all"}
+                    rows.append(row | {"seeds": len(counts)} | _spread(Score(*map(int, own)) for own in counts))
+    return rows
+
+
+def _spread(trainings: Iterable[Score]) -> dict[str, float | None]:
+    found = list(trainings)
+    values = {name: [getattr(score, name) for score in found] for name in ("precision", "recall", "f1")}
+    means = {name: statistics.mean(own) for name, own in values.items()}
+    return means | {"f1_spread": statistics.stdev(values["f1"]) if len(found) > 1 else None}
+
+
+def compare(cells: Cells, primary: str) -> list[dict[str, Any]]:
+    """Each system against single-task training: macro F1 over the corpora, and by corpus.
+
+    The primary one, macro F1 of the named structure with most training documents, is tested by itself; the others'
+    p values are corrected for their number (`p_corrected`).
+    """
+    found = []
+    for fraction in cells.fractions:
+        for system in cells.systems(fraction):
+            common = [c for c in cells.corpora(system, fraction) if c in cells.corpora(SINGLE, fraction)]
+            if system == SINGLE or not common:
+                continue
+            for corpora in [common, *([[c] for c in common] if len(common) > 1 else ())]:
+                sides = [{c: cells.counts(s, fraction, c) for c in corpora} for s in (SINGLE, system)]
+                if any(len({len(own) for own in side.values()}) > 1 for side in sides):
+                    continue  # a seed of some corpus is still to come
+                tested = bootstrap_difference(*sides)
+                is_primary = (system, fraction) == (primary, cells.fractions[0]) and corpora == common
+                found.append(
+                    {"system": system, "fraction": fraction, "corpora": corpora, "primary": is_primary}
+                    | {"seeds": [len(next(iter(side.values()))) for side in sides]}
+                    | vars(tested)
+                )
+    others = [row for row in found if not row["primary"]]
+    for row, p in zip(others, holm([row["p"] for row in others]), strict=True):
+        row["p_corrected"] = p
+    return found
+
+
+def costs(cells: Cells) -> list[dict[str, Any]]:
+    """Of each system with most training documents: what training it and annotating with it takes, mean over seeds."""
+    rows, fraction = [], cells.fractions[0]
+    for system in cells.systems(fraction):
+        own = cells.all_of(system, fraction, "cost")
+        if system != SINGLE:
+            own = dict(list(own.items())[:1])  # one training, whatever the number of corpora
+        means = {
+            name: sum(statistics.mean(cost[name] for cost in trainings) for trainings in own.values())
+            for name in ("seconds", "steps", "subwords", "parameters")
+        }
+        rows.append({"system": system, "encoder_passes": len(own), **means})
+    return rows
+
+
+def errors(cells: Cells) -> dict[str, dict[str, Any]]:
+    """By system, then corpus, the errors of all seeds with most training documents."""
+    fraction = cells.fractions[0]
+    return {
+        system: {corpus: add_reports(own) for corpus, own in cells.all_of(system, fraction, "errors").items()}
+        for system in cells.systems(fraction)
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- report
+
+
+def write(contents: Sequence[Mapping[str, Any]], primary: str, output: Path) -> None:
+    """The whole report of the finished cells."""
+    cells = Cells(contents)
+    if not cells.runs:
+        return
+    summary = {
+        "primary": primary,
+        "scores": scores(cells),
+        "comparisons": compare(cells, primary),
+        "costs": costs(cells),
+        "errors": errors(cells),
+        "settings": contents[0]["settings"],
+    }
+    plots = draw(cells, summary, output)
+    _write_text(output / "comparison.json", json.dumps(summary, indent=1) + "\n")
+    _write_text(output / "comparison.md", markdown(summary, plots))
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
+    """The report for people; scores in per cent."""
+    reports = summary["errors"]
+    tables = [
+        ("## Scores", _score_rows(summary["scores"]),
+         ["training documents", "system", "corpus", "type", "P", "R", "F1", "spread", "seeds"]),
+        ("## Differences from single-task training", _comparison_rows(summary["comparisons"]),
+         ["training documents", "system", "on", "difference of F1", "95 % interval", "p", "corrected", "seeds"]),
+        ("## Cost", _cost_rows(summary["costs"]),
+         ["system", "training, minutes", "steps", "million sub-words", "million parameters", "encoder passes"]),
+        ("## Errors", _error_rows(reports), ["system", "corpus", "type", *KINDS]),
+        ("### Recall", _recall_rows(reports), ["system", "corpus", "mentions seen in training", "unseen ones"]),
+        ("### Most frequent", _example_rows(reports), ["system", "corpus", *KINDS]),
+    ]  # fmt: skip
+    parts = ["# Single-task against multi-task training", _verdict(summary)]
+    for title, rows, header in tables:
+        parts += [title, _table(header, rows)]
+    parts += [f"![{name}]({name})" for name in plots]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdict(summary: Mapping[str, Any]) -> str:
+    for row in summary["comparisons"]:
+        if row["primary"]:
+            sure = "" if row["low"] > 0 or row["high"] < 0 else ", which chance can explain"
+            return (
+                f"Primary comparison, named beforehand: one `{row['system']}` model for {', '.join(row['corpora'])} "
+                f"against a model for each. Macro F1 differs by **{100 * row['difference']:+.2f}** (95 % interval "
+                f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}, p = {row['p']:.3f}){sure}; "
+                f"{row['seeds'][1]} seed(s) against {row['seeds'][0]}."
+            )
+    return f"The primary comparison, `{summary['primary']}` against single-task training, has no finished cells yet."
+
+
+def _table(header: Sequence[str], rows: Table) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    """Corpus text is untrusted: it must not become markup."""
+    text = str(value).replace("&", "&amp;").replace("<", "&lt;")
+    return "".join(f"\\{c}" if c in "|`*_[]" else c for c in " ".join(text.split()))
+
+
+def _score_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
+    return [
+        [
+            f"{100 * row['fraction']:g} %", row["system"], row["corpus"], row["type"],
+            *(f"{100 * row[name]:.2f}" for name in ("precision", "recall", "f1")),
+            "" if row["f1_spread"] is None else f"{100 * row['f1_spread']:.2f}", row["seeds"],
+        ]
+        for row in rows
+    ]  # fmt: skip
+
+
+def _comparison_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
+    return [
+        [
+            f"{100 * row['fraction']:g} %", row["system"],
+            "macro over all" if len(row["corpora"]) > 1 else row["corpora"][0],
+            f"{100 * row['difference']:+.2f}", f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
+            f"{row['p']:.3f}", "primary" if row["primary"] else f"{row['p_corrected']:.3f}",
+            "{1} against {0}".format(*row["seeds"]),
+        ]
+        for row in rows
+    ]  # fmt: skip
+
+
+def _cost_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
+    return [
+        [
+            row["system"], f"{row['seconds'] / 60:.1f}", f"{row['steps']:.0f}", f"{row['subwords'] / 1e6:.2f}",
+            f"{row['parameters'] / 1e6:.2f}", row["encoder_passes"],
+        ]
+        for row in rows
+    ]  # fmt: skip
+
+
+def _error_rows(reports: Mapping[str, Mapping[str, Any]]) -> Table:
+    return [
+        [system, corpus, *row]
+        for system, by_corpus in reports.items()
+        for corpus, own in by_corpus.items()
+        for row in error_rows(own)
+    ]
+
+
+def _recall_rows(reports: Mapping[str, Mapping[str, Any]]) -> Table:
+    def share(found: int, of: int) -> str:
+        return f"{100 * found / of:.2f} of {of}" if of else ""
+
+    return [
+        [system, corpus, share(*own["recall"]["seen"]), share(*own["recall"]["unseen"])]
+        for system, by_corpus in reports.items()
+        for corpus, own in by_corpus.items()
+    ]
+
+
+def _example_rows(reports: Mapping[str, Mapping[str, Any]]) -> Table:
+    def shown(examples: Sequence[Sequence[Any]]) -> str:
+        return ", ".join(f"{mention[:40]} {count}" for mention, _, count in examples[:5])
+
+    return [
+        [system, corpus, *(shown(own["examples"][kind]) for kind in KINDS)]
+        for system, by_corpus in reports.items()
+        for corpus, own in by_corpus.items()
+    ]
+
+
+# -------------------------------------------------------------------------------------------------------------- plots
+
+
+def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
+    """Plots of what there is; their names."""
+    if (pyplot := import_pyplot("plots")) is None:
+        return []
+    drawn = {"f1.png": _draw_scores(pyplot, cells, summary["scores"])}
+    if len(cells.fractions) > 1:
+        drawn["learning_curves.png"] = _draw_learning_curves(pyplot, cells, summary["scores"])
+    if pairs := [s for s in cells.systems(cells.fractions[0]) if s.count(",") == 1]:
+        drawn["pairs.png"] = _draw_pairs(pyplot, pairs, summary["comparisons"])
+    for name, figure in drawn.items():
+        save_figure(figure, output / name)
+    return list(drawn)
+
+
+def _by_system(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, float], Mapping[str, Any]]:
+    return {(row["system"], row["corpus"], row["fraction"]): row for row in rows if row["type"] == "all"}
+
+
+def _draw_scores(pyplot: Any, cells: Cells, rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Bars of F1 by corpus and system, with the spread over seeds."""
+    fraction, found = cells.fractions[0], _by_system(rows)
+    systems, corpora = (
+        cells.systems(fraction),
+        cells.corpora(SINGLE, fraction) or cells.corpora(*next(iter(cells.runs))),
+    )
+    figure, axis = pyplot.subplots(figsize=(2 + 1.6 * len(corpora), 4), layout="constrained")
+    width = 0.8 / len(systems)
+    for number, system in enumerate(systems):
+        own = [(i, found[system, c, fraction]) for i, c in enumerate(corpora) if (system, c, fraction) in found]
+        places = [i + (number - (len(systems) - 1) / 2) * width for i, _ in own]
+        spread = [100 * (row["f1_spread"] or 0) for _, row in own]
+        axis.bar(places, [100 * row["f1"] for _, row in own], width, yerr=spread, label=system)
+    axis.set_xticks(range(len(corpora)), corpora)
+    axis.set(title="F1 on the test split", ylim=(_floor(100 * row["f1"] for row in found.values()), None))
+    axis.legend()
+    return figure
+
+
+def _floor(values: Iterable[float]) -> float:
+    return max(0.0, min(values) // 10 * 10 - 5)
+
+
+def _draw_learning_curves(pyplot: Any, cells: Cells, rows: Sequence[Mapping[str, Any]]) -> Any:
+    """F1 over the share of training documents, a panel for each corpus."""
+    found = _by_system(rows)
+    corpora = list(dict.fromkeys(corpus for _, corpus, _ in found))
+    figure, axes = pyplot.subplots(
+        1, len(corpora), figsize=(1 + 3 * len(corpora), 3.5), squeeze=False, layout="constrained"
+    )
+    for axis, corpus in zip(axes[0], corpora, strict=True):
+        for system in dict.fromkeys(system for system, _, _ in found):
+            own = sorted((f, row) for (s, c, f), row in found.items() if (s, c) == (system, corpus))
+            spread = [100 * (row["f1_spread"] or 0) for _, row in own]
+            axis.errorbar([100 * f for f, _ in own], [100 * row["f1"] for _, row in own], spread, marker=".",
+                          label=system)  # fmt: skip
+        axis.set(title=corpus, xscale="log", xlabel="training documents, %")
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("F1")
+    axes[0][0].legend()
+    return figure
+
+
+def _draw_pairs(pyplot: Any, pairs: Sequence[str], comparisons: Sequence[Mapping[str, Any]]) -> Any:
+    """Gain over single-task training of the row's corpus when it is trained with the column's."""
+    gains: dict[tuple[str, str], float] = {}
+    for row in comparisons:
+        if row["system"] in pairs and len(row["corpora"]) == 1:
+            first, second = row["system"].split(",")
+            own = row["corpora"][0]
+            gains[own, second if own == first else first] = 100 * row["difference"]
+    names = sorted({name for pair in gains for name in pair})
+    size = 2.5 + 0.8 * len(names)
+    figure, axis = pyplot.subplots(figsize=(size + 1, size), layout="constrained")
+    most = max([1.0, *map(abs, gains.values())])
+    values = [[gains.get((row, column), np.nan) for column in names] for row in names]
+    image = axis.imshow(values, cmap="RdBu", vmin=-most, vmax=most)
+    for (row, column), gain in gains.items():
+        axis.text(names.index(column), names.index(row), f"{gain:+.2f}", ha="center", va="center")
+    axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axis.set_yticks(range(len(names)), names)
+    axis.set(title="gain of F1 over single-task training", xlabel="trained with", ylabel="scored on")
+    figure.colorbar(image)
+    return figure

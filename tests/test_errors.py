@@ -1,0 +1,67 @@
+"""Kinds of errors, and recall of seen and unseen mentions."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errors_mtl_bioner import add_reports, classify_errors, error_report
+
+
+TEXT = "Lung cancer and BRCA1 and asthma and severe gout"
+GOLD = [("d", 0, 11, "Disease"), ("d", 16, 21, "Gene"), ("d", 26, 32, "Disease"), ("d", 44, 48, "Disease")]
+PREDICTED = [
+    ("d", 0, 11, "Disease"),  # right
+    ("d", 16, 21, "Chemical"),  # wrong type
+    ("d", 37, 48, "Disease"),  # wrong boundary
+    ("d", 12, 15, "Gene"),  # spurious
+]
+
+
+def test_each_error_has_one_kind() -> None:
+    assert classify_errors(GOLD, PREDICTED) == [
+        ("wrong type", ("d", 16, 21, "Gene")),
+        ("missed", ("d", 26, 32, "Disease")),
+        ("wrong boundary", ("d", 44, 48, "Disease")),
+        ("spurious", ("d", 12, 15, "Gene")),
+    ]
+
+
+def test_overlap_with_another_type_is_no_boundary_error() -> None:
+    found = classify_errors([("d", 0, 11, "Disease")], [("d", 0, 4, "Gene"), ("e", 0, 11, "Disease")])
+    assert [kind for kind, _ in found] == ["missed", "spurious", "spurious"]
+
+
+def test_report_of_types_examples_and_seen_mentions() -> None:
+    report = error_report(GOLD, PREDICTED, {"d": TEXT}, {("lung cancer", "Disease"), ("gout", "Disease")})
+    assert report["by_type"] == {
+        "Disease": {"missed": 1, "spurious": 0, "wrong boundary": 1, "wrong type": 0},
+        "Gene": {"missed": 0, "spurious": 1, "wrong boundary": 0, "wrong type": 1},
+    }
+    assert report["examples"]["missed"] == [["asthma", "Disease", 1]]
+    assert report["examples"]["spurious"] == [["and", "Gene", 1]]
+    assert report["recall"] == {"seen": [1, 2], "unseen": [0, 2]}
+    twice = add_reports([report, report])
+    assert twice["by_type"]["Disease"]["missed"] == 2
+    assert twice["examples"]["missed"] == [["asthma", "Disease", 2]]
+    assert twice["recall"] == {"seen": [2, 4], "unseen": [0, 4]}
+
+
+SPANS = st.lists(
+    st.tuples(st.sampled_from("de"), st.integers(0, 8), st.integers(1, 4), st.sampled_from(["Gene", "Disease"])).map(
+        lambda t: (t[0], t[1], t[1] + t[2], t[3])
+    ),
+    max_size=8,
+)
+
+
+@given(SPANS, SPANS)
+def test_every_gold_mention_is_found_or_one_error(gold: list, predicted: list) -> None:
+    errors = classify_errors(gold, predicted)
+    of_gold = [span for kind, span in errors if kind != "spurious"]
+    assert sorted(of_gold) == sorted(set(gold) - set(predicted))
+    spurious = {span for kind, span in errors if kind == "spurious"}
+    assert spurious <= set(predicted) - set(gold)
+    false = set(predicted) - set(gold)
+    for span in (span for kind, span in errors if kind == "missed"):
+        assert not any(p[0] == span[0] and p[3] == span[3] and p[1] < span[2] and span[1] < p[2] for p in false)
