@@ -142,7 +142,7 @@ def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str]) -> b
     """Train a cell in a process of its own, unless it is there; whether it is there now.
 
     Raises:
-        ValueError: it is there, but was computed with other arguments.
+        ValueError: it is there, but was computed with other arguments; or `run_mtl_ner.py` can't use the input.
     """
     path = arguments.output_dir / "cells" / f"{cell.name}.json"
     settings = {
@@ -162,8 +162,12 @@ def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str]) -> b
         log = path.with_suffix(".log")
         with log.open("w", encoding="utf-8") as stream:
             done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False)
+    if done.returncode == 2:
+        raise ValueError(
+            log.read_text(encoding="utf-8").strip().splitlines()[-1].removeprefix("run_comparison: error: ")
+        )
     if done.returncode or not path.is_file():
-        logger.error("%s failed: %s", cell.name, log.read_text(encoding="utf-8").strip()[-500:])
+        logger.error("%s failed, see %s", cell.name, log)
         return False
     content = {"cell": asdict(cell), "settings": settings, **json.loads(path.read_text(encoding="utf-8"))}
     write_json(path, content)
@@ -266,8 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return train_cell(
                 arguments.cell, [f"--tasks={arguments.tasks}", f"--output_dir={arguments.output_dir}", *rest]
             )
-        cells = [] if arguments.report_only else plan(arguments)
-        done = []
+        cells, done = [] if arguments.report_only else plan(arguments), []
         for number, cell in enumerate(cells, 1):
             logger.info("cell %d of %d: %s", number, len(cells), cell.name)
             done.append(compute(cell, arguments, rest))
@@ -277,7 +280,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, CorpusError, OSError) as error:
         sys.stderr.write(f"run_comparison: error: {' '.join(str(error).split())}\n")
         return 2
-    sys.stdout.write((arguments.output_dir / "comparison.md").read_text(encoding="utf-8"))
+    written = arguments.output_dir / "comparison.md"
+    sys.stdout.write(written.read_text(encoding="utf-8") if written.is_file() else "no cell is finished\n")
     return 0 if all(done) else 1
 
 
