@@ -151,29 +151,48 @@ def profile(trainer: Any, seconds: float) -> dict[str, float]:
 
 
 def measure_tasks(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of a training step on one batch whose rows belong to 1, 2, 4, ... tasks, taken in turns; the median."""
+    """Seconds of a training step by the number of tasks."""
+    return {"step_seconds": step_seconds(arguments, {number: (number, "hard") for number in TASK_NUMBERS})}
+
+
+def measure_sharing(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of a training step by sharing layer, with 8 tasks."""
+    from modeling_mtl_bioner import SHARING
+
+    return {"step_seconds": step_seconds(arguments, {name: (8, name) for name in SHARING})}
+
+
+def step_seconds(arguments: argparse.Namespace, setups: dict[Any, tuple[int, str]]) -> dict[Any, float]:
+    """Median seconds of a step on one batch, by setup: number of tasks that its rows belong to, and sharing layer.
+
+    The setups take turns, so that what else the machine does hits all alike.
+    """
     import torch
 
+    from launch_mtl_bioner import use_byte_dropout
     from modeling_mtl_bioner import MtlBionerModel
 
     batch, length = 64, 32
     models = {}
-    for number in TASK_NUMBERS:
+    for setup, (number, sharing) in setups.items():
         tasks = [{"name": f"t{i}", "types": ["Disease"]} for i in range(number)]
-        model = MtlBionerModel.from_encoder(arguments.model_name_or_path, tasks).train()
-        models[number] = model, torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+        model = MtlBionerModel.from_encoder(
+            arguments.model_name_or_path, tasks, {"attention_probs_dropout_prob": 0.0}, sharing=sharing
+        ).train()
+        use_byte_dropout(model)
+        models[setup] = model, torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     inputs = {"input_ids": torch.randint(1000, 20_000, (batch, length)), "attention_mask": torch.ones(batch, length)}
     labels = torch.randint(0, 3, (batch, length))
-    times: dict[int, list[float]] = {number: [] for number in TASK_NUMBERS}
+    times: dict[Any, list[float]] = {setup: [] for setup in setups}
     end = time.perf_counter() + arguments.seconds
-    while time.perf_counter() < end or len(times[TASK_NUMBERS[-1]]) < 3:
-        for number, (model, optimizer) in models.items():
+    while time.perf_counter() < end or min(map(len, times.values())) < 3:
+        for setup, (model, optimizer) in models.items():
             begun = time.perf_counter()
-            model(**inputs, labels=labels, task_id=torch.arange(batch) % number).loss.backward()
+            model(**inputs, labels=labels, task_id=torch.arange(batch) % setups[setup][0]).loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            times[number].append(time.perf_counter() - begun)
-    return {"step_seconds": {number: statistics.median(own[1:]) for number, own in times.items()}}
+            times[setup].append(time.perf_counter() - begun)
+    return {setup: statistics.median(own[1:]) for setup, own in times.items()}
 
 
 def measure_ceiling(arguments: argparse.Namespace) -> dict[str, float]:
@@ -199,6 +218,7 @@ WORKERS = {
     "profile_stock": measure_training,
     "profile_own": measure_training,
     "tasks": measure_tasks,
+    "sharing": measure_sharing,
     "ceiling": measure_ceiling,
 }
 
@@ -232,6 +252,7 @@ def run_all(arguments: argparse.Namespace) -> dict[str, Any]:
     report["tasks"] = in_process(arguments, "tasks", 1.0 if arguments.quick else 90.0)
     report["ceiling"] = in_process(arguments, "ceiling", 0.0)
     if not arguments.quick:
+        report["sharing"] = in_process(arguments, "sharing", 90.0)
         report["four_tasks"] = in_process(arguments, "four", seconds)
         report["profile"] = {name: in_process(arguments, f"profile_{name}", 10.0) for name in ("stock", "own")}
     return report | summarise(report)
@@ -252,6 +273,9 @@ def summarise(report: dict[str, Any]) -> dict[str, Any]:
     slope, intercept = statistics.linear_regression(list(seconds), list(seconds.values()))
     summary["cost_of_a_task"] = slope / (slope + intercept)
     summary["ratio"] = summary["own"]["subwords_per_second"] / summary["stock"]["subwords_per_second"]
+    if "sharing" in report:
+        own = report["sharing"]["step_seconds"]
+        summary["cost_of_sharing"] = {name: value / own["hard"] - 1 for name, value in own.items()}
     if "four_tasks" in report:
         summary["memory_of_four_tasks"] = report["four_tasks"]["peak_memory_mib"] / summary["own"]["peak_memory_mib"]
     return {"summary": summary}
@@ -272,6 +296,9 @@ def table(report: dict[str, Any]) -> str:
     steps = ", ".join(f"{n}: {1000 * s:.0f}" for n, s in report["tasks"]["step_seconds"].items())
     lines.append(f"a step of 64 x 32 sub-words by number of tasks, ms: {steps}")
     lines.append(f"a further task costs {100 * summary['cost_of_a_task']:.2f} % of a step")
+    if "cost_of_sharing" in summary:
+        costs = ", ".join(f"{name} {100 * value:+.1f} %" for name, value in summary["cost_of_sharing"].items())
+        lines.append(f"a step with 8 tasks by sharing layer, against hard: {costs}")
     if "memory_of_four_tasks" in summary:
         lines.append(f"four tasks at once: {summary['memory_of_four_tasks']:.2f} times the peak memory of one")
     for part in PARTS if "profile" in report else ():
