@@ -17,7 +17,7 @@ import numpy as np
 
 from errors_mtl_bioner import KINDS, add_reports, error_rows
 from metrics_mtl_bioner import Score, bootstrap_difference, holm
-from results_mtl_bioner import import_pyplot, save_figure
+from results_mtl_bioner import import_pyplot, markdown_table, save_figure
 
 
 SINGLE = "single"
@@ -193,7 +193,7 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
     ]  # fmt: skip
     parts = ["# Single-task against multi-task training", _verdict(summary)]
     for title, rows, header in tables:
-        parts += [title, _table(header, rows)]
+        parts += [title, markdown_table(header, rows)]
     parts += [f"![{name}]({name})" for name in plots]
     return "\n\n".join(parts) + "\n"
 
@@ -209,17 +209,6 @@ def _verdict(summary: Mapping[str, Any]) -> str:
                 f"{row['seeds'][1]} seed(s) against {row['seeds'][0]}."
             )
     return f"The primary comparison, `{summary['primary']}` against single-task training, has no finished cells yet."
-
-
-def _table(header: Sequence[str], rows: Table) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    """Corpus text is untrusted: it must not become markup."""
-    text = str(value).replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(f"\\{c}" if c in "|`*_[]" else c for c in " ".join(text.split()))
 
 
 def _score_rows(rows: Iterable[Mapping[str, Any]]) -> Table:

@@ -20,7 +20,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, Pipeline, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForTokenClassification,
+    Pipeline,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import ModelOutput
 
 
@@ -406,6 +413,40 @@ class MtlBionerModel(PreTrainedModel):
         own = {key: value for key, value in self.state_dict().items() if not dropped or not parts.match(key)}
         model.load_state_dict(own, strict=False)
         return model
+
+    def export_task(self, task: str) -> PreTrainedModel:
+        """A stock token-classification model of the encoder's own class, with the head of one task.
+
+        It needs no remote code, and its logits are the head's own, which is tried on random sub-words.
+
+        Raises:
+            ValueError: an unknown task; a sharing layer, or a stock class, that holds more than a linear head.
+        """
+        names = self.config.task_names
+        if task not in names:
+            raise ValueError(f"no task {task!r} to export; the model's are {', '.join(names)}")
+        if self.config.sharing != "hard":
+            raise ValueError(
+                f"the head of {task} sees features of {self.config.sharing} sharing, which no stock model computes; "
+                "train with --sharing hard to export single tasks"
+            )
+        labels = dict(enumerate(self.config.labels(names.index(task))))
+        config = copy.deepcopy(self.config.encoder_config)
+        config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
+        stock = AutoModelForTokenClassification.from_config(config).to(self.device).eval()
+        try:
+            stock.base_model.load_state_dict(self.encoder.state_dict())
+            stock.classifier.load_state_dict(self.heads[task].state_dict())
+            ids = torch.randint(config.vocab_size, (2, 8), device=self.device)
+            training, _ = self.training, self.eval()
+            with torch.no_grad():
+                same = torch.allclose(stock(ids).logits, self.classify(self.encode(ids), [task])[task], atol=1e-5)
+            self.train(training)
+        except (AttributeError, RuntimeError) as error:
+            raise ValueError(f"{type(stock).__name__} has other layers than this encoder: {error}") from error
+        if not same:
+            raise ValueError(f"{type(stock).__name__} computes more between encoder and logits than a linear head")
+        return stock
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> Tensor:
         """Hidden states (batch, length, hidden) of one encoder pass."""

@@ -15,7 +15,7 @@ import re
 import shutil
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
             "versions": {name: package_version(name) for name in PACKAGES} | {"python": platform.python_version()},
             "machine": {"processor": platform.machine(), "cpus": os.cpu_count()},
             "seed": run.args.seed,
+            "base_model": hub_name(run.model_args.model_name_or_path),
             "arguments": recorded_arguments(run),
             "corpora": {name: corpus.hashes for name, corpus in run.corpora.items()},
             "ledger": ledger,
@@ -100,6 +101,11 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
         },
     )
     plot_curves(output / "learning_curves.png", history, run.model.config.task_names)
+
+
+def hub_name(name_or_path: str) -> str | None:
+    """The name of an encoder if it is one on the Hub; None for a folder, whose path is nobody's business."""
+    return None if os.path.isdir(name_or_path) else name_or_path
 
 
 def package_version(name: str) -> str | None:
@@ -168,6 +174,18 @@ def _score_row(split: str, task: str, part: str, metrics: Mapping[str, float], k
 
 
 _PRF = ("precision", "recall", "f1")
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table of untrusted cells."""
+    lines = [header, ["---"] * len(header), *([plain(value) for value in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def plain(value: Any) -> str:
+    """Text, on one line, that neither Markdown nor HTML takes for its own."""
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{c}" if c in "\\|`*[]" else c for c in text)
 
 
 def spread_table(runs: Sequence[Mapping[str, float]], prefix: str = "test") -> str:

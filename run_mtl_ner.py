@@ -48,7 +48,9 @@ from dataset_scripts.leaks import Leak, drop_leaks
 from dataset_scripts.segments import DEFAULT_WORD_PATTERN, SENTENCE_PATTERN, labelled
 from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task, parse_tasks, resolve_tasks
+from hub_mtl_bioner import PushError
 from launch_mtl_bioner import LaunchError, check_processes, leave_processes, use_all_cores
+from model_card_mtl_bioner import write_card
 from modeling_mtl_bioner import SHARING, MtlBionerConfig, MtlBionerModel, sentence_breaks
 from trainer_mtl_bioner import (
     MultiTaskTrainer,
@@ -765,7 +767,7 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
         if trainer.is_world_process_zero() and not resume_argument(args):
             results.remove_old(output)
         outcome = trainer.train(resume_from_checkpoint=resume_argument(args))
-        trainer.save_model()
+        trainer.save_model(_internal_call=True)  # which doesn't push: there are no scores yet
         metrics |= outcome.metrics
     if args.do_eval:
         metrics |= trainer.evaluate(metric_key_prefix="eval")
@@ -779,6 +781,8 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
         results.write_run(output, run, metrics, trainer.state.log_history)
         if args.do_predict:
             results.write_predictions(output, run.rows["test"], trainer.entities, run.model.config.task_names)
+        if args.do_train:
+            write_card(output, args.hub_model_id or output.name)
     return metrics
 
 
@@ -804,7 +808,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.write(f"{run_search(run, argv)}\n")
             return 0
         trainer = make_trainer(run)
-    except (CorpusError, LaunchError, ValueError, OSError, ImportError) as error:
+    except (CorpusError, LaunchError, PushError, ValueError, OSError, ImportError) as error:
         sys.stderr.write(f"run_mtl_ner: error: {' '.join(str(error).split())}\n")
         return 2
     transformers_logging.set_verbosity_warning()
@@ -816,6 +820,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     metrics = execute(run, trainer)
     if first:
         sys.stdout.write(results.score_table(metrics, run.model.config) + "\n")
+    try:
+        if run.args.push_to_hub:
+            trainer.push_to_hub()
+    except PushError as error:
+        again = f"mtl-bioner-push {run.args.output_dir} {trainer.hub_model_id}"
+        sys.stderr.write(f"run_mtl_ner: error: {error}; the model is in {run.args.output_dir}: {again}\n")
+        return 1
     leave_processes(trainer)
     return 0
 

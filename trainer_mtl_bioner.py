@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import os
 import re
@@ -29,13 +30,17 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, SaveStrategy
+from transformers.trainer_utils import EvalLoopOutput, HubStrategy, IntervalStrategy, SaveStrategy
 
 from data_collators import TaskBatchSampler, TaskRows, padded_length
+from hub_mtl_bioner import PushError, explained, push_folder
 from launch_mtl_bioner import check_processes, has_fast_bf16, use_byte_dropout
 from metrics_mtl_bioner import Score, score_with_alternatives, summarise, task_metrics
 from modeling_mtl_bioner import IGNORE, MtlBionerModel, multi_task_loss
 from progress_mtl_bioner import OneLinePrinter, OneLineProgress
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -351,6 +356,28 @@ class MultiTaskTrainer(Trainer):
             super()._save(output_dir, state_dict)
         finally:
             self.args.hub_token = token
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """As Trainer's, before training starts; what the Hub refuses is said in one line."""
+        explained(lambda: super(MultiTaskTrainer, self).init_hf_repo(token, private), str(self.args.hub_model_id))
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Pushes a whole checkpoint, code included, where Trainer's own leaves a repository that can't be loaded."""
+        if self.is_world_process_zero() and self.args.hub_strategy != HubStrategy.END:
+            try:
+                self._push(checkpoint_folder, f"Training in progress, step {self.state.global_step}")
+            except PushError as error:  # the next one may succeed; training goes on
+                logger.warning("%s", error)
+
+    def push_to_hub(self, commit_message: str = "End of training", **kwargs: Any) -> str | None:
+        """Pushes the output folder, in one commit, and without `training_args.bin`, which Trainer's would add."""
+        return self._push(self.args.output_dir, commit_message) if self.is_world_process_zero() else None
+
+    def _push(self, folder: str, message: str) -> str:
+        args = self.args
+        return push_folder(
+            folder, self.hub_model_id, args.hub_private_repo, args.hub_revision, message, args.hub_token
+        )
 
     def _save_rng_state(self, output_dir: str) -> None:
         """As Trainer's; then all processes wait: `trainer_state.json`, which comes last, means that all is there."""

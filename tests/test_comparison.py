@@ -115,7 +115,7 @@ def test_report_of_made_up_cells(tmp_path: Path) -> None:
 
     text = (tmp_path / "comparison.md").read_text()
     assert f"**{100 * primary['difference']:+.2f}**" in text
-    assert "&lt;b>gout\\|" in text and "<b>" not in text
+    assert "&lt;b&gt;gout\\|" in text and "<b>" not in text
     for name in ("f1.png", "learning_curves.png", "pairs.png"):
         assert f"![{name}]" in text and (tmp_path / name).stat().st_size > 1000
 

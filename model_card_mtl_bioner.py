@@ -1,0 +1,276 @@
+"""The card (`README.md`) of a trained model, from what its training recorded and nothing else.
+
+`write_card(folder)` reads `config.json`, `all_results.json` and `run.json` of a model's folder; changing a recorded
+result changes the card. Names and texts in there may come from a user's files, so they are escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from dataset_scripts import get_corpus, list_corpora
+from results_mtl_bioner import markdown_table as table
+from results_mtl_bioner import plain
+
+
+# Ids of the corpora on the Hub, for the card's metadata.
+HUB_DATASETS = {
+    "ncbi": "ncbi/ncbi_disease",
+    "bc5cdr": "bigbio/bc5cdr",
+    "bc2gm": "spyysalo/bc2gm_corpus",
+    "jnlpba": "jnlpba/jnlpba",
+}
+
+EXAMPLES = (
+    ("Disease", "Two patients with Huntington disease developed acute renal failure."),
+    ("Chemical", "Naloxone reverses the hypotension caused by clonidine."),
+    ("Gene", "Mutations of BRCA1 and p53 were found in most tumours."),
+    ("Protein", "IL-2 gene expression requires NF-kappa B in human T lymphocytes."),
+    ("CellType", "IL-2 gene expression requires NF-kappa B in human T lymphocytes."),
+)
+
+METRICS = ("precision", "recall", "f1")
+
+
+def write_card(folder: Path, repository: str = "REPOSITORY", spread: Mapping[str, float] | None = None) -> None:
+    """Write `README.md` into a model's folder, whole or not at all.
+
+    Args:
+        repository: name on the Hub, for the examples.
+        spread: standard deviation over seeds by key of `all_results.json`, where it is known.
+
+    Raises:
+        ValueError: a recorded file is missing, or holds no JSON.
+    """
+    recorded = [_recorded(folder / name) for name in ("config.json", "all_results.json", "run.json")]
+    plots = sorted(path.name for path in folder.glob("*.png"))
+    _write(folder, make_card(*recorded, repository, spread or {}, plots))
+
+
+def write_task_card(folder: Path, task: str, output: Path) -> None:
+    """The card of a stock model of one task that was exported from a model's folder.
+
+    Raises:
+        ValueError: as `write_card`.
+    """
+    config, results, run = (_recorded(folder / name) for name in ("config.json", "all_results.json", "run.json"))
+    config["tasks"] = [own for own in config["tasks"] if own["name"] == task]
+    _write(output, make_card(config, results, run, stock=True))
+
+
+def _write(folder: Path, card: ModelCard) -> None:
+    temporary = folder / "README.md.tmp"
+    temporary.write_text(str(card), encoding="utf-8")
+    os.replace(temporary, folder / "README.md")
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(
+            f"{path}: no such file; a card is made from what run_mtl_ner.py writes, so name its --output_dir"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: {error.msg}; train again, or restore the file") from error
+
+
+def make_card(
+    config: Mapping[str, Any],
+    results: Mapping[str, float],
+    run: Mapping[str, Any],
+    repository: str = "REPOSITORY",
+    spread: Mapping[str, float] | None = None,
+    plots: Sequence[str] = (),
+    stock: bool = False,
+) -> ModelCard:
+    """The card of a model with this config, scores and record; `stock` for one that needs no code of its own."""
+    sections = [
+        ("Biomedical NER" if stock else "Multi-task biomedical NER", introduction(config, stock)),
+        ("Use", stock_usage(repository) if stock else usage(config, repository)),
+        ("Scores", scores(config, results, spread or {})),
+        ("Training data", training_data(config, run)),
+        ("Training", training(results, run)),
+        ("Limits", limits(config)),
+    ]
+    text = "\n\n".join(f"{'#' if i == 0 else '##'} {title}\n\n{body}" for i, (title, body) in enumerate(sections))
+    images = "".join(f"\n\n![{name}]({name})" for name in plots)
+    return ModelCard(f"---\n{metadata(config, results, run, stock).to_yaml()}\n---\n\n{text}{images}\n")
+
+
+# ----------------------------------------------------------------------------------------------------------- metadata
+
+
+def metadata(
+    config: Mapping[str, Any], results: Mapping[str, float], run: Mapping[str, Any], stock: bool = False
+) -> ModelCardData:
+    """What the Hub reads: tags, widget, and the scores on the test split as a model-index."""
+    types = [name for task in config["tasks"] for name in task["types"]]
+    texts = dict.fromkeys(text for name, text in EXAMPLES if name in types)
+    datasets = [HUB_DATASETS[corpus] for corpus in run["corpora"] if corpus in HUB_DATASETS]
+    index = list(model_index(config, results))
+    return ModelCardData(
+        language="en",
+        license="other",
+        license_name="of-encoder-and-corpora",
+        library_name="transformers",
+        pipeline_tag="token-classification",
+        tags=["biomedical", "named-entity-recognition", *(() if stock else ("multi-task", "custom_code"))],
+        base_model=run.get("base_model"),
+        datasets=datasets or None,
+        widget=[{"text": text} for text in texts or (EXAMPLES[0][1],)],
+        model_name="mtl-bioner " + ", ".join(task["name"] for task in config["tasks"]) if index else None,
+        eval_results=index or None,
+    )
+
+
+def model_index(config: Mapping[str, Any], results: Mapping[str, float]) -> Iterator[EvalResult]:
+    """Precision, recall and F1 of each task and corpus on the test split."""
+    for task in config["tasks"]:
+        corpora = task.get("corpora") or [task["name"]]
+        for corpus in corpora:
+            suffix = f"_{corpus}" if len(corpora) > 1 else ""
+            for metric in METRICS:
+                key = f"test_{task['name']}_{metric}{suffix}"
+                if key in results:
+                    yield EvalResult(
+                        task_type="token-classification",
+                        task_name=f"{task['name']}: {', '.join(task['types'])}",
+                        dataset_type=HUB_DATASETS.get(corpus, corpus),
+                        dataset_name=get_corpus(corpus).title if corpus in list_corpora() else corpus,
+                        dataset_split="test",
+                        metric_type=metric,
+                        metric_name=f"entity {metric}",
+                        metric_value=round(results[key], 4),
+                    )
+
+
+# ----------------------------------------------------------------------------------------------------------- sections
+
+
+def introduction(config: Mapping[str, Any], stock: bool = False) -> str:
+    """What the model finds."""
+    rows = [[task["name"], ", ".join(task["types"]), ", ".join(task.get("corpora", ()))] for task in config["tasks"]]
+    encoder = config["encoder_config"]["model_type"]
+    how = (
+        "a stock token-classification model, one task of a model trained on several; the scores below are those of "
+        "the task's head there, and the stock pipeline, which splits text into words in another way, can differ"
+        if stock
+        else f"one {plain(encoder)} encoder feeds a head for each task (sharing: `{config['sharing']}`)"
+    )
+    return f"Finds entities in biomedical text: {how}.\n\n{table(['task', 'finds', 'trained on'], rows)}"
+
+
+def stock_usage(repository: str) -> str:
+    """Three lines."""
+    return f"""```python
+from transformers import pipeline
+ner = pipeline("token-classification", model={json.dumps(repository)}, aggregation_strategy="simple", stride=32)
+ner("Cisplatin caused acute renal failure.")
+```"""
+
+
+def usage(config: Mapping[str, Any], repository: str) -> str:
+    """Three lines for all tasks, three for one."""
+    first, model = json.dumps(config["tasks"][0]["name"]), json.dumps(repository)
+    return f"""```python
+from transformers import pipeline
+ner = pipeline("token-classification", model={model}, trust_remote_code=True)
+ner("Cisplatin caused acute renal failure.")  # entities of all tasks, with offsets, scores and the task's name
+```
+
+```python
+from transformers import pipeline
+ner = pipeline("token-classification", model={model}, trust_remote_code=True)
+ner("Cisplatin caused acute renal failure.", tasks=[{first}])  # of one task
+```
+
+`trust_remote_code=True` runs the one file `modeling_mtl_bioner.py` of this repository; read it first. The widget of
+the Hub does not run such code: it works for a single task that was exported with `mtl-bioner-export`."""
+
+
+def scores(config: Mapping[str, Any], results: Mapping[str, float], spread: Mapping[str, float]) -> str:
+    """Test scores by corpus and type, development scores where there are no others."""
+    split = "test" if any(key.startswith("test_") for key in results) else "eval"
+    rows = []
+    for task in config["tasks"]:
+        corpora, types = list(task.get("corpora", ())), list(task["types"])
+        parts = [""] + [f"_{name}" for name in (types if len(types) > 1 else ())]
+        if len(corpora) > 1:
+            parts += [f"_{c}{t}" for c in corpora for t in ("", *(f"_{name}" for name in types if len(types) > 1))]
+        for part in parts:
+            keys = [f"{split}_{task['name']}_{metric}{part}" for metric in METRICS]
+            if keys[2] in results:
+                deviation = f"{100 * spread[keys[2]]:.2f}" if keys[2] in spread else ""
+                label = part.strip("_").replace("_", " ") or "all"
+                rows.append([task["name"], label, *(f"{100 * results[key]:.2f}" for key in keys), deviation])
+    if not rows:
+        return "No scores were recorded."
+    name = {"test": "test", "eval": "development"}[split]
+    header = ["task", "corpus or type", "precision", "recall", "F1", "spread of F1 over seeds"]
+    return (
+        f"Entities of the {name} split, in per cent; an entity is right if its characters and its type are exactly "
+        f"those of the corpus.\n\n{table(header, rows)}"
+    )
+
+
+def training_data(config: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    """Corpora with terms, what was read and lost, leaks, citations."""
+    rows, terms = [], []
+    for name, splits in run["ledger"].items():
+        own = splits.get("train", {"documents": 0, "read": 0, "kept": 0, "dropped": {}})
+        lost = ", ".join(f"{count} {cause}" for cause, count in own["dropped"].items())
+        rows.append([name, f"{own['documents']:,}", f"{own['read']:,}", f"{own['kept']:,}", lost])
+        if name in list_corpora():
+            corpus = get_corpus(name)
+            terms.append(
+                f"- **{corpus.title}** ({corpus.homepage}): {corpus.licence}\n\n```bibtex\n{corpus.citation}\n```"
+            )
+        else:
+            terms.append(f"- **{plain(name)}**: a corpus of the model's maker; ask them for its terms.")
+    leaks = sum(leak["documents"] for leak in run["leaks"]["train"])
+    header = ["corpus", "training documents", "mentions read", "learned from", "lost"]
+    mode = run["arguments"].get("leaks", "drop")
+    what = {"drop": "They were left out of training.", "warn": "**They were trained on.**"}.get(mode, "")
+    return (
+        f"{table(header, rows)}\n\nTraining documents that are held-out text of one of these corpora: {leaks}. "
+        f"{what if leaks else ''}\n\n" + "\n".join(terms)
+    )
+
+
+SHOWN_ARGUMENTS = (
+    "tasks", "sharing", "sharing_size", "num_train_epochs", "learning_rate", "max_tokens_per_batch", "max_seq_length",
+    "text_unit", "label_subwords", "mask_probability", "head_dropout", "attention_dropout", "task_loss_weights",
+    "loss_weighting", "task_sampling_alpha", "train_fraction", "test_size", "bf16", "seed",
+)  # fmt: skip
+
+
+def training(results: Mapping[str, float], run: Mapping[str, Any]) -> str:
+    """Arguments, time, machine, versions."""
+    arguments = [[name, run["arguments"][name]] for name in SHOWN_ARGUMENTS if run["arguments"].get(name) is not None]
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)
+    minutes = f"{results['train_runtime'] / 60:.0f} minutes" if "train_runtime" in results else "a time not recorded"
+    base = run.get("base_model")
+    encoder = f"the encoder `{plain(base)}`" if base else "an encoder from a folder, which has no name on the Hub"
+    return (
+        f"Trained from {encoder} for {minutes} on a machine with {run['machine']['cpus']} CPUs "
+        f"({plain(run['machine']['processor'])}), with {plain(versions)}.\n\n{table(['argument', 'value'], arguments)}"
+    )
+
+
+def limits(config: Mapping[str, Any]) -> str:
+    """What not to expect."""
+    types = ", ".join(dict.fromkeys(name for task in config["tasks"] for name in task["types"]))
+    lines = [
+        f"It finds {plain(types)} as the guidelines of its corpora define them, in English abstracts; nothing else.",
+        "Entities of one task don't overlap; those of different tasks may. Names are found, not linked to a database.",
+        f"Long text is read whole, in pieces of at most {config['max_seq_length']} sub-words, each by itself.",
+        "It is a tool for research, and no medical device: check what it finds before anyone is treated by it.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)

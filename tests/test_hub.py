@@ -1,0 +1,254 @@
+"""Pushing to a stand-in for the Hub and loading from it, each in a process of its own; stock models of one task."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hub_double import READ_ONLY, TOKEN, HubDouble
+from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
+
+import hub_mtl_bioner
+import run_mtl_ner
+from hub_mtl_bioner import PushError, published_files
+from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
+
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--data_dir", "sample", "--use_cpu", "--max_train_samples", "6", "--max_eval_samples", "3"]
+SMALL += ["--max_predict_samples", "4", "--num_train_epochs", "1"]
+TEXT = "Cisplatin caused acute renal failure in two patients with Huntington disease."
+
+
+@pytest.fixture
+def hub() -> Iterator[HubDouble]:
+    double = HubDouble()
+    yield double
+    double.close()
+
+
+@pytest.fixture(scope="module")
+def trained(toy_encoder: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("hub") / "model"
+    arguments = ["--tasks", "ncbi,bc5cdr", "--model_name_or_path", toy_encoder("bert"), "--output_dir", str(output)]
+    assert run_mtl_ner.main([*arguments, *SMALL]) == 0
+    return output
+
+
+def client(hub: HubDouble, home: Path, command: list[str], token: str | None = TOKEN) -> subprocess.CompletedProcess:
+    """A process that knows the double as the Hub, in an unrelated folder, with a cache of its own."""
+    hidden = ("HF_", "PYTHONPATH", "TRANSFORMERS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    environment |= {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(home / "cache"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HOME": str(home),
+    }
+    environment |= {"HF_TOKEN": token} if token else {}
+    home.mkdir(parents=True, exist_ok=True)
+    return subprocess.run(
+        command, cwd=home, env=environment, capture_output=True, text=True, timeout=240, check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def push(hub: HubDouble, home: Path, *arguments: str, token: str | None = TOKEN) -> subprocess.CompletedProcess:
+    return client(hub, home, [sys.executable, str(ROOT / "hub_mtl_bioner.py"), *arguments], token)
+
+
+LOAD = """
+import json, sys
+from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, AutoTokenizer, pipeline
+name, text = sys.argv[1:3]
+options = {"trust_remote_code": True} | ({"revision": sys.argv[3]} if len(sys.argv) > 3 else {})
+names = [task["name"] for task in AutoConfig.from_pretrained(name, **options).tasks]
+for auto in (AutoModel, AutoModelForTokenClassification):
+    assert type(auto.from_pretrained(name, **options)).__name__ == "MtlBionerModel"
+assert AutoTokenizer.from_pretrained(name, **options).is_fast
+assert "modeling_mtl_bioner" not in sys.modules  # the project's own is not what was loaded
+print(json.dumps([names, pipeline("token-classification", model=name, **options)(text)]))
+"""
+
+
+def load(hub: HubDouble, home: Path, *arguments: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """Tasks and entities, as a process sees them that knows the Hub only."""
+    done = client(hub, home, [sys.executable, "-I", "-c", LOAD, *arguments], token=None)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def local_entities(folder: Path, text: str = TEXT) -> list[dict[str, Any]]:
+    model = MtlBionerModel.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.encoder_config)
+    return MtlBionerPipeline(model=model, tokenizer=tokenizer)(text)
+
+
+def loud(folder: Path) -> Path:
+    """Gives the model's heads large weights, so that it finds something."""
+    model = MtlBionerModel.from_pretrained(folder)
+    torch.manual_seed(3)
+    for head in model.heads.values():
+        torch.nn.init.normal_(head.weight)
+    model.save_pretrained(folder)
+    return folder
+
+
+# --------------------------------------------------------------------------------------------------------------- push
+
+
+@pytest.mark.slow
+def test_pushed_model_loads_from_the_hub_with_the_same_entities(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
+    folder = loud(Path(shutil.copytree(trained, tmp_path / "model")))
+    (folder / "training_args.bin").write_bytes(b"secret")
+    done = push(hub, tmp_path / "a", str(folder), "me/ner", "--private")
+    assert done.returncode == 0, done.stderr
+    assert hub.private["me/ner"] and len(hub.commits("me/ner")) == 2  # the empty one of its creation, and one more
+    files = hub.files("me/ner")
+    assert set(files) == {
+        "README.md", "all_results.json", "config.json", "learning_curves.png", "ledger.json", "model.safetensors",
+        "modeling_mtl_bioner.py", "run.json", "tokenizer.json", "tokenizer_config.json",
+    }  # fmt: skip
+    for content in files.values():
+        assert TOKEN.encode() not in content and str(tmp_path).encode() not in content
+    assert b"me/ner" in files["README.md"]
+    assert any("info/lfs" in line for line in hub.log)
+    names, entities = load(hub, tmp_path / "b", "me/ner", TEXT)
+    assert names == ["ncbi", "bc5cdr"]
+    assert entities == json.loads(json.dumps(local_entities(folder))) != []
+
+
+@pytest.mark.slow
+def test_a_branch_and_a_repository_that_exists(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
+    folder = loud(Path(shutil.copytree(trained, tmp_path / "model")))
+    assert push(hub, tmp_path / "a", str(folder), "me/ner").returncode == 0
+    first = local_entities(folder)
+    model = MtlBionerModel.from_pretrained(folder)
+    model.with_tasks([{"name": "new", "types": ["Gene"]}], drop=["ncbi"]).save_pretrained(folder)
+    assert push(hub, tmp_path / "a", str(folder), "me/ner", "--revision", "next").returncode == 0
+    assert len(hub.commits("me/ner")) == 2
+    assert load(hub, tmp_path / "b", "me/ner", TEXT) == [["ncbi", "bc5cdr"], json.loads(json.dumps(first))]
+    assert load(hub, tmp_path / "b", "me/ner", TEXT, "next")[0] == ["bc5cdr", "new"]
+
+
+@pytest.mark.slow
+def test_a_refused_push_is_one_line_and_leaves_nothing(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
+    for token, parts in (
+        (None, ["401", "hf auth login"]),
+        ("hf_wrong", ["401"]),
+        (READ_ONLY, ["403", "may not write"]),
+    ):
+        done = push(hub, tmp_path / "a", str(trained), "me/ner", token=token)
+        assert done.returncode == 2
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("mtl-bioner-push: error: the Hub refused me/ner") and all(
+            part in last for part in parts
+        )
+        assert "Traceback" not in done.stderr
+    assert not hub.repositories
+
+
+@pytest.mark.slow
+def test_a_connection_cut_half_way_leaves_nothing_half_pushed(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
+    hub.cut_uploads = True
+    done = push(hub, tmp_path / "a", str(trained), "me/ner")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "mtl-bioner-push: error: the push to me/ner failed" in done.stderr and "nothing was pushed" in done.stderr
+    assert hub.files("me/ner") == {}
+    hub.cut_uploads = False
+    assert push(hub, tmp_path / "a", str(trained), "me/ner").returncode == 0
+    assert "model.safetensors" in hub.files("me/ner")
+
+
+@pytest.mark.slow
+def test_every_push_of_a_training_can_be_loaded(
+    hub: HubDouble, toy_encoder: Callable[[str], str], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    command = [sys.executable, str(ROOT / "run_mtl_ner.py"), "--tasks", "ncbi", "--model_name_or_path"]
+    command += [toy_encoder("bert"), *SMALL, "--num_train_epochs", "2", "--output_dir", str(output)]
+    done = client(hub, tmp_path / "a", [*command, "--push_to_hub", "--hub_model_id", "me/ner"])
+    assert done.returncode == 0, done.stderr[-3000:]
+    commits = hub.commits("me/ner")[1:]
+    assert len(commits) == 3  # two epochs, and the end
+    for commit, files in commits:
+        assert not {"training_args.bin", "optimizer.pt"} & set(files)
+        assert load(hub, tmp_path / "b", "me/ner", TEXT, commit)[0] == ["ncbi"]
+    assert b"| ncbi |" in commits[-1][1]["README.md"]
+    refused = client(hub, tmp_path / "a", [*command, "--overwrite_output", "--push_to_hub"], token="hf_wrong")
+    assert refused.returncode == 2 and "401" in refused.stderr.strip().splitlines()[-1]
+
+
+def test_what_is_not_complete_or_holds_a_secret_is_not_pushed(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    names = {path.name for path in published_files(folder)}
+    assert {"model.safetensors", "modeling_mtl_bioner.py", "run.json"} <= names
+    assert not any(name.startswith("predictions") for name in names)
+    (folder / "other.py").write_text("")
+    assert {path.name for path in published_files(folder)} == names
+    monkeypatch.setattr(hub_mtl_bioner, "get_token", lambda: "hf_secret")
+    (folder / "ledger.json").write_text('{"a": "hf_secret"}')
+    with pytest.raises(PushError, match="ledger.json holds the token of the Hub"):
+        published_files(folder)
+    (folder / "ledger.json").write_text(json.dumps({"a": str(Path.home() / "corpus")}))
+    with pytest.raises(PushError, match="ledger.json holds a path of this machine"):
+        published_files(folder)
+    (folder / "modeling_mtl_bioner.py").unlink()
+    with pytest.raises(PushError, match=r"has no \*\.py"):
+        published_files(folder)
+    with pytest.raises(PushError, match="no such folder"):
+        published_files(tmp_path / "nowhere")
+
+
+# ------------------------------------------------------------------------------------------------------------- export
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra", "deberta-v2"])
+def test_exported_head_has_the_same_logits_in_a_stock_model(
+    toy_encoder: Callable[[str], str], family: str, tmp_path: Path
+) -> None:
+    tasks = [{"name": "a", "types": ["Gene"]}, {"name": "b", "types": ["Disease", "Chemical"]}]
+    model = MtlBionerModel.from_encoder(toy_encoder(family), tasks).eval()
+    model.export_task("b").save_pretrained(tmp_path)
+    stock = AutoModelForTokenClassification.from_pretrained(tmp_path).eval()
+    assert type(stock).__module__.startswith("transformers.models")
+    assert stock.config.id2label == {0: "O", 1: "B-Disease", 2: "I-Disease", 3: "B-Chemical", 4: "I-Chemical"}
+    ids = torch.randint(5, 20, (2, 7))
+    torch.testing.assert_close(stock(ids).logits, model(ids).task_logits["b"], rtol=0, atol=1e-6)
+
+
+def test_what_no_stock_model_computes_is_refused(toy_encoder: Callable[[str], str]) -> None:
+    tasks = [{"name": "a", "types": ["Gene"]}, {"name": "b", "types": ["Disease"]}]
+    with pytest.raises(ValueError, match="cross sharing, which no stock model computes"):
+        MtlBionerModel.from_encoder(toy_encoder("bert"), tasks, sharing="cross").export_task("a")
+    with pytest.raises(ValueError, match="no task 'c' to export; the model's are a, b"):
+        MtlBionerModel.from_encoder(toy_encoder("bert"), tasks).export_task("c")
+    with pytest.raises(ValueError, match="ModernBertForTokenClassification"):
+        MtlBionerModel.from_encoder(toy_encoder("modernbert"), tasks).export_task("a")
+
+
+def test_export_command_writes_a_model_for_the_stock_pipeline(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "stock"
+    assert hub_mtl_bioner.export_main([str(trained), "--task", "ncbi", "--output", str(output)]) == 0
+    assert not list(output.glob("*.py"))
+    ner = pipeline("token-classification", model=str(output), aggregation_strategy="simple")
+    assert isinstance(ner(TEXT), list)
+    card = (output / "README.md").read_text()
+    assert "custom_code" not in card and "trust_remote_code" not in card and "stock" in card
+    assert hub_mtl_bioner.export_main([str(trained), "--task", "ncbi", "--output", str(output)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert hub_mtl_bioner.export_main([str(trained), "--task", "x", "--output", str(tmp_path / "x")]) == 2
+    assert "no task 'x'" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
