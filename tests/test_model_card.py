@@ -1,0 +1,124 @@
+"""The card of a model: what it is made from, what the Hub reads in it, and that it says nothing else."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from model_card_mtl_bioner import make_card, write_card
+
+
+CONFIG: dict[str, Any] = {
+    "tasks": [
+        {"name": "ncbi", "types": ["Disease"], "corpora": ["ncbi"]},
+        {"name": "chem", "types": ["Chemical", "Drug"], "corpora": ["bc5cdr", "mine|<b>"]},
+    ],
+    "sharing": "hard",
+    "encoder_config": {"model_type": "bert"},
+    "max_seq_length": 320,
+}
+RESULTS: dict[str, float] = {"train_runtime": 600.0, "eval_ncbi_f1": 0.9}
+for name, value in {
+    "ncbi_{}": 0.81, "ncbi_{}_Disease": 0.81, "chem_{}": 0.72, "chem_{}_Chemical": 0.73, "chem_{}_Drug": 0.71,
+    "chem_{}_bc5cdr": 0.61, "chem_{}_mine|<b>": 0.51,
+}.items():  # fmt: skip
+    for number, metric in enumerate(("precision", "recall", "f1")):
+        RESULTS[f"test_{name.format(metric)}"] = value + number / 1000
+RUN: dict[str, Any] = {
+    "versions": {"torch": "2.13.0", "seqeval": None},
+    "machine": {"processor": "x86_64", "cpus": 2},
+    "seed": 42,
+    "base_model": None,
+    "arguments": {"seed": 42, "leaks": "drop", "learning_rate": 0.0004, "tasks": "ncbi,chem=bc5cdr+mine"},
+    "corpora": {"ncbi": {}, "bc5cdr": {}, "mine|<b>": {}},
+    "ledger": {
+        "ncbi": {"train": {"documents": 591, "read": 5145, "kept": 5121, "dropped": {"leak": 11, "not alignable": 2}}},
+        "mine|<b>": {"train": {"documents": 3, "read": 4, "kept": 4, "dropped": {}}},
+    },
+    "leaks": {"train": [{"documents": 1}, {"documents": 2}], "dev": []},
+}
+
+
+def text(**changes: Any) -> str:
+    return str(make_card(CONFIG, RESULTS, {**RUN, **changes}, "me/ner"))
+
+
+def test_metadata_that_the_hub_reads() -> None:
+    data = ModelCard(text()).data
+    assert (data.pipeline_tag, data.library_name, data.language) == ("token-classification", "transformers", "en")
+    assert data.license == "other" and data.base_model is None
+    assert data.datasets == ["ncbi/ncbi_disease", "bigbio/bc5cdr"]
+    assert {"text": "Naloxone reverses the hypotension caused by clonidine."} in data.widget
+    found = {(r.dataset_name, r.metric_type): r.metric_value for r in data.eval_results}
+    assert found["NCBI Disease", "f1"] == 0.812
+    assert found["BC5CDR", "precision"] == 0.61 and found["mine|<b>", "recall"] == 0.511
+    assert len(found) == 9
+
+
+def test_base_model_is_an_encoder_of_the_hub_or_none() -> None:
+    assert ModelCard(text(base_model="dmis-lab/biobert")).data.base_model == "dmis-lab/biobert"
+    assert "dmis-lab/biobert" in text(base_model="dmis-lab/biobert")
+    assert "has no name on the Hub" in text()
+
+
+def test_sections_hold_what_was_recorded() -> None:
+    card = text()
+    assert "| ncbi | all | 81.00 | 81.10 | 81.20 |" in card
+    assert "| chem | Drug | 71.00 | 71.10 | 71.20 |" in card
+    assert "| chem | bc5cdr | 61.00 | 61.10 | 61.20 |" in card
+    assert "| ncbi | 591 | 5,145 | 5,121 | 11 leak, 2 not alignable |" in card
+    assert "US Government work, public domain" in card and "@article{dogan2014ncbi" in card
+    assert "held-out text of one of these corpora: 3. They were left out" in card
+    assert "10 minutes" in card and "torch 2.13.0" in card and "seqeval" not in card
+    assert "| learning_rate | 0.0004 |" in card
+    assert 'model="me/ner"' in card and 'tasks=["ncbi"]' in card
+
+
+def test_text_of_users_is_no_markup() -> None:
+    assert "<b>" not in text().split("---\n", 2)[2]
+    assert "mine\\|&lt;b&gt;" in text()
+
+
+def test_every_recorded_number_is_in_the_card() -> None:
+    """Changing any of them changes the card."""
+    before = text()
+    for key in (key for key in RESULTS if key.startswith("test_") and not key.endswith("_Disease")):
+        changed = RESULTS | {key: 0.123}
+        assert str(make_card(CONFIG, changed, RUN, "me/ner")) != before, key
+    assert str(make_card(CONFIG, RESULTS | {"train_runtime": 6000.0}, RUN, "me/ner")) != before
+    other = copy.deepcopy(RUN)
+    other["ledger"]["ncbi"]["train"]["kept"] = 7
+    assert str(make_card(CONFIG, RESULTS, other, "me/ner")) != before
+    assert text(arguments=RUN["arguments"] | {"leaks": "warn"}) != before
+
+
+def test_spread_over_seeds_where_it_is_known() -> None:
+    card = str(make_card(CONFIG, RESULTS, RUN, "me/ner", {"test_ncbi_f1": 0.0123}))
+    assert "| ncbi | all | 81.00 | 81.10 | 81.20 | 1.23 |" in card
+
+
+def test_development_scores_where_there_are_no_others_and_no_index_of_them() -> None:
+    results = {f"eval_ncbi_{metric}": 0.5 for metric in ("precision", "recall", "f1")}
+    card = make_card(CONFIG, results, RUN)
+    assert "| ncbi | all | 50.00 | 50.00 | 50.00 |" in str(card) and "development split" in str(card)
+    assert card.data.eval_results is None
+
+
+def test_card_is_written_from_the_files_of_a_training(tmp_path: Path) -> None:
+    for name, content in (("config", CONFIG), ("all_results", RESULTS)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"run.json: no such file; a card is made from what run_mtl_ner.py writes"):
+        write_card(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run.json:1: "):
+        write_card(tmp_path)
+    assert not (tmp_path / "README.md").exists()
+    (tmp_path / "run.json").write_text(json.dumps(RUN))
+    (tmp_path / "learning_curves.png").write_bytes(b"")
+    write_card(tmp_path, "me/ner")
+    assert (tmp_path / "README.md").read_text().endswith("![learning_curves.png](learning_curves.png)\n")
