@@ -379,6 +379,12 @@ class MtlBionerModel(PreTrainedModel):
         model.encoder.load_state_dict({key: value for key, value in encoder.state_dict().items() if key in own})
         return model
 
+    def freeze(self, tasks: Sequence[str]) -> None:
+        """Let training change nothing but what belongs to these tasks alone: their heads, and their private parts."""
+        own = re.compile(rf"(heads|sharing\.(private|gates))\.({'|'.join(map(re.escape, tasks))})\.")
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(bool(own.match(name)))
+
     def with_tasks(self, tasks: Sequence[dict[str, Any]], drop: Sequence[str] = ()) -> MtlBionerModel:
         """A model with this one's encoder and heads, and a fresh head for each task it doesn't have.
 
@@ -836,10 +842,13 @@ class MtlBionerPipeline(Pipeline):
         ner("text") -> [{"entity_group", "score", "word", "start", "end", "task"}, ...]
         ner(["text", ...]) -> a list a text; ner(generator) -> an iterator
 
-    `text[start:end] == word` always holds. Entities come sorted by start; those of several tasks may overlap.
+    `text[start:end] == word` always holds. Entities come sorted by start, end and task.
 
     Options, here or in a call:
         tasks: names of the tasks to run, all by default.
+        threshold: least score of an entity, 0 by default: all that were found.
+        overlaps: what is kept where entities of several tasks overlap (those of one never do): `all` of them, by
+            default; the `longest`, of equally long ones the better scored; or the `best` scored, of equals the longer.
         batch_size: windows of one encoder pass, 16 by default.
     """
 
@@ -849,15 +858,25 @@ class MtlBionerPipeline(Pipeline):
     _load_tokenizer = True
 
     def _sanitize_parameters(
-        self, tasks: Sequence[str] | str | None = None, **unknown: Any
+        self,
+        tasks: Sequence[str] | str | None = None,
+        threshold: float | None = None,
+        overlaps: str | None = None,
+        **unknown: Any,
     ) -> tuple[dict, dict, dict]:
         if unknown:
-            raise TypeError(f"unknown argument {', '.join(sorted(unknown))}; the pipeline takes tasks, batch_size")
-        names = [tasks] if isinstance(tasks, str) else tasks
-        for name in names or ():
+            names = ", ".join(sorted(unknown))
+            raise TypeError(f"unknown argument {names}; the pipeline takes tasks, threshold, overlaps, batch_size")
+        tasks = [tasks] if isinstance(tasks, str) else tasks
+        for name in tasks or ():
             if name not in self.model.config.task_names:
                 raise ValueError(f"no task {name!r}; the model's are {', '.join(self.model.config.task_names)}")
-        return {}, {} if names is None else {"tasks": list(dict.fromkeys(names))}, {}
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"threshold is {threshold}; give a score from 0 to 1")
+        if overlaps is not None and overlaps not in OVERLAPS:
+            raise ValueError(f"overlaps is {overlaps!r}; choose one of {', '.join(OVERLAPS)}")
+        options = {"tasks": tasks and list(dict.fromkeys(tasks)), "threshold": threshold, "overlaps": overlaps}
+        return {}, {name: value for name, value in options.items() if value is not None}, {}
 
     def __call__(self, inputs: str | Iterable[str], batch_size: int | None = None, **kwargs: Any) -> Any:
         _, options, _ = self._sanitize_parameters(**kwargs)
@@ -873,7 +892,12 @@ class MtlBionerPipeline(Pipeline):
         return list(results) if isinstance(inputs, (list, tuple)) else results
 
     def _stream(
-        self, texts: Iterable[str], batch_size: int, tasks: Sequence[str] | None = None
+        self,
+        texts: Iterable[str],
+        batch_size: int,
+        tasks: Sequence[str] | None = None,
+        threshold: float = 0.0,
+        overlaps: str = "all",
     ) -> Iterator[list[dict[str, Any]]]:
         """Texts are taken in portions of several batches of windows, so that windows of like length run together."""
         portion: list[dict[str, Any]] = []
@@ -882,16 +906,21 @@ class MtlBionerPipeline(Pipeline):
             portion.append(self.preprocess(text))
             waiting += max(1, len(portion[-1]["windows"]))
             if waiting >= 8 * batch_size:
-                yield from self._annotate(portion, batch_size, tasks)
+                yield from self._annotate(portion, batch_size, tasks, threshold, overlaps)
                 portion, waiting = [], 0
         if portion:
-            yield from self._annotate(portion, batch_size, tasks)
+            yield from self._annotate(portion, batch_size, tasks, threshold, overlaps)
 
     def _annotate(
-        self, items: list[dict[str, Any]], batch_size: int, tasks: Sequence[str] | None
+        self,
+        items: list[dict[str, Any]],
+        batch_size: int,
+        tasks: Sequence[str] | None,
+        threshold: float,
+        overlaps: str,
     ) -> list[list[dict[str, Any]]]:
         outputs = self._forward(items, batch_size=batch_size, tasks=tasks)
-        return [self.postprocess(output) for output in outputs]
+        return [self.postprocess(output, threshold, overlaps) for output in outputs]
 
     def preprocess(self, text: str) -> dict[str, Any]:
         """Words of a text with their offsets, and its windows."""
@@ -936,8 +965,8 @@ class MtlBionerPipeline(Pipeline):
             config.labels(config.task_names.index(name)),
         )
 
-    def postprocess(self, item: dict[str, Any]) -> list[dict[str, Any]]:
-        """Character spans of the decoded word spans, sorted by start, then end."""
+    def postprocess(self, item: dict[str, Any], threshold: float = 0.0, overlaps: str = "all") -> list[dict[str, Any]]:
+        """Character spans of the decoded word spans, sorted by start, then end, in the order of the tasks."""
         entities = []
         for task, spans in item["spans"].items():
             for span in spans:
@@ -952,7 +981,33 @@ class MtlBionerPipeline(Pipeline):
                         "task": task,
                     }
                 )
-        return sorted(entities, key=lambda entity: (entity["start"], entity["end"]))
+        kept = settle_overlaps([entity for entity in entities if entity["score"] >= threshold], overlaps)
+        return sorted(kept, key=lambda entity: (entity["start"], entity["end"]))
+
+
+# What `overlaps` may be, and what then goes first of entities that overlap.
+OVERLAPS = {
+    "all": None,
+    "longest": lambda entity: (entity["start"] - entity["end"], -entity["score"]),
+    "best": lambda entity: (-entity["score"], entity["start"] - entity["end"]),
+}
+
+
+def settle_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict[str, Any]]:
+    """Those of a text's entities that are kept: in the order of `OVERLAPS`, each that overlaps none kept before it.
+
+    Of equals the earlier is kept, then that of the earlier task.
+    """
+    if OVERLAPS[overlaps] is None:
+        return entities
+    kept: list[dict[str, Any]] = []  # ascending, without overlaps
+    for entity in sorted(entities, key=OVERLAPS[overlaps]):
+        place = bisect.bisect(kept, entity["start"], key=lambda other: other["start"])
+        before = place and kept[place - 1]["end"] > entity["start"]
+        behind = place < len(kept) and kept[place]["start"] < entity["end"]
+        if not before and not behind:
+            kept.insert(place, entity)
+    return kept
 
 
 def take_words(logits: Tensor, window: Window) -> Tensor:

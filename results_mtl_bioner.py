@@ -188,6 +188,18 @@ def plain(value: Any) -> str:
     return "".join(f"\\{c}" if c in "\\|`*[]" else c for c in text)
 
 
+def forgetting_table(metrics: Mapping[str, float]) -> str:
+    """F1 of the heads that were not trained, before and after, per cent; empty if there are none."""
+    names = [key.removeprefix("before_") for key in metrics if key.startswith("before_")]
+    if not names:
+        return ""
+    lines = [f"{'heads that were not trained':54}{'before':>9}{'after':>9}{'change':>9}"]
+    for name in names:
+        before, after = (100 * metrics[f"{when}_{name}"] for when in ("before", "after"))
+        lines.append(f"test  {name.replace('_', ' '):48}{before:9.2f}{after:9.2f}{after - before:+9.2f}")
+    return "\n".join(lines) + "\n"
+
+
 def spread_table(runs: Sequence[Mapping[str, float]], prefix: str = "test") -> str:
     """Mean and standard deviation (of the sample) of precision, recall and F1 over runs, per cent, as Markdown.
 

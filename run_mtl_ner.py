@@ -42,7 +42,7 @@ from transformers.utils import logging as transformers_logging
 import results_mtl_bioner as results
 import search_mtl_bioner as search
 from data_collators import MultiTaskCollator, TaskRows, TaskText, length_limit, load_tokenizer
-from dataset_scripts import CorpusError, Document, LoadedCorpus, load_corpus
+from dataset_scripts import CorpusError, Document, LoadedCorpus, list_corpora, load_corpus
 from dataset_scripts.leaks import MODES as LEAK_MODES
 from dataset_scripts.leaks import Leak, drop_leaks
 from dataset_scripts.segments import DEFAULT_WORD_PATTERN, SENTENCE_PATTERN, labelled
@@ -110,6 +110,10 @@ class ModelArguments:
             "help": "Dropout of attention weights; default 0, which allows the fused attention kernel (1.6 times "
             "faster on CPU), or the saved model's."
         },
+    )
+    freeze_encoder: bool = field(
+        default=False,
+        metadata={"help": "Train what belongs to the tasks of --tasks alone (heads); encoder and other heads stay."},
     )
     report_gates: bool = field(
         default=False,
@@ -651,6 +655,27 @@ def settle_arguments(
 # --------------------------------------------------------------------------------------------------------------- main
 
 
+def old_tasks(saved: MtlBionerConfig | None, names: Sequence[str]) -> str:
+    """The other heads of a saved model as `--tasks` would name them, as far as their corpora are registered ones."""
+    specs = []
+    for task in saved.tasks if saved else ():
+        corpora = task.get("corpora", ())
+        if task["name"] not in names and corpora and all(corpus in list_corpora() for corpus in corpora):
+            types = "|".join(task["types"])
+            specs.append(f"{task['name']}={'+'.join(f'{corpus}:{types}' for corpus in corpora)}")
+    return ",".join(specs)
+
+
+def old_rows(run: Run, saved: MtlBionerConfig | None, names: Sequence[str]) -> TaskRows | None:
+    """The test documents of heads that are not trained, to see what they forget; None if there are none."""
+    kept = [*names, *dropped_tasks(run.model_args)]
+    if not (run.args.do_train and run.args.do_predict and run.data_args.data_dir and old_tasks(saved, kept)):
+        return None
+    data_args = replace(run.data_args, tasks=old_tasks(saved, kept), leak_corpora=None)
+    tasks, corpora, _ = load_tasks(data_args, run.model.config.word_pattern, training=False)
+    return make_rows(replace(run, tasks=tasks, corpora=corpora, data_args=data_args), "test", None)
+
+
 @dataclass
 class Run:
     """Everything that is settled before training starts."""
@@ -664,6 +689,7 @@ class Run:
     tokenizer: Any
     model: MtlBionerModel
     rows: dict[str, TaskRows]  # of the splits that are needed
+    old: TaskRows | None = None  # test documents of a saved model's other heads
 
 
 def prepare(argv: Sequence[str]) -> Run:
@@ -689,6 +715,9 @@ def prepare(argv: Sequence[str]) -> Run:
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {})
     for split, limit in needed_splits(run).items():
         run.rows[split] = make_rows(run, split, limit)
+    run.old = old_rows(run, saved, names)
+    if model_args.freeze_encoder:
+        model.freeze(names)
     return run
 
 
@@ -759,6 +788,12 @@ def run_search(run: Run, argv: Sequence[str]) -> str:
     return f"{search.search_table(rows)}\nbest arguments: {output / search.BEST}"
 
 
+def forgetting(trainer: MultiTaskTrainer, rows: TaskRows, when: str) -> dict[str, float]:
+    """F1 of heads that are not trained, `before` or `after` training."""
+    found = trainer.predict(rows, metric_key_prefix=when).metrics
+    return {key: value for key, value in found.items() if "_f1" in key and not key.startswith(f"{when}_m")}
+
+
 def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     """Train, evaluate, predict, and write the results; returns all scores."""
     args, metrics = run.args, {}
@@ -766,9 +801,13 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     if args.do_train:
         if trainer.is_world_process_zero() and not resume_argument(args):
             results.remove_old(output)
+        if run.old is not None:
+            metrics |= forgetting(trainer, run.old, "before")
         outcome = trainer.train(resume_from_checkpoint=resume_argument(args))
         trainer.save_model(_internal_call=True)  # which doesn't push: there are no scores yet
         metrics |= outcome.metrics
+        if run.old is not None:
+            metrics |= forgetting(trainer, run.old, "after")
     if args.do_eval:
         metrics |= trainer.evaluate(metric_key_prefix="eval")
     if args.do_predict:
@@ -820,6 +859,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     metrics = execute(run, trainer)
     if first:
         sys.stdout.write(results.score_table(metrics, run.model.config) + "\n")
+        sys.stdout.write(results.forgetting_table(metrics))
     try:
         if run.args.push_to_hub:
             trainer.push_to_hub()

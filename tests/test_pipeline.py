@@ -11,11 +11,19 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import BertConfig, BertTokenizer
 
 from data_collators import MultiTaskCollator, TaskRows, TaskText
 from dataset_scripts.segments import decode_bio, split_words
-from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, MtlBionerPipeline, make_windows
+from modeling_mtl_bioner import (
+    MtlBionerConfig,
+    MtlBionerModel,
+    MtlBionerPipeline,
+    make_windows,
+    settle_overlaps,
+)
 from trainer_mtl_bioner import predicted_entities, span_metrics
 
 
@@ -276,10 +284,10 @@ def test_an_item_that_is_no_text(ner: MtlBionerPipeline, item: Any) -> None:
 
 
 def test_unknown_arguments_are_named(ner: MtlBionerPipeline, toy_tokenizer: Callable) -> None:
-    with pytest.raises(TypeError, match="unknown argument aggregation_strategy, stride; the pipeline takes tasks, b"):
+    with pytest.raises(TypeError, match="unknown argument aggregation_strategy, stride; the pipeline takes tasks, t"):
         ner("gene", stride=5, aggregation_strategy="simple")
-    with pytest.raises(TypeError, match="unknown argument threshold"):
-        MtlBionerPipeline(model=ner.model, tokenizer=ner.tokenizer, threshold=0.5)
+    with pytest.raises(TypeError, match="unknown argument top_k"):
+        MtlBionerPipeline(model=ner.model, tokenizer=ner.tokenizer, top_k=5)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
@@ -380,3 +388,66 @@ def test_a_tokenizer_without_special_tokens(toy_encoder: Callable, toy_tokenizer
     own = everything_begins(toy_pipeline(toy_encoder("bert"), tokenizer, tasks="b"))
     assert [[e["word"] for e in entities] for entities in own(["\x00", "gene", "\x00 \x00"])] == [[], ["gene"], []]
     assert own("\x00") == []
+
+
+# ----------------------------------------------------------------------------------------------- threshold, overlaps
+
+
+def entity(start: int, end: int, score: float, task: str = "a") -> dict[str, Any]:
+    return {"start": start, "end": end, "score": score, "task": task}
+
+
+@pytest.mark.parametrize(
+    ("overlaps", "kept"),
+    [
+        ("all", [(0, 5), (3, 9), (4, 6), (9, 12), (9, 12)]),
+        ("longest", [(3, 9), (9, 12)]),
+        ("best", [(0, 5), (9, 12)]),
+    ],
+)
+def test_overlaps_between_tasks(overlaps: str, kept: list[tuple[int, int]]) -> None:
+    entities = [entity(0, 5, 0.9), entity(9, 12, 0.7), entity(3, 9, 0.6, "b"), entity(9, 12, 0.8, "b")]
+    entities.append(entity(4, 6, 0.85, "c"))
+    found = settle_overlaps(entities, overlaps)
+    assert sorted((e["start"], e["end"]) for e in found) == kept
+    if overlaps != "all":
+        assert next(e for e in found if e["start"] == 9)["score"] == 0.8
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6), st.floats(0, 1)), max_size=12),
+    st.sampled_from(["longest", "best"]),
+)
+def test_what_is_kept_overlaps_nothing_and_what_is_not_does(spans: list, overlaps: str) -> None:
+    entities = [entity(start, start + length, score) for start, length, score in spans]
+    kept = settle_overlaps(entities, overlaps)
+    assert all(first["end"] <= second["start"] for first, second in itertools.pairwise(kept))
+    for one in entities:
+        assert one in kept or any(k["start"] < one["end"] and one["start"] < k["end"] for k in kept)
+
+
+def test_threshold_and_overlaps_in_a_call_and_for_all_calls(ner: MtlBionerPipeline) -> None:
+    text = random_texts(60)[59]
+    everything = ner(text)
+    middle = sorted(e["score"] for e in everything)[len(everything) // 2]
+    assert ner(text, threshold=middle) == [e for e in everything if e["score"] >= middle]
+    assert ner([text], threshold=1.0, overlaps="best") == [[]]
+    for overlaps in ("longest", "best"):
+        found = ner(text, overlaps=overlaps)
+        assert found == sorted(settle_overlaps(everything, overlaps), key=lambda e: (e["start"], e["end"]))
+        assert 0 < len(found) < len(everything)
+    strict = MtlBionerPipeline(model=ner.model, tokenizer=ner.tokenizer, overlaps="best", threshold=middle)
+    assert strict(text) == ner(text, overlaps="best", threshold=middle)
+    assert strict(text, overlaps="all", threshold=0.0) == everything
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 1.5}, "threshold is 1.5; give a score from 0 to 1"),
+        ({"overlaps": "none"}, "overlaps is 'none'; choose one of all, longest, best"),
+    ],
+)
+def test_bad_options(ner: MtlBionerPipeline, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ner("text", **options)

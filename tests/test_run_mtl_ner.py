@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file
 from toys import document, write_jsonl
@@ -324,6 +325,26 @@ def test_training_goes_on_with_a_new_task_and_without_a_dropped_one(trained: Pat
     assert not after[name].equal(before[name])
     assert "test_bc2gm_f1" in scores(folder)
     assert "test_bc5cdr_f1" not in scores(folder)
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_old_heads_are_scored_before_and_after_a_new_one_is_added(
+    trained: Path, own: Path, tmp_path: Path, freeze: bool, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "grown"
+    options = ["--learning_rate", "0.01", "--head_dropout", "0", *(["--freeze_encoder"] if freeze else [])]
+    arguments = ["--model_name_or_path", str(trained), "--tasks", f"mine={own}", "--output_dir", str(output), *SMALL]
+    assert run_mtl_ner.main([*arguments, *options, "--num_train_epochs", "4"]) == 0
+    found = scores(output)
+    heads = [task["name"] for task in read_json(trained / "config.json")["tasks"]]
+    assert heads and all({f"before_{name}_f1", f"after_{name}_f1"} <= found.keys() for name in heads)
+    assert "heads that were not trained" in capsys.readouterr().out
+    old, new = load_file(trained / "model.safetensors"), load_file(output / "model.safetensors")
+    changed = [key for key in old if not torch.equal(old[key], new[key])]
+    assert not any(key.startswith("heads.") for key in changed)
+    assert bool(changed) != freeze
+    if freeze:
+        assert all(found[f"before_{name}_f1"] == found[f"after_{name}_f1"] for name in heads)
 
 
 def test_training_goes_on_with_a_head_of_the_saved_model(trained: Path, tmp_path: Path) -> None:
