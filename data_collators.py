@@ -183,19 +183,29 @@ class TaskRows(Dataset):
         self.rows.sort(key=lambda row: -len(row.input_ids))
         return self
 
-    def decode(self, logits: Any) -> list[list[WordSpan]]:
-        """Entities of each text, as word spans, from the logits of all rows (rows, length, widest label set)."""
+    def word_logits(self, logits: Any) -> list[Tensor]:
+        """(words, widest label set) of each text, from the logits of all rows (rows, length, widest label set)."""
         parts: list[list[tuple[int, Tensor]]] = [[] for _ in self.texts]
         for row, row_logits in zip(self.rows, logits, strict=True):
             parts[row.text].append((row.window.core[0], take_words(torch.as_tensor(row_logits), row.window)))
-        whole = [
+        return [
             torch.cat([p for _, p in sorted(own, key=lambda p: p[0])]) if own else torch.empty(0, 1) for own in parts
         ]
+
+    def decode(self, logits: Any, temperatures: Sequence[float] | None = None) -> list[list[WordSpan]]:
+        """Entities of each text, as word spans, from the logits of all rows (rows, length, widest label set).
+
+        Args:
+            temperatures: of each task, for the entities' scores; 1 by default.
+        """
+        whole = self.word_logits(logits)
         spans: list[list[WordSpan]] = [[] for _ in self.texts]
         for task, labels in enumerate(self.labels):
             own = [i for i, text in enumerate(self.texts) if text.task_id == task]
-            for i, decoded in zip(own, decode_spans([whole[i] for i in own], labels), strict=True):
-                spans[i] = decoded
+            temperature = temperatures[task] if temperatures else 1.0
+            decoded = decode_spans([whole[i] for i in own], labels, temperature=temperature)
+            for i, found in zip(own, decoded, strict=True):
+                spans[i] = found
         return spans
 
 

@@ -99,6 +99,24 @@ def summarise(prefix: str, totals: Mapping[str, Score]) -> dict[str, float]:
     }
 
 
+# -------------------------------------------------------------------------------------------------------- calibration
+
+
+def reliability(scores: Sequence[float], right: Sequence[bool], bins: int = 10) -> list[tuple[float, float, int]]:
+    """Mean score, share that is right, and number of the entities in each of equally wide bins that holds any."""
+    values, hits = np.asarray(scores, float), np.asarray(right, float)
+    place = np.minimum((values * bins).astype(int), bins - 1)
+    inside = [place == number for number in range(bins)]
+    return [(float(values[own].mean()), float(hits[own].mean()), int(own.sum())) for own in inside if own.any()]
+
+
+def calibration_error(scores: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
+    """Expected calibration error (Naeini et al. 2015): by how much, on average, a score differs from the share that is
+    right of the entities in its bin; 0 without entities."""
+    found = reliability(scores, right, bins)
+    return sum(count * abs(score - share) for score, share, count in found) / max(1, len(scores))
+
+
 # ------------------------------------------------------------------------------------------------------- significance
 
 

@@ -214,9 +214,12 @@ def scores(config: Mapping[str, Any], results: Mapping[str, float], spread: Mapp
         return "No scores were recorded."
     name = {"test": "test", "eval": "development"}[split]
     header = ["task", "corpus or type", "precision", "recall", "F1", "spread of F1 over seeds"]
+    keys = {task["name"]: f"{split}_{task['name']}_ece" for task in config["tasks"]}
+    errors = [f"{plain(name)} {results[key]:.3f}" for name, key in keys.items() if key in results]
+    calibration = f"\n\nExpected calibration error of the entities' scores: {', '.join(errors)}." if errors else ""
     return (
         f"Entities of the {name} split, in per cent; an entity is right if its characters and its type are exactly "
-        f"those of the corpus.\n\n{table(header, rows)}"
+        f"those of the corpus.\n\n{table(header, rows)}{calibration}"
     )
 
 

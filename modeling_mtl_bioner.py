@@ -141,6 +141,10 @@ class MtlBionerConfig(PreTrainedConfig):
         """BIO labels of a task, `O` first, then `B-`, `I-` of each of its types."""
         return ["O", *(f"{prefix}-{name}" for name in self.tasks[task]["types"] for prefix in "BI")]
 
+    def score_temperature(self, task: int) -> float:
+        """What a task's logits are divided by for the scores of its entities, so that they mean what they say."""
+        return float(self.tasks[task].get("temperature", 1.0))
+
     @property
     def widest(self) -> int:
         """Size of the largest label set: the last dimension of `logits`."""
@@ -794,7 +798,7 @@ class WordSpan:
 
 
 def decode_spans(
-    word_logits: Sequence[Tensor], labels: Sequence[str], max_padded_words: int = 65_536
+    word_logits: Sequence[Tensor], labels: Sequence[str], max_padded_words: int = 65_536, temperature: float = 1.0
 ) -> list[list[WordSpan]]:
     """Entities of texts from their words' logits.
 
@@ -802,6 +806,7 @@ def decode_spans(
         word_logits: per text (words, at least `len(labels)`); further classes are ignored.
         labels: the task's BIO labels.
         max_padded_words: bounds texts times longest of what is decoded at once; one text may be longer.
+        temperature: the logits are divided by it for the scores, not for the choice of labels.
     """
     spans: list[list[WordSpan]] = [[] for _ in word_logits]
     order = sorted((i for i, logits in enumerate(word_logits) if len(logits)), key=lambda i: len(word_logits[i]))
@@ -812,9 +817,9 @@ def decode_spans(
         batch, order = order[:size], order[size:]
         lengths = [len(word_logits[i]) for i in batch]
         padded = nn.utils.rnn.pad_sequence([word_logits[i][:, : len(labels)].float() for i in batch], batch_first=True)
-        log_probs = padded.log_softmax(-1)  # (texts, words, labels)
-        for i, path, text_log_probs in zip(batch, decode_labels(log_probs, lengths, labels), log_probs, strict=True):
-            chosen = text_log_probs[torch.arange(len(path)), torch.tensor(path)].exp().tolist()
+        paths = decode_labels(padded.log_softmax(-1), lengths, labels)
+        for i, path, scores in zip(batch, paths, (padded / temperature).softmax(-1), strict=True):
+            chosen = scores[torch.arange(len(path)), torch.tensor(path)].tolist()
             spans[i] = _collect(path, chosen, labels)
     return spans
 
@@ -963,6 +968,7 @@ class MtlBionerPipeline(Pipeline):
         return decode_spans(
             [torch.cat(parts) if parts else torch.empty(0, 1) for parts in per_text],
             config.labels(config.task_names.index(name)),
+            temperature=config.score_temperature(config.task_names.index(name)),
         )
 
     def postprocess(self, item: dict[str, Any], threshold: float = 0.0, overlaps: str = "all") -> list[dict[str, Any]]:

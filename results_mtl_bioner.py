@@ -21,6 +21,7 @@ from typing import Any
 
 from dataset_scripts.formats import write_jsonl, write_pubtator
 from dataset_scripts.schema import CorpusError, Document, Entity
+from metrics_mtl_bioner import calibration_error, reliability
 
 
 logger = logging.getLogger(__name__)
@@ -261,6 +262,24 @@ def save_figure(figure: Any, path: Path) -> None:
     figure.savefig(temporary, dpi=120)
     pyplot.close(figure)
     os.replace(temporary, path)
+
+
+def plot_reliability(path: Path, scored: Mapping[str, tuple[Sequence[float], Sequence[bool]]]) -> None:
+    """Of each task, the share of entities that are right over their score, in ten bins; on the line is best."""
+    if (pyplot := import_pyplot("reliability diagram")) is None:
+        return
+    figure, axis = pyplot.subplots(figsize=(5, 5), layout="constrained")
+    axis.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    for name, (scores, right) in scored.items():
+        bins = reliability(scores, right)
+        label = f"{name}, error {calibration_error(scores, right):.3f}"
+        axis.plot([score for score, _, _ in bins], [share for _, share, _ in bins], marker=".", label=label)
+    axis.set(
+        title="entities of the test split", xlabel="score", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1)
+    )
+    axis.grid(alpha=0.3)
+    axis.legend()
+    save_figure(figure, path)
 
 
 def plot_curves(path: Path, history: Sequence[Mapping[str, Any]], task_names: Sequence[str]) -> None:

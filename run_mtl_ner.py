@@ -809,7 +809,11 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
         if run.old is not None:
             metrics |= forgetting(trainer, run.old, "after")
     if args.do_eval:
-        metrics |= trainer.evaluate(metric_key_prefix="eval")
+        found = trainer.predict(run.rows["dev"], metric_key_prefix="eval")
+        if args.do_train:
+            trainer.calibrate(run.rows["dev"], found.predictions)
+            trainer.save_model(_internal_call=True)
+        metrics |= found.metrics
     if args.do_predict:
         predicted = trainer.predict(run.rows["test"], metric_key_prefix="test")
         metrics |= predicted.metrics
@@ -820,6 +824,7 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
         results.write_run(output, run, metrics, trainer.state.log_history)
         if args.do_predict:
             results.write_predictions(output, run.rows["test"], trainer.entities, run.model.config.task_names)
+            results.plot_reliability(output / "reliability.png", trainer.scored(run.rows["test"]))
         if args.do_train:
             write_card(output, args.hub_model_id or output.name)
     return metrics

@@ -32,10 +32,11 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, HubStrategy, IntervalStrategy, SaveStrategy
 
-from data_collators import TaskBatchSampler, TaskRows, padded_length
+from calibration_mtl_bioner import fit_temperature
+from data_collators import TaskBatchSampler, TaskRows, TaskText, padded_length
 from hub_mtl_bioner import PushError, explained, push_folder
 from launch_mtl_bioner import check_processes, has_fast_bf16, use_byte_dropout
-from metrics_mtl_bioner import Score, score_with_alternatives, summarise, task_metrics
+from metrics_mtl_bioner import Score, calibration_error, score_with_alternatives, summarise, task_metrics
 from modeling_mtl_bioner import IGNORE, MtlBionerModel, multi_task_loss
 from progress_mtl_bioner import OneLinePrinter, OneLineProgress
 
@@ -397,9 +398,36 @@ class MultiTaskTrainer(Trainer):
         """As Trainer's, with entity scores of all tasks among the metrics; `entities` holds what was found."""
         output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         rows = dataloader.dataset
-        self.entities = predicted_entities(rows, output.predictions)
+        temperatures = [self.model.config.score_temperature(task) for task in range(len(self.task_names))]
+        self.entities = predicted_entities(rows, output.predictions, temperatures)
         output.metrics.update(span_metrics(rows, self.entities, self.model.config, metric_key_prefix))
         return output
+
+    def calibrate(self, rows: TaskRows, logits: Any) -> None:
+        """Fit each task's temperature, which the model's config keeps, on development rows and their logits."""
+        whole, spans = rows.word_logits(logits), rows.decode(logits)
+        for task, own in enumerate(self.model.config.tasks):
+            texts = [i for i, text in enumerate(rows.texts) if text.task_id == task]
+            if not texts:
+                continue
+            right = []
+            for i in texts:
+                gold, words = gold_of(rows.texts[i]), rows.texts[i].words
+                right.append([(words[s.start][0], words[s.end - 1][1], s.type) in gold for s in spans[i]])
+            pieces = [whole[i] for i in texts]
+            temperature = fit_temperature(pieces, [spans[i] for i in texts], right, rows.labels[task])
+            own.pop("temperature", None)  # of an earlier training
+            own |= {"temperature": temperature} if temperature != 1 else {}
+
+    def scored(self, rows: TaskRows) -> dict[str, tuple[list[float], list[bool]]]:
+        """By task, score of each of the last found `entities` of these rows, and whether it is right."""
+        found: dict[str, tuple[list[float], list[bool]]] = {}
+        for text, own in zip(rows.texts, self.entities, strict=True):
+            scores, right = found.setdefault(self.task_names[text.task_id], ([], []))
+            gold = gold_of(text)
+            scores += [e["score"] for e in own]
+            right += [(e["start"], e["end"], e["type"]) in gold for e in own]
+        return found
 
     @torch.inference_mode()
     def mean_gates(self, rows: TaskRows) -> list[list[float | None]]:
@@ -477,15 +505,22 @@ def balanced_weights(rows: TaskRows, sampler: TaskBatchSampler, tasks: int) -> l
     return [sum(drawn) / count if count else 1.0 for count in drawn]
 
 
-def predicted_entities(rows: TaskRows, logits: Any) -> list[list[dict[str, Any]]]:
+def predicted_entities(
+    rows: TaskRows, logits: Any, temperatures: list[float] | None = None
+) -> list[list[dict[str, Any]]]:
     """Per text its predicted entities `{start, end, type, score}`, character offsets into the document."""
     return [
         [
             {"start": text.words[s.start][0], "end": text.words[s.end - 1][1], "type": s.type, "score": s.score}
             for s in spans
         ]
-        for text, spans in zip(rows.texts, rows.decode(logits), strict=True)
+        for text, spans in zip(rows.texts, rows.decode(logits, temperatures), strict=True)
     ]
+
+
+def gold_of(text: TaskText) -> set[tuple[int, int, str]]:
+    """The gold entities of a document, of all types."""
+    return {(e.start, e.end, e.type) for e in text.document.entities}
 
 
 def span_metrics(rows: TaskRows, predicted: list[list[dict[str, Any]]], config: Any, prefix: str) -> dict[str, float]:
@@ -516,8 +551,9 @@ def _score_texts(
 ) -> tuple[dict[str, float], Score]:
     """Scores of some texts of a task; with `corpus` the keys are `_{metric}_{corpus}` and `.._{Type}`."""
     gold = {(i, e.start, e.end, e.type) for i in own for e in rows.texts[i].document.entities if e.type in types}
-    found = {(i, e["start"], e["end"], e["type"]) for i in own for e in predicted[i]}
+    found = {(i, e["start"], e["end"], e["type"]): e["score"] for i in own for e in predicted[i]}
     metrics, total = task_metrics(prefix, gold, found, types)
+    metrics[f"{prefix}_ece"] = calibration_error(list(found.values()), [span in gold for span in found])
     other = {(i, e.start, e.end, e.type) for i in own for e in rows.texts[i].document.alternatives if e.type in types}
     if other:
         metrics |= {

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from toys import document, write_jsonl
 
 import run_mtl_ner
+from data_collators import load_tokenizer
 from dataset_scripts import CorpusError
 from dataset_scripts.formats import read_any
 from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
@@ -94,7 +95,7 @@ def test_without_a_flag_all_three_are_done_and_everything_is_written(trained: Pa
     assert not [name for name in names if ".tmp" in name]
     assert (trained / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
     config = read_json(trained / "config.json")
-    assert config["tasks"] == [
+    assert [{key: task[key] for key in ("name", "types", "corpora")} for task in config["tasks"]] == [
         {"name": "ncbi", "types": ["Disease"], "corpora": ["ncbi"]},
         {"name": "bc5cdr", "types": ["Chemical", "Disease"], "corpora": ["bc5cdr"]},
     ]
@@ -115,7 +116,7 @@ def test_results_have_the_keys_of_the_interface_and_values_from_0_to_1(trained: 
     expected |= {
         f"{split}_{name}"
         for split in ("eval", "test")
-        for name in ("macro_f1", "micro_f1", "micro_precision", "micro_recall", "loss")
+        for name in ("macro_f1", "micro_f1", "micro_precision", "micro_recall", "loss", "ncbi_ece", "bc5cdr_ece")
     }
     assert {key for key in results if key.startswith(("eval_", "test_")) and not key.endswith(TIMES)} == expected
     for key, value in results.items():
@@ -289,6 +290,7 @@ def test_a_saved_head_scores_the_whole_of_another_corpus(
         "all_results.json",
         "run.json",
         "ledger.json",
+        "reliability.png",
         "predictions_ncbi.jsonl",
         "predictions_ncbi.pubtator",
     }
@@ -938,9 +940,8 @@ def test_each_sharing_layer_trains_and_loads_back(encoder: str, tmp_path: Path, 
     again = ["--do_predict", "--tasks", "bc5cdr", "--model_name_or_path", str(output), *SMALL]
     assert run_mtl_ner.main([*again, "--output_dir", str(tmp_path / "b")]) == 0
     before, after = scores(output), scores(tmp_path / "b")
-    assert {key: before[key] for key in after if "bc5cdr" in key} == {
-        key: value for key, value in after.items() if "bc5cdr" in key
-    }
+    for key in (key for key in after if "bc5cdr" in key):
+        assert after[key] == pytest.approx(before[key], abs=1e-6), key
     recorded = read_json(output / "run.json")["arguments"]
     assert (recorded["sharing"], recorded["sharing_size"], recorded["adversarial_weight"]) == (sharing, 8, 0.01)
     if sharing == "cross":
@@ -983,3 +984,24 @@ def test_three_ways_to_start_give_the_same(encoder: str, tmp_path: Path) -> None
         assert "macro over tasks" in done.stdout
         found.append(scores(output))
     assert found[0] == found[1] == found[2]
+
+
+def test_temperatures_are_fitted_kept_and_used_by_the_pipeline(encoder: str, tmp_path: Path) -> None:
+    output = tmp_path / "a"
+    arguments = ["--tasks", "ncbi,bc5cdr", "--model_name_or_path", encoder, "--output_dir", str(output), *SAMPLE]
+    # hardly trained, so that much is found, most of it wrong
+    assert run_mtl_ner.main([*arguments, "--num_train_epochs", "1", "--learning_rate", "1e-6"]) == 0
+    tasks = {task["name"]: task for task in read_json(output / "config.json")["tasks"]}
+    assert tasks["bc5cdr"]["temperature"] != 1.0  # the sample has enough entities for this head
+    found = scores(output)
+    assert {f"{split}_{name}_ece" for split in ("eval", "test") for name in tasks} <= found.keys()
+    assert (output / "reliability.png").stat().st_size > 1000
+    predictions = [json.loads(line) for line in (output / "predictions_bc5cdr.jsonl").read_text().splitlines()]
+    document = next(one for one in predictions if one["entities"])
+    model = MtlBionerModel.from_pretrained(output)
+    ner = MtlBionerPipeline(model=model, tokenizer=load_tokenizer(str(output), config=model.config.encoder_config))
+    again = ner(document["text"], tasks="bc5cdr")
+    assert [(e["start"], e["end"]) for e in again] == [(e["start"], e["end"]) for e in document["entities"]]
+    assert [e["score"] for e in again] == pytest.approx([e["score"] for e in document["entities"]], abs=1e-4)
+    model.config.tasks[1]["temperature"] = 1.0
+    assert [e["score"] for e in ner(document["text"], tasks="bc5cdr")] != [e["score"] for e in again]

@@ -445,7 +445,7 @@ def test_the_sampler_is_told_every_epoch(
 def test_the_callback_sets_the_epoch_also_in_the_middle_of_one(epoch: float | None, expected: int) -> None:
     sampler = TaskBatchSampler([0, 0], [3, 3], 1)
     sampler.set_epoch(9)
-    SetEpoch(sampler).on_epoch_begin(None, SimpleNamespace(epoch=epoch), None)
+    SetEpoch(SimpleNamespace(train_sampler=sampler)).on_epoch_begin(None, SimpleNamespace(epoch=epoch), None)
     assert sampler.epoch == expected
 
 
