@@ -166,7 +166,10 @@ class DataArguments:
         },
     )
     label_subwords: str = field(
-        default="first", metadata={"help": "Which sub-words of a word are labelled in training: `first` or `all`."}
+        default="all",
+        metadata={
+            "help": "Which sub-words of a word are labelled in training: `first` or `all`; decoded is the first one."
+        },
     )
     train_fraction: str | None = field(
         default=None,
