@@ -335,6 +335,8 @@ def _draw_learning_curves(pyplot: Any, cells: Cells, rows: Sequence[Mapping[str,
             axis.errorbar([100 * f for f, _ in own], [100 * row["f1"] for _, row in own], spread, marker=".",
                           label=system)  # fmt: skip
         axis.set(title=corpus, xscale="log", xlabel="training documents, %")
+        axis.set_xticks([100 * f for f in cells.fractions], [f"{100 * f:g}" for f in cells.fractions])
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("F1")
     axes[0][0].legend()
@@ -356,7 +358,8 @@ def _draw_pairs(pyplot: Any, pairs: Sequence[str], comparisons: Sequence[Mapping
     values = [[gains.get((row, column), np.nan) for column in names] for row in names]
     image = axis.imshow(values, cmap="RdBu", vmin=-most, vmax=most)
     for (row, column), gain in gains.items():
-        axis.text(names.index(column), names.index(row), f"{gain:+.2f}", ha="center", va="center")
+        color = "white" if abs(gain) > 0.6 * most else "black"
+        axis.text(names.index(column), names.index(row), f"{gain:+.2f}", ha="center", va="center", color=color)
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axis.set_yticks(range(len(names)), names)
     axis.set(title="gain of F1 over single-task training", xlabel="trained with", ylabel="scored on")

@@ -38,7 +38,7 @@ from errors_mtl_bioner import error_report, mention_key
 
 logger = logging.getLogger("run_comparison")
 
-QUICK = ["--data_dir", "sample", "--num_train_epochs", "3", "--max_train_samples", "20", "--save_strategy", "best"]
+QUICK = ["--data_dir", "sample", "--num_train_epochs", "4", "--max_tokens_per_batch", "512", "--save_strategy", "best"]
 
 
 @dataclass(frozen=True)
