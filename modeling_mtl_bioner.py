@@ -114,8 +114,8 @@ class MtlBionerConfig(PreTrainedConfig):
     def set_tasks(self, tasks: Sequence[dict[str, Any]]) -> None:
         """Replace the tasks; raises ValueError as the class says."""
         names = [task.get("name") for task in tasks]
-        # A head is a submodule of its task's name, so the names of nn.ModuleDict's own attributes are taken.
-        taken = nn.ModuleDict()
+        # A head is a submodule of its task's name, so the names of the module's own attributes are taken.
+        taken = TaskModules()
         bad = [n for n in names if not isinstance(n, str) or not n or "." in n or hasattr(taken, n)]
         if bad or len(set(names)) < len(names):
             raise ValueError(

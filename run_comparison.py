@@ -25,7 +25,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -130,9 +130,10 @@ def plan(arguments: argparse.Namespace) -> list[Cell]:
     return cells
 
 
-def corpora_of(tasks: str) -> str:
-    """The corpora of `--tasks`, separated by commas."""
-    return ",".join(dict.fromkeys(source.corpus for spec in parse_tasks(tasks) for source in spec.sources))
+def corpora_of(groups: Iterable[str]) -> str:
+    """The corpora of several `--tasks`, separated by commas."""
+    specs = [spec for tasks in groups for spec in parse_tasks(tasks)]
+    return ",".join(dict.fromkeys(source.corpus for spec in specs for source in spec.sources))
 
 
 # -------------------------------------------------------------------------------------------------------------- cells
@@ -147,7 +148,7 @@ def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str]) -> b
     path = arguments.output_dir / "cells" / f"{cell.name}.json"
     settings = {
         "arguments": [re.sub(r"(^|=)/\S*/", r"\1", part) for part in rest],  # of paths only the last part
-        "leak_corpora": corpora_of(",".join([arguments.tasks, *arguments.groups])),
+        "leak_corpora": corpora_of([arguments.tasks, *arguments.groups]),
     }
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))["settings"]

@@ -11,7 +11,7 @@ import pytest
 
 import comparison_mtl_bioner as report
 import run_comparison
-from run_comparison import Cell, parse_arguments, plan
+from run_comparison import Cell, corpora_of, parse_arguments, plan
 
 
 def test_cells_are_planned_seed_by_seed_single_tasks_first() -> None:
@@ -31,6 +31,7 @@ def test_cells_are_planned_seed_by_seed_single_tasks_first() -> None:
     assert len(cells) == 10 and {cell.seed for cell in cells[5:]} == {2}
     assert cells[1].name == "single_bc5cdr_Disease_1_1"
     assert len({cell.name for cell in cells}) == 10
+    assert corpora_of([arguments.tasks, *arguments.groups]) == "ncbi,bc5cdr,bc2gm"
 
 
 @pytest.mark.parametrize(

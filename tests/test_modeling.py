@@ -100,7 +100,9 @@ def test_labels_of_one_task_stand_where_stock_code_reads_them(tmp_path: Path) ->
     assert MtlBionerConfig(bert_config(), TASKS).num_labels == 2
 
 
-@pytest.mark.parametrize("names", [["a", "a"], ["a", ""], ["a.b"], [None], [3], ["type"], ["training"], ["keys"]])
+@pytest.mark.parametrize(
+    "names", [["a", "a"], ["a", ""], ["a.b"], [None], [3], ["type"], ["training"], ["keys"], ["linear"]]
+)
 def test_bad_task_names(names: list[Any]) -> None:
     with pytest.raises(ValueError, match=r"task names are \[.*each must be unique, not empty, without a '\.'"):
         MtlBionerConfig(tasks=[{"name": name, "types": ["Gene"]} for name in names])
