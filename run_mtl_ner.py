@@ -36,13 +36,13 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import HfArgumentParser, PreTrainedConfig, set_seed
 from transformers.integrations import get_available_reporting_integrations
-from transformers.trainer_utils import SaveStrategy
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from transformers.utils import logging as transformers_logging
 
 import results_mtl_bioner as results
 import search_mtl_bioner as search
 from data_collators import MultiTaskCollator, TaskRows, TaskText, length_limit, load_tokenizer
-from dataset_scripts import CorpusError, Document, LoadedCorpus, list_corpora, load_corpus
+from dataset_scripts import CorpusError, Document, LoadedCorpus, list_corpora, load_corpus, with_dev_in_train
 from dataset_scripts.leaks import MODES as LEAK_MODES
 from dataset_scripts.leaks import Leak, drop_leaks
 from dataset_scripts.segments import DEFAULT_WORD_PATTERN, SENTENCE_PATTERN, labelled
@@ -143,6 +143,13 @@ class DataArguments:
     leaks: str = field(
         default="drop", metadata={"help": "Training text that is held-out text of a task: drop, warn or error."}
     )
+    train_on_dev: bool = field(
+        default=False,
+        metadata={
+            "help": "Train on the development documents too; nothing is left then to choose the best epoch by, so the "
+            "last is kept."
+        },
+    )
     leak_corpora: str | None = field(
         default=None,
         metadata={
@@ -236,6 +243,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     if args.output_dir == DEFAULT_OUTPUT:
         args.output_dir = "outputs/" + re.sub(r"[^\w=+,.-]", "_", data_args.tasks)
     check_values(model_args, data_args)
+    if data_args.train_on_dev:
+        leave_out_dev(args)
     check_reports(args.report_to)
     check_output(args, data_args)
     return model_args, data_args, args
@@ -300,6 +309,19 @@ def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
             raise ValueError(f"--{name} is {value}; give 1 or more, or leave it out")
     if data_args.search and importlib.util.find_spec("optuna") is None:
         raise ValueError("--search needs optuna, which is not installed: pip install 'mtl-bioner[search]'")
+
+
+def leave_out_dev(args: MultiTaskTrainingArguments) -> None:
+    """No evaluation during or after training.
+
+    Raises:
+        ValueError: something else depends on one.
+    """
+    if args.early_stopping_patience is not None or args.save_strategy == SaveStrategy.BEST:
+        raise ValueError(
+            "--train_on_dev leaves nothing to evaluate on; take --early_stopping_patience and --save_strategy best out"
+        )
+    args.eval_strategy, args.load_best_model_at_end, args.do_eval = IntervalStrategy.NO, False, False
 
 
 def check_reports(names: Iterable[str]) -> None:
@@ -381,6 +403,8 @@ def load_tasks(
         )
         for source in (sources + others if training else sources)
     }
+    if data_args.train_on_dev and training:
+        loaded = {source: with_dev_in_train(corpus) for source, corpus in loaded.items()}
     corpora = {source: loaded[source] for source in sources}
     tasks = resolve_tasks(specs, {source: corpus.types for source, corpus in corpora.items()})
     found: list[list[Leak]] = [[], []]

@@ -261,6 +261,13 @@ def _check_content(name: str, splits: Mapping[str, Sequence[Document]], info: Co
         )
 
 
+def with_dev_in_train(corpus: LoadedCorpus) -> LoadedCorpus:
+    """The corpus with its development documents among those of training, and no development split."""
+    splits = {**corpus.splits, "train": corpus.splits["train"] + corpus.splits["dev"], "dev": []}
+    together = corpus.ledgers["train"] + corpus.ledgers["dev"]
+    return replace(corpus, splits=splits, ledgers={**corpus.ledgers, "train": together, "dev": Ledger()})
+
+
 def without_documents(corpus: LoadedCorpus, split: str, document_ids: Iterable[str], cause: str) -> LoadedCorpus:
     """The corpus without some documents of a split; their mentions are counted under `cause` in its ledger."""
     gone = set(document_ids)

@@ -397,6 +397,23 @@ def test_a_fraction_of_the_training_documents(encoder: str, tmp_path: Path) -> N
     assert of_one == {"ncbi": half["ncbi"], "bc5cdr": whole["bc5cdr"]}
 
 
+def test_development_documents_can_be_trained_on(encoder: str, tmp_path: Path) -> None:
+    output = tmp_path / "a"
+    arguments = ["--tasks", "ncbi,bc2gm", "--model_name_or_path", encoder, "--output_dir", str(output), *SMALL]
+    before = run_mtl_ner.prepare(arguments)
+    dev = {text.document.document_id for text in before.rows["dev"].texts}
+    run = run_mtl_ner.prepare([*arguments[: -len(FEW)], "--train_on_dev"])
+    assert dev < {text.document.document_id for text in run.rows["train"].texts}
+    assert "dev" not in run.rows
+    assert run_mtl_ner.main([*arguments, "--train_on_dev"]) == 0
+    found = scores(output)
+    assert "test_ncbi_f1" in found and not any(key.startswith("eval_") for key in found)
+    ledger = read_json(output / "ledger.json")["ncbi"]
+    assert ledger["dev"]["documents"] == 0
+    for own in ledger.values():
+        assert own["read"] == own["kept"] + sum(own["dropped"].values())
+
+
 def test_held_out_text_of_further_corpora_is_kept_out_of_training(encoder: str, tmp_path: Path) -> None:
     shared = document("1", "A woman of middle age was treated for severe gout.", [("gout", "Disease")])
     other = document("2", "Nobody knows what became of the man with asthma.", [("asthma", "Disease")])
@@ -581,6 +598,8 @@ Fails = Callable[..., str]
             ["--report_to", "tensorbord"],
             ["--report_to names 'tensorbord'", "installed here: ", "mtl-bioner[tensorboard]"],
         ),
+        (["--train_on_dev", "--early_stopping_patience", "2"], ["--train_on_dev leaves nothing to evaluate on"]),
+        (["--train_on_dev", "--save_strategy", "best"], ["--train_on_dev leaves nothing to evaluate on"]),
         (["--search", "0"], ["--search is 0", "give 1 or more"]),
         (["--report_gates"], ["--report_gates", "--sharing cross and two tasks"]),
         (["--test_size", "2"], ["--test_size is 2", "between 0 and 1"]),
