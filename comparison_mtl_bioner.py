@@ -31,20 +31,32 @@ class Cells:
         cells: contents of the files of `run_comparison.py`.
 
     Raises:
-        ValueError: two cells were scored on other documents of the same corpus.
+        ValueError: two cells were scored on other documents of the same corpus, twice on the same type of it, or
+            trained under other settings.
     """
 
     def __init__(self, cells: Iterable[Mapping[str, Any]]) -> None:
-        self.runs: dict[tuple[str, float], dict[str, dict[int, Mapping[str, Any]]]] = {}
+        self.runs: dict[tuple[str, float], dict[str, dict[int, dict[str, Any]]]] = {}
+        self.costs: dict[tuple[str, float], dict[int, list[Mapping[str, Any]]]] = {}
         documents: dict[str, str] = {}
+        identity: Mapping[str, Any] | None = None
         for content in cells:
             cell = content["cell"]
-            by_corpus = self.runs.setdefault((cell["system"], cell["fraction"]), {})
+            system, seed = (cell["system"], cell["fraction"]), cell["seed"]
+            identity = content["identity"] if identity is None else identity
+            check_identity(identity, content["identity"])
+            self.costs.setdefault(system, {}).setdefault(seed, []).append(content["cost"])
             for corpus, counts in content["counts"].items():
                 if documents.setdefault(corpus, counts["documents"]) != counts["documents"]:
                     raise ValueError(f"cells were scored on different documents of {corpus}; compute them anew")
-                own = {"counts": counts["types"], "errors": content["errors"][corpus], "cost": content["cost"]}
-                by_corpus.setdefault(corpus, {})[cell["seed"]] = own
+                runs = self.runs.setdefault(system, {}).setdefault(corpus, {})
+                own = runs.setdefault(seed, {"counts": {}, "errors": []})
+                if twice := own["counts"].keys() & counts["types"].keys():
+                    raise ValueError(
+                        f"{cell['system']} has two heads for {', '.join(twice)} of {corpus}; leave one out"
+                    )
+                own["counts"] |= counts["types"]
+                own["errors"].append(content["errors"][corpus])
 
     @property
     def fractions(self) -> list[float]:
@@ -59,18 +71,31 @@ class Cells:
         """Corpora that the system was scored on."""
         return list(self.runs.get((system, fraction), {}))
 
-    def counts(self, system: str, fraction: float, corpus: str, type_name: str | None = None) -> np.ndarray:
-        """(seeds, documents, 3) right, predicted and gold mentions, over all types or of one."""
+    def counts(self, system: str, fraction: float, corpus: str, types: Sequence[str]) -> np.ndarray:
+        """(seeds, documents, 3) right, predicted and gold mentions of these types, of the seeds that have them all."""
         runs = [run["counts"] for _, run in sorted(self.runs[system, fraction][corpus].items())]
-        return np.array([np.sum([own[name] for name in ([type_name] if type_name else own)], axis=0) for own in runs])
+        return np.array([np.sum([own[name] for name in types], axis=0) for own in runs if set(types) <= own.keys()])
 
     def types(self, system: str, fraction: float, corpus: str) -> list[str]:
-        """Entity types of a corpus."""
-        return list(next(iter(self.runs[system, fraction][corpus].values()))["counts"])
+        """Entity types of a corpus that the system was scored on."""
+        return list(
+            dict.fromkeys(name for run in self.runs[system, fraction][corpus].values() for name in run["counts"])
+        )
 
-    def all_of(self, system: str, fraction: float, what: str) -> dict[str, list[Any]]:
-        """`errors` or `cost` of each training, by corpus."""
-        return {corpus: [run[what] for run in own.values()] for corpus, own in self.runs[system, fraction].items()}
+    def errors(self, system: str, fraction: float) -> dict[str, list[Any]]:
+        """Error reports of all trainings, by corpus."""
+        runs = self.runs[system, fraction]
+        return {corpus: [report for run in own.values() for report in run["errors"]] for corpus, own in runs.items()}
+
+
+def check_identity(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Raises ValueError for cells that don't have the arguments, versions and encoder in common."""
+    for name in sorted(one.keys() | other.keys()):
+        if one.get(name) != other.get(name):
+            raise ValueError(
+                f"cells were computed with different {name} ({one.get(name)} and {other.get(name)}) and can't be "
+                "compared; take the older ones out of cells/"
+            )
 
 
 # ------------------------------------------------------------------------------------------------------------ numbers
@@ -83,9 +108,12 @@ def scores(cells: Cells) -> list[dict[str, Any]]:
         for system in cells.systems(fraction):
             for corpus in cells.corpora(system, fraction):
                 types = cells.types(system, fraction, corpus)
-                for type_name in [None, *(types if len(types) > 1 else ())]:
-                    counts = cells.counts(system, fraction, corpus, type_name).sum(1)
-                    row = {"system": system, "fraction": fraction, "corpus": corpus, "type": type_name or "all"}
+                for names in [types, *([[name] for name in types] if len(types) > 1 else ())]:
+                    counts = cells.counts(system, fraction, corpus, names).sum(1)
+                    if not len(counts):  # no seed has all types yet
+                        continue
+                    label = "all" if names == types else names[0]
+                    row = {"system": system, "fraction": fraction, "corpus": corpus, "type": label}
                     rows.append(row | {"seeds": len(counts)} | _spread(Score(*map(int, own)) for own in counts))
     return rows
 
@@ -106,17 +134,18 @@ def compare(cells: Cells, primary: str) -> list[dict[str, Any]]:
     found = []
     for fraction in cells.fractions:
         for system in cells.systems(fraction):
-            common = [c for c in cells.corpora(system, fraction) if c in cells.corpora(SINGLE, fraction)]
-            if system == SINGLE or not common:
+            if system == SINGLE:
                 continue
-            for corpora in [common, *([[c] for c in common] if len(common) > 1 else ())]:
-                sides = [{c: cells.counts(s, fraction, c) for c in corpora} for s in (SINGLE, system)]
-                if any(len({len(own) for own in side.values()}) > 1 for side in sides):
-                    continue  # a seed of some corpus is still to come
+            types = common_types(cells, system, fraction)
+            for corpora in [list(types), *([[c] for c in types] if len(types) > 1 else ())]:
+                sides = [{c: cells.counts(s, fraction, c, types[c]) for c in corpora} for s in (SINGLE, system)]
+                if any(len({len(own) for own in side.values()} | {0}) != 2 for side in sides):
+                    continue  # no corpus in common, or a seed of one is still to come
                 tested = bootstrap_difference(*sides)
-                is_primary = (system, fraction) == (primary, cells.fractions[0]) and corpora == common
+                is_primary = (system, fraction) == (primary, cells.fractions[0]) and corpora == list(types)
                 found.append(
                     {"system": system, "fraction": fraction, "corpora": corpora, "primary": is_primary}
+                    | {"types": {corpus: types[corpus] for corpus in corpora}}
                     | {"seeds": [len(next(iter(side.values()))) for side in sides]}
                     | vars(tested)
                 )
@@ -126,18 +155,27 @@ def compare(cells: Cells, primary: str) -> list[dict[str, Any]]:
     return found
 
 
+def common_types(cells: Cells, system: str, fraction: float) -> dict[str, list[str]]:
+    """By corpus, the types that both the system and single-task training were scored on."""
+    found = {}
+    for corpus in cells.corpora(system, fraction):
+        if corpus in cells.corpora(SINGLE, fraction):
+            single = cells.types(SINGLE, fraction, corpus)
+            if both := [name for name in cells.types(system, fraction, corpus) if name in single]:
+                found[corpus] = both
+    return found
+
+
 def costs(cells: Cells) -> list[dict[str, Any]]:
     """Of each system with most training documents: what training it and annotating with it takes, mean over seeds."""
     rows, fraction = [], cells.fractions[0]
     for system in cells.systems(fraction):
-        own = cells.all_of(system, fraction, "cost")
-        if system != SINGLE:
-            own = dict(list(own.items())[:1])  # one training, whatever the number of corpora
+        seeds = cells.costs[system, fraction].values()
         means = {
-            name: sum(statistics.mean(cost[name] for cost in trainings) for trainings in own.values())
-            for name in ("seconds", "steps", "subwords", "parameters")
+            name: statistics.mean(sum(cost[name] for cost in trainings) for trainings in seeds)
+            for name in ("seconds", "steps", "subwords", "parameters", "rows")
         }
-        rows.append({"system": system, "encoder_passes": len(own), **means})
+        rows.append({"system": system, "encoder_passes": max(map(len, seeds)), **means})
     return rows
 
 
@@ -145,7 +183,7 @@ def errors(cells: Cells) -> dict[str, dict[str, Any]]:
     """By system, then corpus, the errors of all seeds with most training documents."""
     fraction = cells.fractions[0]
     return {
-        system: {corpus: add_reports(own) for corpus, own in cells.all_of(system, fraction, "errors").items()}
+        system: {corpus: add_reports(own) for corpus, own in cells.errors(system, fraction).items()}
         for system in cells.systems(fraction)
     }
 
@@ -186,7 +224,7 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
         ("## Differences from single-task training", _comparison_rows(summary["comparisons"]),
          ["training documents", "system", "on", "difference of F1", "95 % interval", "p", "corrected", "seeds"]),
         ("## Cost", _cost_rows(summary["costs"]),
-         ["system", "training, minutes", "steps", "million sub-words", "million parameters", "encoder passes"]),
+         ["system", "minutes", "rows", "steps", "million sub-words", "million parameters", "encoder passes"]),
         ("## Errors", _error_rows(reports), ["system", "corpus", "type", *KINDS]),
         ("### Recall", _recall_rows(reports), ["system", "corpus", "mentions seen in training", "unseen ones"]),
         ("### Most frequent", _example_rows(reports), ["system", "corpus", *KINDS]),
@@ -201,12 +239,17 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
 def _verdict(summary: Mapping[str, Any]) -> str:
     for row in summary["comparisons"]:
         if row["primary"]:
+            once = (
+                ""
+                if min(row["seeds"]) > 1
+                else " With one seed, the interval leaves out what another one would change."
+            )
             sure = "" if row["low"] > 0 or row["high"] < 0 else ", which chance can explain"
             return (
                 f"Primary comparison, named beforehand: one `{row['system']}` model for {', '.join(row['corpora'])} "
                 f"against a model for each. Macro F1 differs by **{100 * row['difference']:+.2f}** (95 % interval "
                 f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}, p = {row['p']:.3f}){sure}; "
-                f"{row['seeds'][1]} seed(s) against {row['seeds'][0]}."
+                f"{row['seeds'][1]} seed(s) against {row['seeds'][0]}.{once}"
             )
     return f"The primary comparison, `{summary['primary']}` against single-task training, has no finished cells yet."
 
@@ -226,19 +269,24 @@ def _comparison_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
     return [
         [
             f"{100 * row['fraction']:g} %", row["system"],
-            "macro over all" if len(row["corpora"]) > 1 else row["corpora"][0],
+            "macro over all" if len(row["corpora"]) > 1 else _scored_on(row),
             f"{100 * row['difference']:+.2f}", f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
-            f"{row['p']:.3f}", "primary" if row["primary"] else f"{row['p_corrected']:.3f}",
+            f"{row['p']:.4f}", "primary" if row["primary"] else f"{row['p_corrected']:.3f}",
             "{1} against {0}".format(*row["seeds"]),
         ]
         for row in rows
     ]  # fmt: skip
 
 
+def _scored_on(row: Mapping[str, Any]) -> str:
+    return "; ".join(f"{corpus}: {', '.join(types)}" for corpus, types in row["types"].items())
+
+
 def _cost_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
     return [
         [
-            row["system"], f"{row['seconds'] / 60:.1f}", f"{row['steps']:.0f}", f"{row['subwords'] / 1e6:.2f}",
+            row["system"], f"{row['seconds'] / 60:.1f}", f"{row['rows']:,.0f}", f"{row['steps']:.0f}",
+            f"{row['subwords'] / 1e6:.2f}",
             f"{row['parameters'] / 1e6:.2f}", row["encoder_passes"],
         ]
         for row in rows
@@ -287,7 +335,8 @@ def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
     if len(cells.fractions) > 1:
         drawn["learning_curves.png"] = _draw_learning_curves(pyplot, cells, summary["scores"])
     if pairs := [s for s in cells.systems(cells.fractions[0]) if s.count(",") == 1]:
-        drawn["pairs.png"] = _draw_pairs(pyplot, pairs, summary["comparisons"])
+        drawn["pairs.png"] = _draw_pairs(pyplot, pairs, summary["comparisons"], cells.fractions[0])
+    drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     for name, figure in drawn.items():
         save_figure(figure, output / name)
     return list(drawn)
@@ -343,14 +392,18 @@ def _draw_learning_curves(pyplot: Any, cells: Cells, rows: Sequence[Mapping[str,
     return figure
 
 
-def _draw_pairs(pyplot: Any, pairs: Sequence[str], comparisons: Sequence[Mapping[str, Any]]) -> Any:
+def _draw_pairs(
+    pyplot: Any, pairs: Sequence[str], comparisons: Sequence[Mapping[str, Any]], fraction: float
+) -> Any | None:
     """Gain over single-task training of the row's corpus when it is trained with the column's."""
     gains: dict[tuple[str, str], float] = {}
     for row in comparisons:
-        if row["system"] in pairs and len(row["corpora"]) == 1:
+        if row["system"] in pairs and len(row["corpora"]) == 1 and row["fraction"] == fraction:
             first, second = row["system"].split(",")
             own = row["corpora"][0]
             gains[own, second if own == first else first] = 100 * row["difference"]
+    if not gains:
+        return None
     names = sorted({name for pair in gains for name in pair})
     size = 2.5 + 0.8 * len(names)
     figure, axis = pyplot.subplots(figsize=(size + 1, size), layout="constrained")

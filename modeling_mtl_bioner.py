@@ -356,6 +356,11 @@ class MtlBionerModel(PreTrainedModel):
         """Give each task a learned weight in the loss, in one training: checkpoints hold it, loading does not."""
         self.log_variances = nn.Parameter(torch.zeros(len(self.config.tasks), device=self.device))
 
+    def scaled_log_variances(self) -> Tensor:
+        """The s of each task, (tasks,). Adam's steps are of the size of a learning rate that suits an encoder's
+        weights, and s has some units to go."""
+        return 20 * self.log_variances
+
     @classmethod
     def from_encoder(
         cls,
@@ -532,7 +537,7 @@ class MtlBionerModel(PreTrainedModel):
             if self.training:
                 mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
                 penalty = self.sharing.penalty(features, task_id, mask)
-                log_variance = None if self.log_variances is None else self.log_variances[task_id]
+                log_variance = None if self.log_variances is None else self.scaled_log_variances()[task_id]
         if labels is not None:
             weights = torch.ones(len(self.config.tasks))
             loss, _, _ = multi_task_loss(logits, labels, task_id, weights, num_items_in_batch, penalty, log_variance)
@@ -572,8 +577,8 @@ def multi_task_loss(
         task_weights: (tasks,), the w_t.
         num_items: N; the labelled tokens of this batch if None.
         penalty: (batch,) added, unweighted, for each labelled token of a row, so that it is a mean as the loss is one.
-        log_variance: (batch,) s of the row's task: a labelled token's loss is `exp(-s) CE + s/2` (Kendall et al. 2018,
-            equation 10 with s for log sigma^2, and the usual 1 for their 1/2 before the cross-entropy).
+        log_variance: (batch,) s = log sigma^2 of the row's task: a labelled token's loss is `exp(-s) CE + s/2`
+            (Kendall et al. 2018, for a classification).
 
     Returns:
         The loss (scalar), and for logging, without gradient, each task's summed cross-entropy and number of labelled

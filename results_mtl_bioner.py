@@ -47,6 +47,8 @@ def remove_old(output: Path) -> None:
         "ledger.json",
         "learning_curves.png",
         "gates.*",
+        "reliability.png",
+        "README.md",
         "predictions_*.*",
     ):
         for path in output.glob(pattern):
@@ -120,18 +122,19 @@ def package_version(name: str) -> str | None:
 def recorded_arguments(run: Any) -> dict[str, Any]:
     """All arguments as given; of paths only the last part, of secrets nothing."""
     arguments = {**vars(run.model_args), **vars(run.data_args), **run.args.to_dict()}
-    return {key: _without_path(value) for key, value in sorted(arguments.items()) if not key.endswith("_token")}
+    return {key: without_path(value) for key, value in sorted(arguments.items()) if not key.endswith("_token")}
 
 
 # The folders of an absolute path, wherever one stands in a value: `mine=/home/me/corpus.jsonl:Disease`.
 _FOLDERS = re.compile(r"(?<![\w.~:/-])/(?:[^/,:+|=]+/)*(?=[^/])")
 
 
-def _without_path(value: Any) -> Any:
+def without_path(value: Any) -> Any:
+    """A value, or the values in it, without the folders of absolute paths."""
     if isinstance(value, Mapping):
-        return {key: _without_path(item) for key, item in value.items()}
+        return {key: without_path(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_path(item) for item in value]
+        return [without_path(item) for item in value]
     return _FOLDERS.sub("", value) if isinstance(value, str) else value
 
 

@@ -22,6 +22,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ import comparison_mtl_bioner as report
 from dataset_scripts import CorpusError
 from dataset_scripts.tasks import parse_tasks
 from errors_mtl_bioner import error_report, mention_key
+from results_mtl_bioner import package_version, recorded_arguments, without_path
 
 
 logger = logging.getLogger("run_comparison")
@@ -61,7 +63,8 @@ class Cell:
     @property
     def name(self) -> str:
         """A file name."""
-        return re.sub(r"[^\w=+,.-]", "_", f"{self.system}_{self.tasks}_{self.fraction:g}_{self.seed}")
+        name = f"{without_path(self.system)}_{without_path(self.tasks)}_{self.fraction:g}_{self.seed}"
+        return re.sub(r"[^\w=+,.-]", "_", name)
 
 
 # ---------------------------------------------------------------------------------------------------------- arguments
@@ -94,7 +97,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     arguments.primary = arguments.primary or arguments.structures[0]
     if arguments.primary not in arguments.structures:
         raise ValueError(f"--primary {arguments.primary} is none of --structures {' '.join(arguments.structures)}")
-    decided = ("--seed", "--sharing", "--train_fraction", "--do_train", "--do_eval", "--do_predict", "--leak_corpora")
+    decided = ("--seed", "--sharing", "--train_fraction", "--do_train", "--do_eval", "--do_predict", "--leak_corpora",
+               "--hub_token", "--push_to_hub", "--hub_model_id", "--search")  # fmt: skip
     for name in () if arguments.cell else (part.partition("=")[0] for part in rest):
         if name in decided:
             raise ValueError(f"{name} is decided by the comparison; leave it out")
@@ -130,6 +134,25 @@ def plan(arguments: argparse.Namespace) -> list[Cell]:
     return cells
 
 
+def keep_plan(arguments: argparse.Namespace) -> None:
+    """Write down which comparison is the primary one before any is computed; it can't be changed afterwards.
+
+    Raises:
+        ValueError: another one was named before.
+    """
+    path = arguments.output_dir / "plan.json"
+    named = {"primary": arguments.primary, "tasks": without_path(arguments.tasks)}
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if arguments.report_only:
+            arguments.primary = before["primary"]
+        elif before != named:
+            raise ValueError(f"{path} names {before} as primary, not {named}; choose another --output_dir")
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, named)
+
+
 def corpora_of(groups: Iterable[str]) -> str:
     """The corpora of several `--tasks`, separated by commas."""
     specs = [spec for tasks in groups for spec in parse_tasks(tasks)]
@@ -139,6 +162,12 @@ def corpora_of(groups: Iterable[str]) -> str:
 # -------------------------------------------------------------------------------------------------------------- cells
 
 
+def settings_of(arguments: argparse.Namespace, rest: Sequence[str]) -> dict[str, Any]:
+    """What all cells have in common, without the folders of paths."""
+    leak_corpora = corpora_of([arguments.tasks, *arguments.groups])
+    return {"arguments": [without_path(part) for part in rest], "leak_corpora": without_path(leak_corpora)}
+
+
 def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str]) -> bool:
     """Train a cell in a process of its own, unless it is there; whether it is there now.
 
@@ -146,51 +175,77 @@ def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str]) -> b
         ValueError: it is there, but was computed with other arguments; or `run_mtl_ner.py` can't use the input.
     """
     path = arguments.output_dir / "cells" / f"{cell.name}.json"
-    settings = {
-        "arguments": [re.sub(r"(^|=)/\S*/", r"\1", part) for part in rest],  # of paths only the last part
-        "leak_corpora": corpora_of([arguments.tasks, *arguments.groups]),
-    }
+    about = {"cell": {**asdict(cell), "tasks": without_path(cell.tasks), "system": without_path(cell.system)}}
+    about["settings"] = settings_of(arguments, rest)
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
-        if found != settings:
-            raise ValueError(f"{path} was computed with {found}, not {settings}; choose another --output_dir")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = {name: content[name] for name in about}
+        if found != about:
+            raise ValueError(f"{path} was computed with {found}, not {about}; choose another --output_dir")
         return True
     path.parent.mkdir(parents=True, exist_ok=True)
+    part, log = path.with_suffix(".part"), path.with_suffix(".log")
+    part.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.output_dir, prefix="training-") as folder:
-        command = [sys.executable, __file__, "--cell", str(path), "--tasks", cell.tasks, "--sharing", cell.sharing]
+        command = [sys.executable, __file__, "--cell", str(part), "--tasks", cell.tasks, "--sharing", cell.sharing]
         command += ["--seed", str(cell.seed), "--train_fraction", str(cell.fraction), *rest]
-        command += ["--leak_corpora", settings["leak_corpora"], "--output_dir", folder, "--overwrite_output"]
-        log = path.with_suffix(".log")
+        command += ["--leak_corpora", corpora_of([arguments.tasks, *arguments.groups])]
+        command += ["--output_dir", folder, "--overwrite_output"]
         with log.open("w", encoding="utf-8") as stream:
             done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False)
     if done.returncode == 2:
-        raise ValueError(
-            log.read_text(encoding="utf-8").strip().splitlines()[-1].removeprefix("run_comparison: error: ")
-        )
-    if done.returncode or not path.is_file():
+        message = log.read_text(encoding="utf-8").strip().splitlines()[-1]
+        raise ValueError(message.removeprefix("run_comparison: error: "))
+    if done.returncode or not part.is_file():
         logger.error("%s failed, see %s", cell.name, log)
         return False
-    content = {"cell": asdict(cell), "settings": settings, **json.loads(path.read_text(encoding="utf-8"))}
-    write_json(path, content)
+    # Only now is there a cell: a child that outlives this process leaves nothing that could be taken for one.
+    write_json(path, {**about, **json.loads(part.read_text(encoding="utf-8"))})
+    part.unlink()
     log.unlink()
     return True
 
 
-def train_cell(path: Path, argv: Sequence[str]) -> int:
+def train_cell(part: Path, argv: Sequence[str]) -> int:
     """What the process of a cell does: `run_mtl_ner.py`, and then the record of it."""
     import run_mtl_ner
 
     run_mtl_ner.set_up_process()
-    run = run_mtl_ner.prepare(argv)
-    trainer = run_mtl_ner.make_trainer(run)
+    try:
+        run = run_mtl_ner.prepare(argv)
+        check_heads(run)
+        trainer = run_mtl_ner.make_trainer(run)
+    except (ValueError, CorpusError, OSError) as error:
+        sys.stderr.write(f"run_comparison: error: {' '.join(str(error).split())}\n")
+        return 2
     metrics = run_mtl_ner.execute(run, trainer)
-    write_json(path, record(run, trainer, metrics))
+    write_json(part, record(run, trainer, metrics))
     return 0
+
+
+def check_heads(run: Any) -> None:
+    """Raises ValueError for two heads that find the same type in the same corpus: a comparison needs one score."""
+    seen: dict[tuple[str, str], str] = {}
+    for task in run.tasks:
+        for key in ((corpus, name) for corpus in task.corpora for name in task.types):
+            if key in seen:
+                raise ValueError(
+                    f"tasks {seen[key]} and {task.name} both find {key[1]} in {key[0]}, so there is no one score to "
+                    "compare; leave one out"
+                )
+            seen[key] = task.name
+
+
+# Arguments of `run_mtl_ner.py` that differ between the cells of a comparison.
+CELL_ARGUMENTS = ("tasks", "sharing", "seed", "data_seed", "train_fraction", "leak_corpora", "output_dir", "run_name")
 
 
 def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
     """What is kept of a training: scores, counts by document, errors, cost; no text but frequent mentions."""
+    arguments = {name: value for name, value in recorded_arguments(run).items() if name not in CELL_ARGUMENTS}
+    versions = {name: package_version(name) for name in ("torch", "transformers", "accelerate")}
     return {
+        "identity": arguments | versions | {"encoder": encoder_hash(run.model_args)},
         "metrics": metrics,
         "counts": document_counts(run, trainer.entities),
         "errors": errors_by_corpus(run, trainer.entities),
@@ -202,6 +257,17 @@ def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
             "rows": len(run.rows["train"]),
         },
     }
+
+
+def encoder_hash(model_args: Any) -> str:
+    """Name and revision of an encoder on the Hub, or a hash of its folder's config and weights."""
+    folder = Path(model_args.model_name_or_path)
+    if not folder.is_dir():
+        return f"{folder}@{model_args.model_revision}"
+    digest = hashlib.sha256()
+    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.bin"))]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def document_counts(run: Any, entities: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
@@ -271,6 +337,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return train_cell(
                 arguments.cell, [f"--tasks={arguments.tasks}", f"--output_dir={arguments.output_dir}", *rest]
             )
+        keep_plan(arguments)
+        for stale in arguments.output_dir.glob("training-*"):  # of a process that was killed
+            shutil.rmtree(stale)
         cells, done = [] if arguments.report_only else plan(arguments), []
         for number, cell in enumerate(cells, 1):
             logger.info("cell %d of %d: %s", number, len(cells), cell.name)

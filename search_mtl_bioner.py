@@ -25,13 +25,14 @@ DATABASE = "search.db"
 BEST = "search_best.json"
 
 
-def search_space(trial: Any, learning_rate: float, task_names: Sequence[str], sharing: str) -> dict[str, Any]:
+def search_space(trial: Any, learning_rate: float, task_names: Sequence[str], sized: bool) -> dict[str, Any]:
     """The arguments of a trial.
 
     Args:
         trial: of optuna.
         learning_rate: the one that would be taken without a search; a third to three times of it are tried.
-        task_names, sharing: with one task there is nothing to weigh or to sample, with `hard` sharing no width.
+        task_names: with one task there is nothing to weigh or to sample.
+        sized: whether the sharing layer has a width to choose.
     """
     found: dict[str, Any] = {
         "learning_rate": trial.suggest_float("learning_rate", learning_rate / 3, learning_rate * 3, log=True)
@@ -40,7 +41,7 @@ def search_space(trial: Any, learning_rate: float, task_names: Sequence[str], sh
         found["task_sampling_alpha"] = trial.suggest_float("task_sampling_alpha", 0.0, 1.0)
         weights = {name: trial.suggest_float(f"weight {name}", 1 / 3, 3.0, log=True) for name in task_names}
         found["task_loss_weights"] = ",".join(f"{name}={weight:.4g}" for name, weight in weights.items())
-    if sharing != "hard":
+    if sized:
         found["sharing_size"] = trial.suggest_categorical("sharing_size", [64, 128, 256])
     return found
 

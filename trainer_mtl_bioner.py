@@ -198,6 +198,8 @@ class MultiTaskTrainer(Trainer):
         self.subwords = torch.zeros((), dtype=torch.long, device=self.args.device)  # trained on by this process
         has_mask = getattr(self.processing_class, "mask_token_id", None) is not None
         self.mask_probability = self.args.mask_probability if has_mask else 0.0
+        for task in self.train_sampler.rows if self.train_sampler else ():
+            self.model.config.tasks[task].pop("temperature", None)  # it was that of the head before this training
         self.entities: list[list[dict[str, Any]]] = []  # per text, of the last evaluation or prediction
 
     def _prepare_model(self, model: MtlBionerModel) -> None:
@@ -221,6 +223,10 @@ class MultiTaskTrainer(Trainer):
         model = super().call_model_init(trial)
         self._prepare_model(model)
         return model
+
+    def _report_to_hp_search(self, trial: Any, step: int, metrics: dict[str, float]) -> None:
+        """As Trainer's, by epochs: steps differ between trials, and only equal ones are compared for pruning."""
+        super()._report_to_hp_search(trial, round(self.state.epoch or 0), metrics)
 
     def _hp_search_setup(self, trial: Any) -> None:
         """As Trainer's, which sets the arguments of a trial."""
@@ -305,7 +311,9 @@ class MultiTaskTrainer(Trainer):
                 if count:
                     logs[f"loss_{name}"] = round(loss / count, 4)
             if self.model.log_variances is not None:
-                for name, log_variance in zip(self.task_names, self.model.log_variances.tolist(), strict=True):
+                for name, log_variance in zip(
+                    self.task_names, self.model.scaled_log_variances().tolist(), strict=True
+                ):
                     logs[f"weight_{name}"] = round(math.exp(-log_variance), 4)
         super().log(logs, start_time)
 
@@ -416,7 +424,6 @@ class MultiTaskTrainer(Trainer):
                 right.append([(words[s.start][0], words[s.end - 1][1], s.type) in gold for s in spans[i]])
             pieces = [whole[i] for i in texts]
             temperature = fit_temperature(pieces, [spans[i] for i in texts], right, rows.labels[task])
-            own.pop("temperature", None)  # of an earlier training
             own |= {"temperature": temperature} if temperature != 1 else {}
 
     def scored(self, rows: TaskRows) -> dict[str, tuple[list[float], list[bool]]]:
@@ -441,7 +448,7 @@ class MultiTaskTrainer(Trainer):
             found = torch.cat([(gates * mask).sum(-1), mask.sum(-1)], 1)  # (rows, others + 1)
             sums.index_add_(0, inputs["task_id"], found.to(sums))
         sums = self.accelerator.reduce(sums)
-        means = (sums[:, :-1] / sums[:, -1:].clamp(min=1)).tolist()
+        means = [[v / own[-1] if own[-1] else None for v in own[:-1]] for own in sums.tolist()]
         return [[*own[:task], None, *own[task:]] for task, own in enumerate(means)]
 
 

@@ -64,6 +64,7 @@ def cell(system: str, corpus: str, seed: int, right: int, fraction: float = 1.0,
     return {
         "cell": {"system": system, "tasks": corpus, "sharing": "hard", "seed": seed, "fraction": fraction},
         "settings": {"arguments": []},
+        "identity": {"torch": "2"},
         "metrics": {},
         "counts": {corpus: {"documents": "abc", "types": {"Disease": counts}}},
         "errors": {corpus: errors},
@@ -121,6 +122,73 @@ def test_report_of_made_up_cells(tmp_path: Path) -> None:
         assert f"![{name}]" in text and (tmp_path / name).stat().st_size > 1000
 
 
+def typed(system: str, tasks: str, **rights: int) -> dict[str, Any]:
+    """A made-up cell of bc5cdr with so many found of each type."""
+    made = cell(system, "bc5cdr", 1, 0)
+    made["cell"]["tasks"] = tasks
+    for name, right in rights.items():
+        other = cell(system, "bc5cdr", 1, right)["counts"]["bc5cdr"]["types"]["Disease"]
+        made["counts"]["bc5cdr"]["types"] = made["counts"]["bc5cdr"]["types"] | {name: other}
+    made["counts"]["bc5cdr"]["types"] = {name: made["counts"]["bc5cdr"]["types"][name] for name in rights}
+    return made
+
+
+def test_types_of_a_corpus_in_tasks_of_their_own_are_put_together(tmp_path: Path) -> None:
+    single = [typed("single", "bc5cdr:Chemical", Chemical=40), typed("single", "bc5cdr:Disease", Disease=20)]
+    report.write([*single, typed("hard", "bc5cdr", Chemical=40, Disease=20)], "hard", tmp_path)
+    summary = json.loads((tmp_path / "comparison.json").read_text())
+    assert [row["difference"] for row in summary["comparisons"]] == [0.0]
+    costs = {row["system"]: row["encoder_passes"] for row in summary["costs"]}
+    assert costs == {"single": 2, "hard": 1}
+    with pytest.raises(ValueError, match="single has two heads for Disease of bc5cdr"):
+        report.write([*single, typed("single", "x=bc5cdr:Disease", Disease=20)], "hard", tmp_path)
+
+
+def test_only_types_that_both_were_scored_on_are_compared(tmp_path: Path) -> None:
+    single = typed("single", "bc5cdr", Chemical=40, Disease=20)
+    report.write([single, typed("bc5cdr:Disease", "bc5cdr:Disease", Disease=20)], "hard", tmp_path)
+    (row,) = json.loads((tmp_path / "comparison.json").read_text())["comparisons"]
+    assert row["types"] == {"bc5cdr": ["Disease"]} and row["difference"] == 0.0
+    assert "bc5cdr: Disease" in (tmp_path / "comparison.md").read_text()
+
+
+def test_pairs_are_drawn_for_all_training_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    real = report.save_figure
+
+    def save(figure: Any, path: Path) -> None:
+        if path.name == "pairs.png":
+            shown.extend(text.get_text() for text in figure.axes[0].texts)
+        real(figure, path)
+
+    monkeypatch.setattr(report, "save_figure", save)
+    few = [joint("ncbi,bc5cdr", 1, ncbi=1, bc5cdr=1), cell("single", "bc5cdr", 1, 9)]
+    for one in few:
+        one["cell"] = one["cell"] | {"fraction": 0.1}
+    report.write([*CELLS, *few], "cross", tmp_path)
+    gains = [100 * (f1(25) - (f1(31) + f1(32)) / 2), 100 * (f1(30) - f1(20))]
+    assert sorted(shown) == sorted(f"{gain:+.2f}" for gain in gains)
+    report.write([joint("ncbi,bc5cdr", 1, ncbi=1, bc5cdr=1)], "cross", tmp_path)  # nothing to compare it with
+
+
+def test_cells_of_other_settings_are_refused(tmp_path: Path) -> None:
+    other = joint("cross", 1, ncbi=30) | {"identity": {"torch": "3"}}
+    with pytest.raises(ValueError, match=r"different torch \(2 and 3\)"):
+        report.write([cell("single", "ncbi", 1, 30), other], "cross", tmp_path)
+
+
+def test_the_primary_comparison_is_named_once(tmp_path: Path) -> None:
+    def named(*arguments: str) -> str:
+        parsed, _ = parse_arguments([*arguments, "--output_dir", str(tmp_path)])
+        run_comparison.keep_plan(parsed)
+        return parsed.primary
+
+    assert named("--structures", "cross", "hard") == "cross"
+    assert named("--structures", "hard", "cross", "--report_only") == "cross"
+    with pytest.raises(ValueError, match="plan.json names .*cross.* as primary, not .*hard"):
+        named("--structures", "hard", "cross")
+
+
 def test_other_numbers_give_another_report(tmp_path: Path) -> None:
     texts = []
     for right in (35, 10):
@@ -161,7 +229,8 @@ def test_real_cells_are_computed_once_and_reported(
     assert printed == (output / "comparison.md").read_text()
     names = ["cross_ncbi,bc5cdr_1_1", "single_bc5cdr_1_1", "single_ncbi_1_1"]
     assert sorted(path.name for path in (output / "cells").iterdir()) == [f"{name}.json" for name in names]
-    assert sorted(path.name for path in output.iterdir()) == ["cells", "comparison.json", "comparison.md", "f1.png"]
+    files = ["cells", "comparison.json", "comparison.md", "f1.png", "plan.json"]
+    assert sorted(path.name for path in output.iterdir()) == files
     for name in names:
         content = json.loads((output / "cells" / f"{name}.json").read_text())
         for corpus, counts in content["counts"].items():

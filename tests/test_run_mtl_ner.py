@@ -329,6 +329,16 @@ def test_training_goes_on_with_a_new_task_and_without_a_dropped_one(trained: Pat
     assert "test_bc5cdr_f1" not in scores(folder)
 
 
+def test_a_new_task_is_trained_though_the_corpora_of_old_heads_are_not_there(
+    trained: Path, own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "corpora" / "ncbi_disease").mkdir()
+    arguments = ["--model_name_or_path", str(trained), "--tasks", f"mine={own}", "--output_dir", str(tmp_path / "a")]
+    arguments += ["--data_dir", str(tmp_path / "corpora"), "--use_cpu", *FEW]
+    assert run_mtl_ner.main(arguments) == 0
+    assert "what other heads forget is not measured" in caplog.text
+
+
 @pytest.mark.parametrize("freeze", [True, False])
 def test_old_heads_are_scored_before_and_after_a_new_one_is_added(
     trained: Path, own: Path, tmp_path: Path, freeze: bool, capsys: pytest.CaptureFixture
@@ -600,6 +610,9 @@ Fails = Callable[..., str]
         ),
         (["--train_on_dev", "--early_stopping_patience", "2"], ["--train_on_dev leaves nothing to evaluate on"]),
         (["--train_on_dev", "--save_strategy", "best"], ["--train_on_dev leaves nothing to evaluate on"]),
+        (["--search", "2", "--train_on_dev"], ["--search trains and goes by development scores", "--train_on_dev"]),
+        (["--search", "2", "--dry_run"], ["--search trains and goes by development scores", "--dry_run"]),
+        (["--search", "2", "--do_predict"], ["--search trains and goes by development scores", "--do_*"]),
         (["--search", "0"], ["--search is 0", "give 1 or more"]),
         (["--report_gates"], ["--report_gates", "--sharing cross and two tasks"]),
         (["--test_size", "2"], ["--test_size is 2", "between 0 and 1"]),
@@ -950,7 +963,9 @@ def test_activation_checkpointing_trains(encoder: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sharing", ["shared_private", "adversarial", "cross"])
-def test_each_sharing_layer_trains_and_loads_back(encoder: str, tmp_path: Path, sharing: str) -> None:
+def test_each_sharing_layer_trains_and_loads_back(
+    encoder: str, tmp_path: Path, sharing: str, capsys: pytest.CaptureFixture
+) -> None:
     output = tmp_path / "a"
     arguments = ["--tasks", "ncbi,bc5cdr,bc2gm", "--model_name_or_path", encoder, "--output_dir", str(output), *SMALL]
     arguments += ["--sharing", sharing, "--sharing_size", "8"]
@@ -972,6 +987,9 @@ def test_each_sharing_layer_trains_and_loads_back(encoder: str, tmp_path: Path, 
         ]
         assert all(0.8 < gate < 0.95 for others in gates.values() for gate in others.values())
         assert (output / "gates.png").stat().st_size > 1000
+        grow = ["--tasks", "jnlpba", "--model_name_or_path", str(output), "--freeze_encoder", *SMALL]
+        assert run_mtl_ner.main([*grow, "--output_dir", str(tmp_path / "c")]) == 2
+        assert "opens gates for the old heads" in capsys.readouterr().err
 
 
 def test_tensorboard_shows_the_loss_and_the_score_of_each_task(encoder: str, tmp_path: Path) -> None:
