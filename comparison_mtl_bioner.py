@@ -232,6 +232,10 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
     parts = ["# Single-task against multi-task training", _verdict(summary)]
     for title, rows, header in tables:
         parts += [title, markdown_table(header, rows)]
+    rows = {row["system"]: row["rows"] for row in summary["costs"]}
+    if rows.get(SINGLE, rows.get(summary["primary"])) != rows.get(summary["primary"], rows.get(SINGLE)):
+        parts.insert(2, f"**Single-task trainings had {rows[SINGLE]:,.0f} rows together, `{summary['primary']}` had "
+                        f"{rows[summary['primary']]:,.0f}**: cells are missing, or the leak check dropped others.")  # fmt: skip
     parts += [f"![{name}]({name})" for name in plots]
     return "\n\n".join(parts) + "\n"
 

@@ -140,6 +140,7 @@ def test_types_of_a_corpus_in_tasks_of_their_own_are_put_together(tmp_path: Path
     assert [row["difference"] for row in summary["comparisons"]] == [0.0]
     costs = {row["system"]: row["encoder_passes"] for row in summary["costs"]}
     assert costs == {"single": 2, "hard": 1}
+    assert "had 10 rows together, `hard` had 5" in (tmp_path / "comparison.md").read_text()
     with pytest.raises(ValueError, match="single has two heads for Disease of bc5cdr"):
         report.write([*single, typed("single", "x=bc5cdr:Disease", Disease=20)], "hard", tmp_path)
 
