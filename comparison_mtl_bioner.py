@@ -232,12 +232,19 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
     parts = ["# Single-task against multi-task training", _verdict(summary)]
     for title, rows, header in tables:
         parts += [title, markdown_table(header, rows)]
-    rows = {row["system"]: row["rows"] for row in summary["costs"]}
-    if rows.get(SINGLE, rows.get(summary["primary"])) != rows.get(summary["primary"], rows.get(SINGLE)):
-        parts.insert(2, f"**Single-task trainings had {rows[SINGLE]:,.0f} rows together, `{summary['primary']}` had "
-                        f"{rows[summary['primary']]:,.0f}**: cells are missing, or the leak check dropped others.")  # fmt: skip
+    parts.insert(2, _rows_note(summary))
     parts += [f"![{name}]({name})" for name in plots]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _rows_note(summary: Mapping[str, Any]) -> str:
+    rows, primary = {row["system"]: row["rows"] for row in summary["costs"]}, summary["primary"]
+    if not {SINGLE, primary} <= rows.keys() or rows[SINGLE] == rows[primary]:
+        return ""
+    return (
+        f"**Single-task trainings had {rows[SINGLE]:,.0f} rows together, `{primary}` had {rows[primary]:,.0f}**: cells "
+        "are missing, or the leak check dropped other documents."
+    )
 
 
 def _verdict(summary: Mapping[str, Any]) -> str:
