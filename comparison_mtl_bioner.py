@@ -242,8 +242,8 @@ def _rows_note(summary: Mapping[str, Any]) -> str:
     if not {SINGLE, primary} <= rows.keys() or rows[SINGLE] == rows[primary]:
         return ""
     return (
-        f"**Single-task trainings had {rows[SINGLE]:,.0f} rows together, `{primary}` had {rows[primary]:,.0f}**: cells "
-        "are missing, or the leak check dropped other documents."
+        f"**Single-task trainings had {rows[SINGLE]:,.0f} rows together, `{primary}` had {rows[primary]:,.0f}**: "
+        "cells are missing, or the leak check dropped other documents."
     )
 
 
