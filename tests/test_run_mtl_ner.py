@@ -344,7 +344,7 @@ def test_old_heads_are_scored_before_and_after_a_new_one_is_added(
     trained: Path, own: Path, tmp_path: Path, freeze: bool, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "grown"
-    options = ["--learning_rate", "0.01", "--head_dropout", "0", *(["--freeze_encoder"] if freeze else [])]
+    options = ["--learning_rate", "0.01", "--warmup_steps", "0", *(["--freeze_encoder"] if freeze else [])]
     arguments = ["--model_name_or_path", str(trained), "--tasks", f"mine={own}", "--output_dir", str(output), *SMALL]
     assert run_mtl_ner.main([*arguments, *options, "--num_train_epochs", "4"]) == 0
     found = scores(output)

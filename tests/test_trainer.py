@@ -526,6 +526,11 @@ def test_scores_by_task_corpus_and_type_have_literal_values(
         **four("eval_gene_{}", *gene),
         **four("eval_gene_{}_Gene", 1.0, 0.75, 6 / 7, 4),
         **four("eval_gene_{}_Protein", 2 / 3, 1.0, 0.8, 2),
+        # all are found with a score of almost 1
+        "eval_ill_ece": pytest.approx(1 / 4, abs=1e-3),
+        "eval_ill_ece_first": pytest.approx(0, abs=1e-3),
+        "eval_ill_ece_second": pytest.approx(1 / 2, abs=1e-3),
+        "eval_gene_ece": pytest.approx(1 / 6, abs=1e-3),
         "eval_macro_f1": pytest.approx((3 / 4 + 5 / 6) / 2),
         "eval_micro_precision": 0.8,
         "eval_micro_recall": 0.8,
@@ -576,7 +581,7 @@ def test_evaluate_and_predict_give_the_keys_of_the_interface(
     kinds = ("precision", "recall", "f1", "support")
     scores = {f"ill_{kind}{end}" for kind in kinds for end in ("", "_Disease")}
     scores |= {f"gene_{kind}{end}" for kind in kinds for end in ("", "_Gene", "_Protein")}
-    scores |= {"macro_f1", "micro_precision", "micro_recall", "micro_f1", "loss"}
+    scores |= {"macro_f1", "micro_precision", "micro_recall", "micro_f1", "loss", "ill_ece", "gene_ece"}
     times = {"runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "epoch"}
     evaluated = {key.removeprefix("eval_") for key in trainer.evaluate()}
     assert evaluated - times == scores
