@@ -115,7 +115,7 @@ def test_pushed_model_loads_from_the_hub_with_the_same_entities(hub: HubDouble, 
     files = hub.files("me/ner")
     assert set(files) == {
         "README.md", "all_results.json", "config.json", "learning_curves.png", "ledger.json", "model.safetensors",
-        "modeling_mtl_bioner.py", "run.json", "tokenizer.json", "tokenizer_config.json",
+        "modeling_mtl_bioner.py", "reliability.png", "run.json", "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
     for content in files.values():
         assert TOKEN.encode() not in content and str(tmp_path).encode() not in content

@@ -1020,7 +1020,8 @@ def test_three_ways_to_start_give_the_same(encoder: str, tmp_path: Path) -> None
         assert done.returncode == 0, done.stderr[-3000:]
         assert "macro over tasks" in done.stdout
         found.append(scores(output))
-    assert found[0] == found[1] == found[2]
+    # To the last digits but one: where an array happens to lie in memory changes the order of some sums.
+    assert found[0] == pytest.approx(found[1], abs=1e-5) and found[0] == pytest.approx(found[2], abs=1e-5)
 
 
 def test_temperatures_are_fitted_kept_and_used_by_the_pipeline(encoder: str, tmp_path: Path) -> None:
