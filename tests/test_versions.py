@@ -1,0 +1,69 @@
+"""Training and loading with the oldest and the newest transformers that setup.cfg allows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+ROOT = Path(__file__).parents[1]
+TEXT = "Cisplatin caused acute renal failure in two patients with Huntington disease."
+LOAD = """
+import json, sys, transformers
+from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
+folder, text = sys.argv[1:]
+model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+logits = model(**tokenizer(text, return_tensors="pt")).task_logits["ncbi"].flatten().tolist()
+entities = pipeline("token-classification", model=folder, trust_remote_code=True)(text)
+print(json.dumps([transformers.__version__, logits, entities]))
+"""
+
+
+@pytest.fixture(scope="module", params=["transformers==5.18.0", "transformers>=5.18,<6"], ids=["oldest", "newest"])
+def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with another version of transformers, to be put before the installed one."""
+    folder = tmp_path_factory.mktemp("transformers")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, request.param]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no package index: {done.stderr.strip().splitlines()[-1]}")
+    return folder
+
+
+def run(arguments: list[Any], first: Path | None, home: Path) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"HF_HOME": str(home / "cache")} | ({"PYTHONPATH": str(first)} if first else {})
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=home, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def load(folder: Path, first: Path | None, home: Path) -> tuple[str, list[float], list[dict[str, Any]]]:
+    return json.loads(run(["-c", LOAD, folder, TEXT], first, home).stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_and_loaded_with_either_version(
+    other: Path, toy_encoder: Callable[[str], str], tmp_path: Path
+) -> None:
+    arguments = ["--tasks", "ncbi,bc5cdr", "--data_dir", "sample", "--use_cpu", "--max_train_samples", "20"]
+    arguments += ["--num_train_epochs", "1", "--model_name_or_path", toy_encoder("bert"), "--learning_rate", "1e-2"]
+    versions = set()
+    for trained_with, name in ((other, "there"), (None, "here")):
+        run([ROOT / "run_mtl_ner.py", *arguments, "--output_dir", tmp_path / name], trained_with, tmp_path)
+        there, here = load(tmp_path / name, other, tmp_path), load(tmp_path / name, None, tmp_path)
+        versions |= {there[0], here[0]}
+        assert there[1] == pytest.approx(here[1], abs=1e-5) and len(here[1]) > 50
+        places = [[(e["start"], e["end"], e["entity_group"], e["task"]) for e in found[2]] for found in (there, here)]
+        assert places[0] == places[1]
+    assert len(versions) == 2
