@@ -1,7 +1,6 @@
-"""From a trained model's folder to the Hub, and to stock models of single tasks.
+"""From a trained model's folder to the Hub.
 
     mtl-bioner-push outputs/ncbi,bc5cdr ME/REPOSITORY [--private] [--revision BRANCH] [--space]
-    mtl-bioner-export outputs/ncbi,bc5cdr --task ncbi --output outputs/ncbi-stock
 
 A push is one commit of a complete repository: weights, config, tokenizer, the one modeling file, the handler of
 Inference Endpoints, card, record, scores, plots. It fails whole or succeeds whole. The token is of `hf auth login`
@@ -22,7 +21,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, HfApi, RepoCard, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from model_card_mtl_bioner import write_card, write_task_card
+from model_card_mtl_bioner import write_card
 
 
 logger = logging.getLogger(__name__)
@@ -140,36 +139,11 @@ def explained(action: Callable[[], Any], repository: str) -> Any:
         raise PushError(f"the push to {repository} failed ({kind}: {text}); nothing was pushed, try again") from error
 
 
-def export_task(folder: Path, task: str, output: Path) -> None:
-    """Write a stock token-classification model of one task, with tokenizer and card.
-
-    Raises:
-        ValueError: no such model or task, a structure that no stock model computes, or an output folder in use.
-    """
-    from transformers import AutoTokenizer
-
-    from modeling_mtl_bioner import MtlBionerModel
-
-    if output.exists() and any(output.iterdir()):
-        raise ValueError(f"--output {output} is not empty; name another folder")
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} has no config.json; name the --output_dir of a training")
-    model = MtlBionerModel.from_pretrained(folder)
-    stock = model.export_task(task)
-    tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.encoder_config)
-    limit = getattr(model.config.encoder_config, "max_position_embeddings", None)
-    if limit and tokenizer.model_max_length > limit:
-        tokenizer.model_max_length = limit  # else the stock pipeline runs into the encoder's limit
-    output.mkdir(parents=True, exist_ok=True)
-    stock.save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    write_task_card(folder, task, output)
-
-
 # ----------------------------------------------------------------------------------------------------------- commands
 
 
-def _run(parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace], str], argv: Any) -> int:
+def run_command(parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace], str], argv: Any) -> int:
+    """Prints what the action returns; what it raises, as one line. Exit status 0, or 2."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     try:
         sys.stdout.write(f"{action(parser.parse_args(argv))}\n")
@@ -194,23 +168,7 @@ def push_main(argv: Sequence[str] | None = None) -> int:
         address = push_folder(arguments.folder, repository, private, arguments.revision)
         return f"{address}\n{push_space(repository, private)}" if arguments.space else address
 
-    return _run(parser, push, argv)
-
-
-def export_main(argv: Sequence[str] | None = None) -> int:
-    """`mtl-bioner-export`; exit status 0, or 2 if nothing was written."""
-    parser = argparse.ArgumentParser(
-        prog="mtl-bioner-export", description="A stock model of one task, which needs no remote code."
-    )
-    parser.add_argument("folder", type=Path, help="--output_dir of a training")
-    parser.add_argument("--task", required=True, help="name of the task")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
-
-    def export(arguments: argparse.Namespace) -> str:
-        export_task(arguments.folder, arguments.task, arguments.output)
-        return f"wrote {arguments.output}"
-
-    return _run(parser, export, argv)
+    return run_command(parser, push, argv)
 
 
 if __name__ == "__main__":

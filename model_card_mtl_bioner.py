@@ -48,20 +48,23 @@ def write_card(folder: Path, repository: str = "REPOSITORY", spread: Mapping[str
     Raises:
         ValueError: a recorded file is missing, or holds no JSON.
     """
-    recorded = [_recorded(folder / name) for name in ("config.json", "all_results.json", "run.json")]
+    recorded = [recorded(folder / name) for name in ("config.json", "all_results.json", "run.json")]
     plots = sorted(path.name for path in folder.glob("*.png"))
     _write(folder, make_card(*recorded, repository, spread or {}, plots))
 
 
-def write_task_card(folder: Path, task: str, output: Path) -> None:
+def write_task_card(folder: Path, task: str, output: Path, stock_scores: Mapping[str, float]) -> None:
     """The card of a stock model of one task that was exported from a model's folder.
+
+    Args:
+        stock_scores: of the model in the stock pipeline, with the keys of `all_results.json`; may be empty.
 
     Raises:
         ValueError: as `write_card`.
     """
-    config, results, run = (_recorded(folder / name) for name in ("config.json", "all_results.json", "run.json"))
+    config, results, run = (recorded(folder / name) for name in ("config.json", "all_results.json", "run.json"))
     config["tasks"] = [own for own in config["tasks"] if own["name"] == task]
-    _write(output, make_card(config, results, run, stock=True))
+    _write(output, make_card(config, results, run, stock=stock_scores))
 
 
 def _write(folder: Path, card: ModelCard) -> None:
@@ -70,7 +73,12 @@ def _write(folder: Path, card: ModelCard) -> None:
     os.replace(temporary, folder / "README.md")
 
 
-def _recorded(path: Path) -> dict[str, Any]:
+def recorded(path: Path) -> dict[str, Any]:
+    """What a file of a model's folder holds.
+
+    Raises:
+        ValueError: it is missing, or holds no JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -88,20 +96,27 @@ def make_card(
     repository: str = "REPOSITORY",
     spread: Mapping[str, float] | None = None,
     plots: Sequence[str] = (),
-    stock: bool = False,
+    stock: Mapping[str, float] | None = None,
 ) -> ModelCard:
-    """The card of a model with this config, scores and record; `stock` for one that needs no code of its own."""
+    """The card of a model with this config, scores and record.
+
+    Args:
+        stock: scores in the stock pipeline, of a model that needs no code of its own; None for one that does.
+    """
     sections = [
-        ("Biomedical NER" if stock else "Multi-task biomedical NER", introduction(config, stock)),
-        ("Use", stock_usage(repository) if stock else usage(config, repository)),
-        ("Scores", scores(config, results, spread or {})),
+        (
+            "Multi-task biomedical NER" if stock is None else "Biomedical NER",
+            introduction(config, stock is not None),
+        ),
+        ("Use", usage(config, repository) if stock is None else stock_usage(repository)),
+        ("Scores", scores(config, results, spread or {}) + stock_comparison(config, results, stock or {})),
         ("Training data", training_data(config, run)),
         ("Training", training(results, run)),
         ("Limits", limits(config)),
     ]
     text = "\n\n".join(f"{'#' if i == 0 else '##'} {title}\n\n{body}" for i, (title, body) in enumerate(sections))
     images = "".join(f"\n\n![{name}]({name})" for name in plots)
-    return ModelCard(f"---\n{metadata(config, results, run, stock).to_yaml()}\n---\n\n{text}{images}\n")
+    return ModelCard(f"---\n{metadata(config, results, run, stock is not None).to_yaml()}\n---\n\n{text}{images}\n")
 
 
 # ----------------------------------------------------------------------------------------------------------- metadata
@@ -220,6 +235,17 @@ def scores(config: Mapping[str, Any], results: Mapping[str, float], spread: Mapp
     return (
         f"Entities of the {name} split, in per cent; an entity is right if its characters and its type are exactly "
         f"those of the corpus.\n\n{table(header, rows)}{calibration}"
+    )
+
+
+def stock_comparison(config: Mapping[str, Any], results: Mapping[str, float], stock: Mapping[str, float]) -> str:
+    """The F1 in the stock pipeline, beside the head's own; empty where it wasn't taken."""
+    key = f"test_{config['tasks'][0]['name']}_f1"
+    if key not in stock or key not in results:
+        return ""
+    return (
+        f"\n\nThrough the stock pipeline, on whole documents, the F1 is {100 * stock[key]:.2f}; "
+        f"that of the head itself is {100 * results[key]:.2f}."
     )
 
 

@@ -51,25 +51,31 @@ def prepare(arguments: argparse.Namespace, folder: str, tasks: str) -> Any:
     return run_mtl_ner.prepare([f"--{name}={value}" for name, value in options.items()])
 
 
-def stock_trainer(run: Any, folder: str) -> Any:
-    """Trainer as `run_ner.py` sets it up, on the rows of a run with one task."""
+def stock_trainer(run: Any, folder: str, **settings: Any) -> Any:
+    """Trainer as `run_ner.py` sets it up, on the rows of a run with one task; `settings` are `TrainingArguments`."""
     import torch
     from transformers import (
         AutoModelForTokenClassification,
         DataCollatorForTokenClassification,
         Trainer,
         TrainingArguments,
+        set_seed,
     )
 
+    settings = {
+        "use_cpu": not torch.accelerator.is_available(),
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    } | settings
+    args = TrainingArguments(folder, **settings)
+    set_seed(args.seed)
     rows = run.rows["train"].rows
     data = [
         {"input_ids": row.input_ids, "attention_mask": [1] * len(row.input_ids), "labels": row.labels} for row in rows
     ]
     return Trainer(
         model=AutoModelForTokenClassification.from_pretrained(run.model_args.model_name_or_path, num_labels=3),
-        args=TrainingArguments(
-            folder, use_cpu=not torch.accelerator.is_available(), save_strategy="no", disable_tqdm=True
-        ),
+        args=args,
         train_dataset=data,
         data_collator=DataCollatorForTokenClassification(run.tokenizer),
         processing_class=run.tokenizer,

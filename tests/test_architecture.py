@@ -29,7 +29,11 @@ ALLOWED = {
     "model_card_mtl_bioner": {"dataset_scripts", "results_mtl_bioner"},
     "handler_mtl_bioner": set(),
     "space": set(),
-    "hub_mtl_bioner": {"model_card_mtl_bioner", "modeling_mtl_bioner"},
+    "hub_mtl_bioner": {"model_card_mtl_bioner"},
+    "export_mtl_bioner": {
+        "dataset_scripts", "hub_mtl_bioner", "metrics_mtl_bioner", "model_card_mtl_bioner", "modeling_mtl_bioner",
+        "results_mtl_bioner",
+    },
     "errors_mtl_bioner": {"metrics_mtl_bioner"},
     "comparison_mtl_bioner": {"errors_mtl_bioner", "metrics_mtl_bioner", "results_mtl_bioner"},
     "run_comparison": {

@@ -17,6 +17,7 @@ from hub_double import READ_ONLY, TOKEN, HubDouble
 from huggingface_hub import RepoCard
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
+import export_mtl_bioner
 import hub_mtl_bioner
 import run_mtl_ner
 from hub_mtl_bioner import PushError, published_files
@@ -328,14 +329,18 @@ def test_export_command_writes_a_model_for_the_stock_pipeline(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "stock"
-    assert hub_mtl_bioner.export_main([str(trained), "--task", "ncbi", "--output", str(output)]) == 0
+    command = [str(trained), "--task", "ncbi", "--output", str(output), "--data_dir", "sample"]
+    assert export_mtl_bioner.main(command) == 0
+    score = json.loads((output / "all_results.json").read_text())
+    assert score["test_ncbi_support"] == 108 and 0 <= score["test_ncbi_f1"] <= 1
+    assert f"the F1 is {100 * score['test_ncbi_f1']:.2f}" in (output / "README.md").read_text()
     assert not list(output.glob("*.py"))
     ner = pipeline("token-classification", model=str(output), aggregation_strategy="simple")
     assert isinstance(ner(TEXT), list)
     card = (output / "README.md").read_text()
     assert "custom_code" not in card and "trust_remote_code" not in card and "stock" in card
-    assert hub_mtl_bioner.export_main([str(trained), "--task", "ncbi", "--output", str(output)]) == 2
+    assert export_mtl_bioner.main([str(trained), "--task", "ncbi", "--output", str(output)]) == 2
     assert "is not empty" in capsys.readouterr().err
-    assert hub_mtl_bioner.export_main([str(trained), "--task", "x", "--output", str(tmp_path / "x")]) == 2
+    assert export_mtl_bioner.main([str(trained), "--task", "x", "--output", str(tmp_path / "x")]) == 2
     assert "no task 'x'" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()

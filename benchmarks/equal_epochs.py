@@ -1,0 +1,118 @@
+"""Development F1 of this project and of an unmodified Trainer after as many epochs of NCBI, over seeds.
+
+    python benchmarks/equal_epochs.py --data_dir CORPORA --model_name_or_path ENCODER
+
+Rows, encoder, number of epochs and scoring are the same. The unmodified Trainer has the defaults of `run_ner.py` (in
+fp32, batches of 8) but for the learning rate, since its 5e-5 is too low for a small encoder. Each training is a
+process of its own, whose result is kept in --output_dir and not computed again. Writes `equal_epochs.json`, prints a
+table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from train_throughput import stock_trainer
+
+
+TRAINERS = {"stock": "unmodified Trainer", "own": "MTL-BioNER"}
+
+
+def train(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """One training in this process: its development F1 and its time in seconds."""
+    import torch
+
+    import run_mtl_ner
+
+    options = {"tasks": "ncbi", "data_dir": arguments.data_dir, "model_name_or_path": arguments.model_name_or_path}
+    options |= {"output_dir": folder / "model", "do_train": True, "do_eval": True, "save_strategy": "no"}
+    options |= {"eval_strategy": "no", "num_train_epochs": arguments.num_train_epochs, "seed": arguments.seeds[0]}
+    options |= {"learning_rate": arguments.learning_rate, "overwrite_output": True}
+    run = run_mtl_ner.prepare([f"--{name}={value}" for name, value in options.items()])
+    begun = time.perf_counter()
+    if arguments.worker == "stock":
+        trainer = stock_trainer(
+            run, str(folder / "stock"), seed=arguments.seeds[0], num_train_epochs=arguments.num_train_epochs,
+            learning_rate=arguments.stock_learning_rate, disable_tqdm=False,
+        )  # fmt: skip
+        trainer.train()
+        seconds = time.perf_counter() - begun
+        encoder = trainer.model.base_model.state_dict()
+        missing, unexpected = run.model.encoder.load_state_dict(encoder, strict=False)
+        assert not unexpected and all("pooler" in key for key in missing)  # which no head sees
+        run.model.heads["ncbi"].load_state_dict(trainer.model.classifier.state_dict())
+        trainer = run_mtl_ner.make_trainer(run)
+    else:
+        torch.set_flush_denormal(True)  # as `run_mtl_ner.py` does, and `run_ner.py` doesn't
+        trainer = run_mtl_ner.make_trainer(run)
+        trainer.train()
+        seconds = time.perf_counter() - begun
+    return {"dev_f1": trainer.evaluate()["eval_ncbi_f1"], "seconds": seconds}
+
+
+def cell(arguments: argparse.Namespace, worker: str, seed: int) -> dict[str, float]:
+    """The stored result of a training, or that of a new process.
+
+    Raises:
+        RuntimeError: it failed; says how.
+    """
+    rate = arguments.stock_learning_rate if worker == "stock" else arguments.learning_rate
+    folder = Path(arguments.output_dir) / f"{worker}-{arguments.num_train_epochs}-{rate}-{seed}"
+    result = folder / "result.json"
+    if not result.is_file():
+        sys.stderr.write(f"training {TRAINERS[worker]}, seed {seed}\n")
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {**vars(arguments), "seeds": seed, "worker": worker, "output_dir": folder}
+        command = [sys.executable, __file__, *(f"--{name}={value}" for name, value in values.items())]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{worker} failed with seed {seed}; see above")
+        result.write_text(done.stdout.strip().splitlines()[-1] + "\n", encoding="utf-8")
+    return json.loads(result.read_text(encoding="utf-8"))
+
+
+def table(report: dict[str, list[dict[str, float]]]) -> str:
+    """For people."""
+    lines = [f"{'':20}{'dev F1':>10}{'spread':>10}{'minutes':>10}   by seed"]
+    for worker, cells in report.items():
+        scores = [100 * one["dev_f1"] for one in cells]
+        spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+        minutes = statistics.mean(one["seconds"] for one in cells) / 60
+        own = ", ".join(f"{score:.2f}" for score in scores)
+        lines.append(f"{TRAINERS[worker]:20}{statistics.mean(scores):10.2f}{spread:10.2f}{minutes:10.1f}   {own}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--data_dir", required=True, help="folder with the corpora, as for run_mtl_ner.py")
+    parser.add_argument("--model_name_or_path", required=True, help="encoder")
+    parser.add_argument("--output_dir", default="outputs/equal_epochs", help="where the results go")
+    parser.add_argument("--num_train_epochs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser.add_argument("--learning_rate", type=float, default=4e-4, help="of this project")
+    parser.add_argument("--stock_learning_rate", type=float, default=2e-4, help="of the unmodified Trainer")
+    parser.add_argument("--worker", choices=TRAINERS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        sys.stdout.write(json.dumps(train(arguments, Path(arguments.output_dir))) + "\n")
+        return 0
+    report = {worker: [cell(arguments, worker, seed) for seed in arguments.seeds] for worker in TRAINERS}
+    path = Path(arguments.output_dir) / "equal_epochs.json"
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    sys.stdout.write(table(report) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
