@@ -1,7 +1,7 @@
 """Scores of entities that mean what they say, and can be compared between heads.
 
-An entity's score is the mean probability of its words' labels. A temperature for each task, fitted on development data
-(Guo et al. 2017), makes these scores the share of entities that are right. What is found does not change.
+Temperature and bias of a task's scores (see `WordSpan` in `modeling_mtl_bioner.py`), fitted on development data, make
+them the chance of an entity to be right (Platt 1999). What is found does not change, nor which score is the higher.
 """
 
 from __future__ import annotations
@@ -9,49 +9,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-
-from modeling_mtl_bioner import WordSpan
 
 
-TEMPERATURES = torch.logspace(-0.5, 0.7, 97).tolist()  # 0.32 to 5.0
 LEAST_ENTITIES = 50  # fewer tell too little
+STEEPEST, FLATTEST = 0.1, 10.0  # temperatures
 
 
-def fit_temperature(
-    word_logits: Sequence[Tensor],
-    spans: Sequence[Sequence[WordSpan]],
-    right: Sequence[Sequence[bool]],
-    labels: Sequence[str],
-) -> float:
-    """The temperature of a task under which its entities' scores predict best whether they are right (least log loss).
+def fit_calibration(scores: Sequence[float], right: Sequence[bool]) -> tuple[float, float] | None:
+    """Temperature and bias under which a task's scores predict best whether its entities are right (least log loss).
 
     Args:
-        word_logits: per text (words, at least `len(labels)`).
-        spans: per text its decoded entities.
+        scores: of the decoded entities, with temperature 1 and bias 0.
         right: for each of them, whether it is one of the gold.
-        labels: the task's BIO labels.
 
     Returns:
-        The temperature, 1 where there are too few entities to tell.
+        None where there are too few entities to tell, or all are right, or all wrong, or a higher score isn't better.
     """
-    targets = torch.tensor([hit for own in right for hit in own], dtype=torch.float32)  # (entities,)
-    if len(targets) < LEAST_ENTITIES:
-        return 1.0
-    index = {label: i for i, label in enumerate(labels)}
-    pieces, chosen, owners = [], [], []
-    for logits, own in zip(word_logits, spans, strict=True):
-        for span in own:
-            owners += [len(pieces)] * (span.end - span.start)
-            chosen += [index[f"B-{span.type}"]] + [index[f"I-{span.type}"]] * (span.end - span.start - 1)
-            pieces.append(logits[span.start : span.end, : len(labels)].float())
-    words, owner = torch.cat(pieces), torch.tensor(owners)  # (words, labels), (words,)
-    picked = torch.tensor(chosen)[:, None]  # (words, 1)
-
-    def loss(temperature: float) -> float:
-        probabilities = (words / temperature).softmax(-1).gather(1, picked)[:, 0]  # (words,)
-        sums = torch.zeros_like(targets).index_add(0, owner, probabilities)  # (entities,)
-        scores = (sums / owner.bincount(minlength=len(targets))).clamp(1e-6, 1 - 1e-6)
-        return torch.nn.functional.binary_cross_entropy(scores, targets).item()
-
-    return min(TEMPERATURES, key=loss)
+    if len(scores) < LEAST_ENTITIES or all(right) or not any(right):
+        return None
+    targets = torch.tensor(right, dtype=torch.float64)
+    odds = torch.tensor(scores, dtype=torch.float64).logit(eps=1e-7)
+    weights = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    inputs = torch.stack([odds, torch.ones_like(odds)])  # (2, entities)
+    for _ in range(100):  # Newton's method
+        chances = (weights @ inputs).sigmoid()
+        gradient = inputs @ (chances - targets)
+        curvature = (inputs * (chances * (1 - chances))) @ inputs.T + 1e-6 * torch.eye(2, dtype=torch.float64)
+        step = torch.linalg.solve(curvature, gradient)
+        weights = weights - step * min(1.0, 1 / step.norm().item())
+        if step.norm() < 1e-9:
+            break
+    slope, bias = weights.tolist()
+    return (1 / slope, bias) if 1 / FLATTEST <= slope <= 1 / STEEPEST else None

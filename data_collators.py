@@ -192,18 +192,18 @@ class TaskRows(Dataset):
             torch.cat([p for _, p in sorted(own, key=lambda p: p[0])]) if own else torch.empty(0, 1) for own in parts
         ]
 
-    def decode(self, logits: Any, temperatures: Sequence[float] | None = None) -> list[list[WordSpan]]:
+    def decode(self, logits: Any, calibrations: Sequence[tuple[float, float]] | None = None) -> list[list[WordSpan]]:
         """Entities of each text, as word spans, from the logits of all rows (rows, length, widest label set).
 
         Args:
-            temperatures: of each task, for the entities' scores; 1 by default.
+            calibrations: temperature and bias of each task's scores; 1 and 0 by default.
         """
         whole = self.word_logits(logits)
         spans: list[list[WordSpan]] = [[] for _ in self.texts]
         for task, labels in enumerate(self.labels):
             own = [i for i, text in enumerate(self.texts) if text.task_id == task]
-            temperature = temperatures[task] if temperatures else 1.0
-            decoded = decode_spans([whole[i] for i in own], labels, temperature=temperature)
+            calibration = calibrations[task] if calibrations else (1.0, 0.0)
+            decoded = decode_spans([whole[i] for i in own], labels, calibration=calibration)
             for i, found in zip(own, decoded, strict=True):
                 spans[i] = found
         return spans

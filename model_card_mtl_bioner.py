@@ -48,9 +48,9 @@ def write_card(folder: Path, repository: str = "REPOSITORY", spread: Mapping[str
     Raises:
         ValueError: a recorded file is missing, or holds no JSON.
     """
-    recorded = [recorded(folder / name) for name in ("config.json", "all_results.json", "run.json")]
+    found = [recorded(folder / name) for name in ("config.json", "all_results.json", "run.json")]
     plots = sorted(path.name for path in folder.glob("*.png"))
-    _write(folder, make_card(*recorded, repository, spread or {}, plots))
+    _write(folder, make_card(*found, repository, spread or {}, plots))
 
 
 def write_task_card(folder: Path, task: str, output: Path, stock_scores: Mapping[str, float]) -> None:

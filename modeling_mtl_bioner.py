@@ -13,6 +13,7 @@ from __future__ import annotations
 import bisect
 import copy
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,9 +142,9 @@ class MtlBionerConfig(PreTrainedConfig):
         """BIO labels of a task, `O` first, then `B-`, `I-` of each of its types."""
         return ["O", *(f"{prefix}-{name}" for name in self.tasks[task]["types"] for prefix in "BI")]
 
-    def score_temperature(self, task: int) -> float:
-        """What a task's logits are divided by for the scores of its entities, so that they mean what they say."""
-        return float(self.tasks[task].get("temperature", 1.0))
+    def score_calibration(self, task: int) -> tuple[float, float]:
+        """Temperature and bias of a task's scores (see `WordSpan`), 1 and 0 where none were fitted."""
+        return float(self.tasks[task].get("temperature", 1.0)), float(self.tasks[task].get("score_bias", 0.0))
 
     @property
     def widest(self) -> int:
@@ -794,7 +795,12 @@ def decode_labels(log_probs: Tensor, lengths: Sequence[int], labels: Sequence[st
 
 @dataclass(frozen=True)
 class WordSpan:
-    """A decoded entity: half-open range of words, type, and the mean probability of its words' labels."""
+    """A decoded entity: half-open range of words, type, and score.
+
+    The score is `sigmoid(log_odds / temperature + bias)`, the log-odds being those of the geometric mean of the
+    probabilities of its words' labels, and of that it ends where it does. Temperature and bias are fitted on
+    development data (Platt 1999), so that the score is the chance of the entity to be right.
+    """
 
     start: int
     end: int
@@ -803,7 +809,10 @@ class WordSpan:
 
 
 def decode_spans(
-    word_logits: Sequence[Tensor], labels: Sequence[str], max_padded_words: int = 65_536, temperature: float = 1.0
+    word_logits: Sequence[Tensor],
+    labels: Sequence[str],
+    max_padded_words: int = 65_536,
+    calibration: tuple[float, float] = (1.0, 0.0),
 ) -> list[list[WordSpan]]:
     """Entities of texts from their words' logits.
 
@@ -811,7 +820,7 @@ def decode_spans(
         word_logits: per text (words, at least `len(labels)`); further classes are ignored.
         labels: the task's BIO labels.
         max_padded_words: bounds texts times longest of what is decoded at once; one text may be longer.
-        temperature: the logits are divided by it for the scores, not for the choice of labels.
+        calibration: temperature and bias of the scores.
     """
     spans: list[list[WordSpan]] = [[] for _ in word_logits]
     order = sorted((i for i, logits in enumerate(word_logits) if len(logits)), key=lambda i: len(word_logits[i]))
@@ -822,24 +831,40 @@ def decode_spans(
         batch, order = order[:size], order[size:]
         lengths = [len(word_logits[i]) for i in batch]
         padded = nn.utils.rnn.pad_sequence([word_logits[i][:, : len(labels)].float() for i in batch], batch_first=True)
-        paths = decode_labels(padded.log_softmax(-1), lengths, labels)
-        for i, path, scores in zip(batch, paths, (padded / temperature).softmax(-1), strict=True):
-            chosen = scores[torch.arange(len(path)), torch.tensor(path)].tolist()
-            spans[i] = _collect(path, chosen, labels)
+        log_probs = padded.log_softmax(-1)
+        for i, path, own in zip(batch, decode_labels(log_probs, lengths, labels), log_probs, strict=True):
+            spans[i] = _collect(path, own, labels, calibration)
     return spans
 
 
-def _collect(path: Sequence[int], probabilities: Sequence[float], labels: Sequence[str]) -> list[WordSpan]:
+def _collect(
+    path: Sequence[int], log_probs: Tensor, labels: Sequence[str], calibration: tuple[float, float]
+) -> list[WordSpan]:
+    """The entities of a text, from the labels of its words and all labels' log-probabilities (words, labels)."""
+    chosen = log_probs[torch.arange(len(path)), torch.tensor(path)].tolist()
     spans, begin = [], None
     for word in range(len(path) + 1):
         label = labels[path[word]] if word < len(path) else "O"
         if begin is not None and not label.startswith("I-"):
-            score = sum(probabilities[begin:word]) / (word - begin)
+            longer = log_probs[word, path[begin] + 1].exp().item() if word < len(path) else 0.0  # one word more of it
+            mean = (sum(chosen[begin:word]) + math.log1p(-min(longer, 1 - 1e-6))) / (word - begin + 1)
+            score = calibrated(mean, *calibration)
             spans.append(WordSpan(begin, word, labels[path[begin]][2:], score))
             begin = None
         if label.startswith("B-"):
             begin = word
     return spans
+
+
+def log_odds(log_probability: float) -> float:
+    """Of a probability from its logarithm, bounded to -16 and 16."""
+    log_probability = min(max(log_probability, -16.0), -1.2e-7)
+    return log_probability - math.log(-math.expm1(log_probability))
+
+
+def calibrated(log_probability: float, temperature: float, bias: float) -> float:
+    """The score of `WordSpan`."""
+    return 1 / (1 + math.exp(-(log_odds(log_probability) / temperature + bias)))
 
 
 # ----------------------------------------------------------------------------------------------------------- pipeline
@@ -973,7 +998,7 @@ class MtlBionerPipeline(Pipeline):
         return decode_spans(
             [torch.cat(parts) if parts else torch.empty(0, 1) for parts in per_text],
             config.labels(config.task_names.index(name)),
-            temperature=config.score_temperature(config.task_names.index(name)),
+            calibration=config.score_calibration(config.task_names.index(name)),
         )
 
     def postprocess(self, item: dict[str, Any], threshold: float = 0.0, overlaps: str = "all") -> list[dict[str, Any]]:

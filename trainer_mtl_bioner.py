@@ -32,7 +32,7 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, HubStrategy, IntervalStrategy, SaveStrategy
 
-from calibration_mtl_bioner import fit_temperature
+from calibration_mtl_bioner import fit_calibration
 from data_collators import TaskBatchSampler, TaskRows, TaskText, padded_length
 from hub_mtl_bioner import PushError, explained, push_folder
 from launch_mtl_bioner import check_processes, has_fast_bf16, use_byte_dropout
@@ -199,7 +199,8 @@ class MultiTaskTrainer(Trainer):
         has_mask = getattr(self.processing_class, "mask_token_id", None) is not None
         self.mask_probability = self.args.mask_probability if has_mask else 0.0
         for task in self.train_sampler.rows if self.train_sampler else ():
-            self.model.config.tasks[task].pop("temperature", None)  # it was that of the head before this training
+            for name in ("temperature", "score_bias"):  # they were those of the head before this training
+                self.model.config.tasks[task].pop(name, None)
         self.entities: list[list[dict[str, Any]]] = []  # per text, of the last evaluation or prediction
 
     def _prepare_model(self, model: MtlBionerModel) -> None:
@@ -406,25 +407,18 @@ class MultiTaskTrainer(Trainer):
         """As Trainer's, with entity scores of all tasks among the metrics; `entities` holds what was found."""
         output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         rows = dataloader.dataset
-        temperatures = [self.model.config.score_temperature(task) for task in range(len(self.task_names))]
-        self.entities = predicted_entities(rows, output.predictions, temperatures)
+        calibrations = [self.model.config.score_calibration(task) for task in range(len(self.task_names))]
+        self.entities = predicted_entities(rows, output.predictions, calibrations)
         output.metrics.update(span_metrics(rows, self.entities, self.model.config, metric_key_prefix))
         return output
 
     def calibrate(self, rows: TaskRows, logits: Any) -> None:
-        """Fit each task's temperature, which the model's config keeps, on development rows and their logits."""
-        whole, spans = rows.word_logits(logits), rows.decode(logits)
-        for task, own in enumerate(self.model.config.tasks):
-            texts = [i for i, text in enumerate(rows.texts) if text.task_id == task]
-            if not texts:
-                continue
-            right = []
-            for i in texts:
-                gold, words = gold_of(rows.texts[i]), rows.texts[i].words
-                right.append([(words[s.start][0], words[s.end - 1][1], s.type) in gold for s in spans[i]])
-            pieces = [whole[i] for i in texts]
-            temperature = fit_temperature(pieces, [spans[i] for i in texts], right, rows.labels[task])
-            own |= {"temperature": temperature} if temperature != 1 else {}
+        """Fit temperature and bias of each task's scores, kept in the model's config, on development rows' logits."""
+        self.entities = predicted_entities(rows, logits)
+        for task, found in self.scored(rows).items():
+            if calibration := fit_calibration(*found):
+                own = self.model.config.tasks[self.task_names.index(task)]
+                own["temperature"], own["score_bias"] = calibration
 
     def scored(self, rows: TaskRows) -> dict[str, tuple[list[float], list[bool]]]:
         """By task, score of each of the last found `entities` of these rows, and whether it is right."""
@@ -513,7 +507,7 @@ def balanced_weights(rows: TaskRows, sampler: TaskBatchSampler, tasks: int) -> l
 
 
 def predicted_entities(
-    rows: TaskRows, logits: Any, temperatures: list[float] | None = None
+    rows: TaskRows, logits: Any, calibrations: list[tuple[float, float]] | None = None
 ) -> list[list[dict[str, Any]]]:
     """Per text its predicted entities `{start, end, type, score}`, character offsets into the document."""
     return [
@@ -521,7 +515,7 @@ def predicted_entities(
             {"start": text.words[s.start][0], "end": text.words[s.end - 1][1], "type": s.type, "score": s.score}
             for s in spans
         ]
-        for text, spans in zip(rows.texts, rows.decode(logits, temperatures), strict=True)
+        for text, spans in zip(rows.texts, rows.decode(logits, calibrations), strict=True)
     ]
 
 

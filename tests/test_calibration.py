@@ -1,13 +1,15 @@
-"""Temperatures that make scores the share that is right, and the error that is left."""
+"""Temperature and bias that make scores the share that is right, and the error that is left."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 
-from calibration_mtl_bioner import fit_temperature
+from calibration_mtl_bioner import fit_calibration
 from metrics_mtl_bioner import calibration_error, reliability
-from modeling_mtl_bioner import decode_spans
+from modeling_mtl_bioner import calibrated, decode_spans
 
 
 LABELS = ["O", "B-Gene", "I-Gene"]
@@ -24,34 +26,49 @@ def test_reliability_by_hand() -> None:
     assert calibration_error([], []) == 0.0 and reliability([], []) == []
 
 
-@pytest.mark.parametrize("true_temperature", [0.5, 1.0, 2.5])
-def test_the_temperature_that_the_logits_were_made_with_is_found(true_temperature: float) -> None:
-    """Words are genes with the probability that logits / temperature say; then the scores are calibrated."""
+@pytest.mark.parametrize(("temperature", "bias"), [(0.5, 0.3), (1.0, 0.0), (2.5, -1.0)])
+def test_what_the_chances_were_made_with_is_found(temperature: float, bias: float) -> None:
+    """Entities are right with the chance that their score, temperature and bias say; then scores are calibrated."""
     generator = torch.Generator().manual_seed(0)
-    gene = torch.rand(4000, generator=generator) * 6 * true_temperature  # more than 0, so that all are found
-    logits = torch.stack([torch.zeros(4000), gene, torch.full((4000,), -50.0)], -1)
-    texts = list(logits.view(4000, 1, 3))  # texts of one word
-    chances = (logits / true_temperature).softmax(-1)[:, 1]
-    right = [[bool(hit)] for hit in torch.rand(4000, generator=generator) < chances]
-    spans = decode_spans(texts, LABELS)
-    assert all(len(own) == 1 for own in spans)
-    found = fit_temperature(texts, spans, right, LABELS)
-    assert found == pytest.approx(true_temperature, rel=0.15)
-    scores = [own[0].score for own in decode_spans(texts, LABELS, temperature=found)]
-    flat = [own[0] for own in right]
-    assert calibration_error(scores, flat) < 0.02
-    if true_temperature != 1:
-        raw = [own[0].score for own in spans]
-        assert calibration_error(raw, flat) > 0.04
+    odds = torch.randn(4000, generator=generator) * 2 * temperature
+    chances = (odds / temperature + bias).sigmoid()
+    right = (torch.rand(4000, generator=generator) < chances).tolist()
+    found = fit_calibration(odds.sigmoid().tolist(), right)
+    assert found == pytest.approx((temperature, bias), rel=0.15, abs=0.15)
+    fitted = [calibrated(math.log(score), *found) for score in odds.sigmoid().tolist()]
+    assert calibration_error(fitted, right) < 0.02
+    if temperature != 1:
+        assert calibration_error(odds.sigmoid().tolist(), right) > 0.04
 
 
-def test_too_few_entities_leave_the_scores_as_they_are() -> None:
-    texts = [torch.tensor([[0.0, 3.0, 0.0]])] * 10
-    assert fit_temperature(texts, decode_spans(texts, LABELS), [[False]] * 10, LABELS) == 1.0
+def test_where_nothing_can_be_told_the_scores_stay_as_they_are() -> None:
+    assert fit_calibration([0.9] * 10, [True, False] * 5) is None
+    assert fit_calibration([0.9] * 100, [False] * 100) is None
+    assert fit_calibration([0.9, 0.1] * 100, [False, True] * 100) is None  # the higher, the more often wrong
 
 
-def test_a_temperature_changes_scores_but_not_what_is_found() -> None:
+def test_the_score_by_hand() -> None:
+    """Words B I, then O: mean of ln 0.8, ln 0.6 and ln(1 - 0.1)."""
+    logits = torch.tensor([[0.1, 0.8, 0.1], [0.3, 0.1, 0.6], [0.8, 0.1, 0.1]]).log()
+    (span,) = decode_spans([logits], LABELS)[0]
+    mean = (0.8 * 0.6 * 0.9) ** (1 / 3)
+    assert (span.start, span.end) == (0, 2) and span.score == pytest.approx(mean)
+    (span,) = decode_spans([logits], LABELS, calibration=(2.0, -0.5))[0]
+    assert span.score == pytest.approx(1 / (1 + math.exp(-(math.log(mean / (1 - mean)) / 2 - 0.5))))
+    (span,) = decode_spans([logits[:2]], LABELS)[0]  # at the text's end
+    assert span.score == pytest.approx(0.48 ** (1 / 3))
+
+
+def test_calibration_changes_scores_but_neither_what_is_found_nor_their_order() -> None:
     logits = torch.randn(200, 3, generator=torch.Generator().manual_seed(1))
-    plain, warm = (decode_spans([logits], LABELS, temperature=t)[0] for t in (1.0, 3.0))
+    plain, warm = (decode_spans([logits], LABELS, calibration=c)[0] for c in ((1.0, 0.0), (3.0, -1.0)))
     assert [(s.start, s.end, s.type) for s in plain] == [(s.start, s.end, s.type) for s in warm]
-    assert sum(s.score for s in warm) < sum(s.score for s in plain)
+    ranks = [sorted(range(len(own)), key=lambda i, own=own: own[i].score) for own in (plain, warm)]
+    assert ranks[0] == ranks[1] and plain[0].score != warm[0].score
+
+
+@pytest.mark.parametrize("height", [1e4, -1e4])
+def test_scores_of_extreme_logits_are_finite(height: float) -> None:
+    for logits in (torch.tensor([[0.0, height, 0.0]]), torch.tensor([[0.0, 5.0, -height], [-height, 0.0, height]])):
+        for span in decode_spans([logits], LABELS)[0]:
+            assert 0 <= span.score <= 1

@@ -129,16 +129,6 @@ def test_spans_by_hand() -> None:
     assert all(span.score == pytest.approx(1.0) for span in spans[0])
 
 
-def test_score_is_the_mean_probability_of_the_labels() -> None:
-    logits = torch.tensor([[0.0, 0.6, 0, 0, 0], [0, 0, 0.2, 0, 0]]).log().clamp(min=-99)
-    logits[0, 0] = torch.tensor(0.4).log()
-    logits[1, 0] = torch.tensor(0.8).log()
-    logits[1, 2] = torch.tensor(0.2).log()
-    assert decode_spans([logits], LABELS)[0] == [WordSpan(0, 1, "Disease", pytest.approx(0.6))]
-    logits[1] = torch.tensor([0.3, 0.1, 0.6, 1e-9, 1e-9]).log()
-    assert decode_spans([logits], LABELS)[0] == [WordSpan(0, 2, "Disease", pytest.approx(0.6))]
-
-
 def test_classes_of_other_tasks_are_ignored() -> None:
     logits = torch.cat([as_logits([B_D, OUT]), torch.full((2, 4), 1000.0)], dim=1)
     assert decode_spans([logits], LABELS) == [[WordSpan(0, 1, "Disease", pytest.approx(1.0))]]
