@@ -107,7 +107,8 @@ def main() -> int:
     if arguments.worker:
         sys.stdout.write(json.dumps(train(arguments, Path(arguments.output_dir))) + "\n")
         return 0
-    report = {worker: [cell(arguments, worker, seed) for seed in arguments.seeds] for worker in TRAINERS}
+    by_seed = [{worker: cell(arguments, worker, seed) for worker in TRAINERS} for seed in arguments.seeds]
+    report = {worker: [cells[worker] for cells in by_seed] for worker in TRAINERS}
     path = Path(arguments.output_dir) / "equal_epochs.json"
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     sys.stdout.write(table(report) + "\n")
