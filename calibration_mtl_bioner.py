@@ -23,7 +23,7 @@ def fit_calibration(scores: Sequence[float], right: Sequence[bool]) -> tuple[flo
         right: for each of them, whether it is one of the gold.
 
     Returns:
-        None where there are too few entities to tell, or all are right, or all wrong, or a higher score isn't better.
+        None where there are too few entities to tell, all are right or all wrong, or a higher score isn't better.
     """
     if len(scores) < LEAST_ENTITIES or all(right) or not any(right):
         return None
@@ -36,8 +36,8 @@ def fit_calibration(scores: Sequence[float], right: Sequence[bool]) -> tuple[flo
         gradient = inputs @ (chances - targets)
         curvature = (inputs * (chances * (1 - chances))) @ inputs.T + 1e-6 * torch.eye(2, dtype=torch.float64)
         step = torch.linalg.solve(curvature, gradient)
-        weights = weights - step * min(1.0, 1 / step.norm().item())
+        weights = weights - step / step.norm().clamp(min=1)
         if step.norm() < 1e-9:
-            break
-    slope, bias = weights.tolist()
-    return (1 / slope, bias) if 1 / FLATTEST <= slope <= 1 / STEEPEST else None
+            slope, bias = weights.tolist()
+            return (1 / slope, bias) if 1 / FLATTEST <= slope <= 1 / STEEPEST else None
+    return None

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data_collators import length_limit
 from dataset_scripts import list_corpora, load_corpus
 from hub_mtl_bioner import run_command
 from metrics_mtl_bioner import task_metrics
@@ -48,16 +50,20 @@ def export_task(folder: Path, task: str, output: Path, data_dir: str | None = No
     stock = model.export_task(task)
     documents = test_documents(folder, task, data_dir) if data_dir else []
     tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.encoder_config)
-    limit = getattr(model.config.encoder_config, "max_position_embeddings", None)
-    if limit and tokenizer.model_max_length > limit:
-        tokenizer.model_max_length = limit  # else the stock pipeline runs into the encoder's limit
+    # else the stock pipeline runs into the encoder's limit
+    tokenizer.model_max_length = length_limit(tokenizer, model.config.encoder_config)
     scores = stock_scores(stock, tokenizer, task, documents) if documents else {}
-    output.mkdir(parents=True, exist_ok=True)
-    stock.save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    if scores:
-        write_json(output / "all_results.json", scores)
-    write_task_card(folder, task, output, scores)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as temporary:
+        whole = Path(temporary) / "model"
+        stock.save_pretrained(whole)
+        tokenizer.save_pretrained(whole)
+        if scores:
+            write_json(whole / "all_results.json", scores)
+        write_task_card(folder, task, whole, scores)
+        if output.exists():
+            output.rmdir()  # it is empty
+        whole.rename(output)
     return scores
 
 

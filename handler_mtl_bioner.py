@@ -15,6 +15,7 @@ from typing import Any
 from transformers import pipeline
 
 
+PARAMETERS = ("tasks", "threshold", "overlaps")
 # Of all texts of a request together, so that no request holds the endpoint for minutes.
 MAX_CHARACTERS = 1_000_000
 
@@ -39,8 +40,8 @@ class EndpointHandler:
         texts = [inputs] if isinstance(inputs, str) else inputs
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise TypeError('"inputs" must be a text or a list of texts')
-        if not isinstance(parameters, Mapping):
-            raise TypeError('"parameters" must be an object, as {"tasks": ["ncbi"]}')
+        if not isinstance(parameters, Mapping) or not set(parameters) <= set(PARAMETERS):
+            raise TypeError(f'"parameters" must be an object that holds none but {", ".join(PARAMETERS)}')
         size = sum(map(len, texts))
         if size > MAX_CHARACTERS:
             raise ValueError(f'"inputs" holds {size:,} characters; send at most {MAX_CHARACTERS:,} in a request')

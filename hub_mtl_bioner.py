@@ -10,6 +10,7 @@ or `HF_TOKEN`, and never in a file.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -18,52 +19,67 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi, RepoCard, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from model_card_mtl_bioner import write_card
+from model_card_mtl_bioner import name_repository, spread_over, write_card
 
 
 logger = logging.getLogger(__name__)
 
 # What a repository holds. All else in a folder stays there: optimiser, `training_args.bin`, predictions (corpus text).
-NEEDED = ("config.json", "*.safetensors", "tokenizer*.json", "*.py")
-PUBLISHED = (
+NEEDED = ("config.json", "*.safetensors", "tokenizer*.json")
+LOADED = (
     *NEEDED, "model.safetensors.index.json", "vocab.*", "merges.txt", "spiece.model", "*.bpe.model",
-    "added_tokens.json", "special_tokens_map.json", "README.md", "run.json", "all_results.json", "ledger.json",
-    "*.png",
+    "added_tokens.json", "special_tokens_map.json",
 )  # fmt: skip
+PUBLISHED = (*LOADED, "README.md", "run.json", "all_results.json", "ledger.json", "*.png")
 CODE = "modeling_mtl_bioner.py"
-HANDLER = Path(__file__).with_name("handler_mtl_bioner.py")
 SPACE = Path(__file__).with_name("space")
+# What a dedicated Inference Endpoint looks for: the handler, and the versions that the code needs.
+ENDPOINT = {
+    "handler.py": Path(__file__).with_name("handler_mtl_bioner.py"),
+    "requirements.txt": SPACE / "requirements.txt",
+}
 
 
 class PushError(RuntimeError):
     """Nothing was pushed; says why, and what to do."""
 
 
-def published_files(folder: Path) -> list[Path]:
-    """The files of a push.
+def published_files(folder: Path, token: str | None = None) -> dict[str, Path]:
+    """The files of a push by their names in the repository.
+
+    Args:
+        token: of the push, which no file may hold; by default that of the login.
 
     Raises:
         PushError: one without which the model can't be loaded is missing, or one holds a secret or a path.
     """
     if not folder.is_dir():
         raise PushError(f"{folder}: no such folder; name the --output_dir of a training")
-    files = [path for path in sorted(folder.iterdir()) if any(fnmatch(path.name, pattern) for pattern in PUBLISHED)]
-    files = [path for path in files if path.is_file() and (path.suffix != ".py" or path.name == CODE)]
-    for pattern in NEEDED:
-        if not any(fnmatch(path.name, pattern) for path in files):
+    files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file() and matches(path.name, PUBLISHED)}
+    stock = is_stock(folder)  # one of these needs no code, and an endpoint no handler for it
+    if not stock:
+        files |= ENDPOINT | ({CODE: folder / CODE} if (folder / CODE).is_file() else {})
+    for pattern in NEEDED if stock else (*NEEDED, CODE):
+        if not any(fnmatch(name, pattern) for name in files):
             raise PushError(
                 f"{folder} has no {pattern}; name the --output_dir of a training, or one of its checkpoints"
             )
-    secrets = {"the token of the Hub": get_token(), "a path of this machine": str(Path.home())}
-    for path in files:
+    secrets = {"the token of the Hub": token or get_token(), "a path of this machine": str(Path.home())}
+    for path in files.values():
         content = path.read_text(encoding="utf-8", errors="ignore") if path.suffix in (".json", ".md") else ""
         for what, secret in secrets.items():
             if secret and len(secret) > 4 and secret in content:
                 raise PushError(f"{path} holds {what}; take it out before it is pushed")
     return files
+
+
+def is_stock(folder: Path) -> bool:
+    """Whether a folder holds a model of a class that transformers has, as `mtl-bioner-export` writes."""
+    config = folder / "config.json"
+    return config.is_file() and "auto_map" not in json.loads(config.read_text(encoding="utf-8"))
 
 
 def push_folder(
@@ -76,26 +92,48 @@ def push_folder(
 ) -> str:
     """Push what is in a model's folder, in one commit; returns the commit's address.
 
+    Weights and tokenizer files of an earlier push that this one doesn't hold are deleted, lest they be loaded with it.
+
     Args:
-        repository: `owner/name`; made if it isn't there.
+        repository: `owner/name`, or a name of one's own; made if it isn't there.
+        private: whether others must not see it; None leaves one that is there as it is.
         revision: branch to push to, made if it isn't there; the main one by default.
 
     Raises:
-        PushError: the folder is not complete, or the Hub refuses or can't be reached. Nothing was pushed then.
+        PushError: the folder is not complete, or the Hub refuses or can't be reached; says so.
     """
-    files, api = published_files(Path(folder)), HfApi(token=token)
-    operations = [CommitOperationAdd(path.name, path) for path in files]
-    operations.append(CommitOperationAdd("handler.py", HANDLER))
+    files, api = published_files(Path(folder), token), HfApi(token=token)
 
     def push() -> str:
-        api.create_repo(repository, private=private, exist_ok=True)
+        name = created(api, repository, private)
         if revision:
-            api.create_branch(repository, branch=revision, exist_ok=True)
-        return api.create_commit(repository, operations, commit_message=message, revision=revision).commit_url
+            api.create_branch(name, branch=revision, exist_ok=True)
+        there = api.list_repo_files(name, revision=revision)
+        old = [own for own in there if own not in files and matches(own, LOADED)]
+        operations = [CommitOperationAdd(own, path) for own, path in files.items()]
+        operations += [CommitOperationDelete(own) for own in old]
+        return api.create_commit(name, operations, commit_message=message, revision=revision).commit_url
 
     address = explained(push, repository)
-    logger.info("pushed %d files to %s", len(operations), address)
+    logger.info("pushed %d files to %s", len(files), address)
     return address
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a file's name is one of those."""
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def created(api: HfApi, repository: str, private: bool | None, **kind: str) -> str:
+    """Make a repository if it isn't there; returns its name with the owner's.
+
+    Raises:
+        PushError: it shall be private, and is there and public.
+    """
+    name = api.create_repo(repository, private=private, exist_ok=True, **kind).repo_id
+    if private and not api.repo_info(name, repo_type=kind.get("repo_type")).private:
+        raise PushError(f"{name} is there and public; make it private on the Hub first, or name another repository")
+    return name
 
 
 def push_space(repository: str, private: bool | None = None, token: str | None = None) -> str:
@@ -104,28 +142,28 @@ def push_space(repository: str, private: bool | None = None, token: str | None =
     Raises:
         PushError: as `push_folder`.
     """
-    api, card = (
-        HfApi(token=token),
-        RepoCard((SPACE / "README.md").read_text(encoding="utf-8"), ignore_metadata_errors=True),
-    )
-    card.data.models = [repository]
-    operations = [CommitOperationAdd("README.md", str(card).encode())]
-    operations += [CommitOperationAdd(name, SPACE / name) for name in ("app.py", "requirements.txt")]
+    api = HfApi(token=token)
+    card = RepoCard((SPACE / "README.md").read_text(encoding="utf-8"), ignore_metadata_errors=True)
 
     def push() -> str:
-        address = api.create_repo(repository, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
-        api.create_commit(repository, operations, commit_message="Page", repo_type="space")
-        return str(address)
+        name = created(api, repository, private, repo_type="space", space_sdk="gradio")
+        card.data.models = [name]
+        operations = [CommitOperationAdd("README.md", str(card).encode())]
+        operations += [CommitOperationAdd(own, SPACE / own) for own in ("app.py", "requirements.txt")]
+        api.create_commit(name, operations, commit_message="Page", repo_type="space")
+        return f"{api.endpoint}/spaces/{name}"
 
-    return explained(push, repository)
+    return explained(push, f"the Space {repository}")
 
 
-def explained(action: Callable[[], Any], repository: str) -> Any:
+def explained(action: Callable[[], Any], what: str) -> Any:
     """What the action returns; what may go wrong with it on the Hub, as one line."""
     try:
         return action()
+    except PushError:
+        raise
     except HFValidationError as error:
-        raise PushError(f"{repository!r} is no name of a repository: {error}") from error
+        raise PushError(f"{what!r} is no name of a repository: {error}") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         remedy = {
@@ -133,10 +171,12 @@ def explained(action: Callable[[], Any], repository: str) -> Any:
             403: "the token may not write there; take one with write access, or another owner",
             404: "check the name of the repository and its owner",
         }.get(status, "try again later")
-        raise PushError(f"the Hub refused {repository} ({status}): {remedy}; nothing was pushed") from error
+        raise PushError(f"the Hub refused {what} ({status}): {remedy}; nothing was pushed there") from error
     except Exception as error:  # whatever the HTTP library of the day raises where there is no connection
         kind, text = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
-        raise PushError(f"the push to {repository} failed ({kind}: {text}); nothing was pushed, try again") from error
+        raise PushError(
+            f"the push to {what} failed ({kind}: {text}); a push arrives whole or not at all, so try again"
+        ) from error
 
 
 # ----------------------------------------------------------------------------------------------------------- commands
@@ -154,19 +194,34 @@ def run_command(parser: argparse.ArgumentParser, action: Callable[[argparse.Name
 
 
 def push_main(argv: Sequence[str] | None = None) -> int:
-    """`mtl-bioner-push`; exit status 0, or 2 if nothing was pushed."""
+    """`mtl-bioner-push`; exit status 0, or 2 if not all was pushed."""
     parser = argparse.ArgumentParser(prog="mtl-bioner-push", description="Push a trained model to the Hub.")
-    parser.add_argument("folder", type=Path, help="--output_dir of a training")
+    parser.add_argument("folder", type=Path, help="--output_dir of a training, or --output of mtl-bioner-export")
     parser.add_argument("repository", help="OWNER/NAME on the Hub")
     parser.add_argument("--private", action="store_true", help="make a private repository")
     parser.add_argument("--revision", help="branch to push to (default: the main one)")
     parser.add_argument("--space", action="store_true", help="push a Space of the same name too, a page for the model")
+    parser.add_argument(
+        "--seeds", nargs="+", type=Path, default=[], metavar="FOLDER",
+        help="--output_dir of the same training with other seeds: the card tells the spread of the scores",
+    )  # fmt: skip
 
     def push(arguments: argparse.Namespace) -> str:
-        repository, private = arguments.repository, arguments.private or None
-        write_card(arguments.folder, repository)
-        address = push_folder(arguments.folder, repository, private, arguments.revision)
-        return f"{address}\n{push_space(repository, private)}" if arguments.space else address
+        folder, repository, private = arguments.folder, arguments.repository, arguments.private or None
+        if arguments.space and arguments.revision:
+            raise ValueError("--space shows what is on the main branch; leave out --revision, or --space")
+        published_files(folder)
+        if is_stock(folder):
+            name_repository(folder, repository)
+        elif (folder / "run.json").is_file():  # not so in a checkpoint
+            write_card(folder, repository, spread_over([folder, *arguments.seeds]))
+        lines = [push_folder(folder, repository, private, arguments.revision)]
+        if arguments.space:
+            sys.stdout.write(f"{lines.pop()}\n")
+            lines = [push_space(repository, private)]
+            if private:
+                lines.append("(the Space is private too: give it a secret HF_TOKEN that may read the model)")
+        return "\n".join(lines)
 
     return run_command(parser, push, argv)
 

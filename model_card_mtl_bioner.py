@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,11 @@ EXAMPLES = (
     ("CellType", "IL-2 gene expression requires NF-kappa B in human T lymphocytes."),
 )
 
+UNNAMED = "REPOSITORY"  # in the examples, until a push names it
 METRICS = ("precision", "recall", "f1")
 
 
-def write_card(folder: Path, repository: str = "REPOSITORY", spread: Mapping[str, float] | None = None) -> None:
+def write_card(folder: Path, repository: str = UNNAMED, spread: Mapping[str, float] | None = None) -> None:
     """Write `README.md` into a model's folder, whole or not at all.
 
     Args:
@@ -67,10 +69,35 @@ def write_task_card(folder: Path, task: str, output: Path, stock_scores: Mapping
     _write(output, make_card(config, results, run, stock=stock_scores))
 
 
+def spread_over(folders: Sequence[Path]) -> dict[str, float]:
+    """Standard deviation of each recorded score over the folders of several seeds; empty for a single one.
+
+    Raises:
+        ValueError: as `write_card`.
+    """
+    seeds = [recorded(folder / "all_results.json") for folder in folders]
+    keys = set.intersection(*(set(own) for own in seeds))
+    return {key: statistics.stdev(own[key] for own in seeds) for key in keys} if len(seeds) > 1 else {}
+
+
+def name_repository(folder: Path, repository: str) -> None:
+    """Put the name on the Hub into the card of an exported model, which was made before there was one."""
+    card = folder / "README.md"
+    if card.is_file():
+        text = card.read_text(encoding="utf-8").replace(
+            f"model={json.dumps(UNNAMED)}", f"model={json.dumps(repository)}"
+        )
+        _replace(card, text)
+
+
 def _write(folder: Path, card: ModelCard) -> None:
-    temporary = folder / "README.md.tmp"
-    temporary.write_text(str(card), encoding="utf-8")
-    os.replace(temporary, folder / "README.md")
+    _replace(folder / "README.md", str(card))
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def recorded(path: Path) -> dict[str, Any]:
@@ -93,7 +120,7 @@ def make_card(
     config: Mapping[str, Any],
     results: Mapping[str, float],
     run: Mapping[str, Any],
-    repository: str = "REPOSITORY",
+    repository: str = UNNAMED,
     spread: Mapping[str, float] | None = None,
     plots: Sequence[str] = (),
     stock: Mapping[str, float] | None = None,
@@ -109,14 +136,23 @@ def make_card(
             introduction(config, stock is not None),
         ),
         ("Use", usage(config, repository) if stock is None else stock_usage(repository)),
-        ("Scores", scores(config, results, spread or {}) + stock_comparison(config, results, stock or {})),
+        (
+            "Scores",
+            scores(config, results, spread or {})
+            + (
+                calibration(config, results) + forgetting(results)
+                if stock is None
+                else stock_comparison(config, results, stock)
+            ),
+        ),
         ("Training data", training_data(config, run)),
         ("Training", training(results, run)),
-        ("Limits", limits(config)),
+        ("Limits", limits(config, stock is not None)),
     ]
     text = "\n\n".join(f"{'#' if i == 0 else '##'} {title}\n\n{body}" for i, (title, body) in enumerate(sections))
     images = "".join(f"\n\n![{name}]({name})" for name in plots)
-    return ModelCard(f"---\n{metadata(config, results, run, stock is not None).to_yaml()}\n---\n\n{text}{images}\n")
+    data = metadata(config, results if stock is None else stock, run, stock is not None)
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}{images}\n")
 
 
 # ----------------------------------------------------------------------------------------------------------- metadata
@@ -128,7 +164,7 @@ def metadata(
     """What the Hub reads: tags, widget, and the scores on the test split as a model-index."""
     types = [name for task in config["tasks"] for name in task["types"]]
     texts = dict.fromkeys(text for name, text in EXAMPLES if name in types)
-    datasets = [HUB_DATASETS[corpus] for corpus in run["corpora"] if corpus in HUB_DATASETS]
+    datasets = [HUB_DATASETS[corpus] for corpus in corpora_of(config, run) if corpus in HUB_DATASETS]
     index = list(model_index(config, results))
     return ModelCardData(
         language="en",
@@ -145,13 +181,21 @@ def metadata(
     )
 
 
+def corpora_of(config: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
+    """All that the heads were trained on: in this training, then in those before it."""
+    earlier = (corpus for task in config["tasks"] for corpus in task.get("corpora", ()))
+    return list(dict.fromkeys([*run["ledger"], *earlier]))
+
+
 def model_index(config: Mapping[str, Any], results: Mapping[str, float]) -> Iterator[EvalResult]:
     """Precision, recall and F1 of each task and corpus on the test split."""
     for task in config["tasks"]:
         corpora = task.get("corpora") or [task["name"]]
         for corpus in corpora:
-            suffix = f"_{corpus}" if len(corpora) > 1 else ""
-            for metric in METRICS:
+            # a head that went on with another corpus was scored on that one alone, without its name in the key
+            several = f"test_{task['name']}_f1_{corpus}" in results
+            suffix = f"_{corpus}" if several else ""
+            for metric in METRICS if several or corpus == corpora[-1] else ():
                 key = f"test_{task['name']}_{metric}{suffix}"
                 if key in results:
                     yield EvalResult(
@@ -222,20 +266,48 @@ def scores(config: Mapping[str, Any], results: Mapping[str, float], spread: Mapp
         for part in parts:
             keys = [f"{split}_{task['name']}_{metric}{part}" for metric in METRICS]
             if keys[2] in results:
-                deviation = f"{100 * spread[keys[2]]:.2f}" if keys[2] in spread else ""
+                deviation = [f"{100 * spread.get(keys[2], 0.0):.2f}"] if spread else []
                 label = part.strip("_").replace("_", " ") or "all"
-                rows.append([task["name"], label, *(f"{100 * results[key]:.2f}" for key in keys), deviation])
+                rows.append([task["name"], label, *(f"{100 * results[key]:.2f}" for key in keys), *deviation])
     if not rows:
         return "No scores were recorded."
     name = {"test": "test", "eval": "development"}[split]
-    header = ["task", "corpus or type", "precision", "recall", "F1", "spread of F1 over seeds"]
-    keys = {task["name"]: f"{split}_{task['name']}_ece" for task in config["tasks"]}
-    errors = [f"{plain(name)} {results[key]:.3f}" for name, key in keys.items() if key in results]
-    calibration = f"\n\nExpected calibration error of the entities' scores: {', '.join(errors)}." if errors else ""
+    header = [
+        "task",
+        "corpus or type",
+        "precision",
+        "recall",
+        "F1",
+        *(["F1's deviation over seeds"] if spread else []),
+    ]
     return (
         f"Entities of the {name} split, in per cent; an entity is right if its characters and its type are exactly "
-        f"those of the corpus.\n\n{table(header, rows)}{calibration}"
+        f"those of the corpus.\n\n{table(header, rows)}"
     )
+
+
+def calibration(config: Mapping[str, Any], results: Mapping[str, float]) -> str:
+    """What the entities' scores mean."""
+    fitted = [task["name"] for task in config["tasks"] if "temperature" in task]
+    keys = {name: f"test_{name}_ece" for name in fitted}
+    errors = [f"{plain(name)} {results[key]:.3f}" for name, key in keys.items() if key in results]
+    measured = f" Expected calibration error on the test split: {', '.join(errors)}." if errors else ""
+    others = [plain(task["name"]) for task in config["tasks"] if task["name"] not in fitted]
+    raw = f" Of {', '.join(others)} the scores are as the model gives them, and not fitted." if others else ""
+    what = "An entity's score is its chance to be right, as fitted on development data." if fitted else ""
+    return f"\n\n{what}{measured}{raw}"
+
+
+def forgetting(results: Mapping[str, float]) -> str:
+    """F1 of the heads that were there before this training, before and after it; empty where there were none."""
+    names = [key.removeprefix("before_").removesuffix("_f1") for key in results if key.startswith("before_")]
+    rows = [
+        [name, *(f"{100 * results[f'{when}_{name}_f1']:.2f}" for when in ("before", "after"))]
+        for name in names
+        if {f"before_{name}_f1", f"after_{name}_f1"} <= results.keys()
+    ]
+    header = ["head of an earlier training", "F1 before", "F1 after"]
+    return f"\n\nOn the test split:\n\n{table(header, rows)}" if rows else ""
 
 
 def stock_comparison(config: Mapping[str, Any], results: Mapping[str, float], stock: Mapping[str, float]) -> str:
@@ -252,10 +324,13 @@ def stock_comparison(config: Mapping[str, Any], results: Mapping[str, float], st
 def training_data(config: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     """Corpora with terms, what was read and lost, leaks, citations."""
     rows, terms = [], []
-    for name, splits in run["ledger"].items():
-        own = splits.get("train", {"documents": 0, "read": 0, "kept": 0, "dropped": {}})
-        lost = ", ".join(f"{count} {cause}" for cause, count in own["dropped"].items())
-        rows.append([name, f"{own['documents']:,}", f"{own['read']:,}", f"{own['kept']:,}", lost])
+    for name in corpora_of(config, run):
+        own = run["ledger"].get(name, {}).get("train", {})
+        if own:
+            lost = ", ".join(f"{count} {cause}" for cause, count in own["dropped"].items())
+            rows.append([name, f"{own['documents']:,}", f"{own['read']:,}", f"{own['kept']:,}", lost])
+        else:
+            rows.append([name, "not in this training, but in one before it", "", "", ""])
         if name in list_corpora():
             corpus = get_corpus(name)
             terms.append(
@@ -287,19 +362,26 @@ def training(results: Mapping[str, float], run: Mapping[str, Any]) -> str:
     minutes = f"{results['train_runtime'] / 60:.0f} minutes" if "train_runtime" in results else "a time not recorded"
     base = run.get("base_model")
     encoder = f"the encoder `{plain(base)}`" if base else "an encoder from a folder, which has no name on the Hub"
+    machine = run["machine"]
+    devices = f", in {machine['processes']} processes on {plain(machine['device'])}" if "device" in machine else ""
     return (
-        f"Trained from {encoder} for {minutes} on a machine with {run['machine']['cpus']} CPUs "
-        f"({plain(run['machine']['processor'])}), with {plain(versions)}.\n\n{table(['argument', 'value'], arguments)}"
+        f"Trained from {encoder} for {minutes} on a machine with {machine['cpus']} CPUs "
+        f"({plain(machine['processor'])}){devices}, with {plain(versions)}.\n\n"
+        f"{table(['argument', 'value'], arguments)}"
     )
 
 
-def limits(config: Mapping[str, Any]) -> str:
+def limits(config: Mapping[str, Any], stock: bool = False) -> str:
     """What not to expect."""
     types = ", ".join(dict.fromkeys(name for task in config["tasks"] for name in task["types"]))
     lines = [
         f"It finds {plain(types)} as the guidelines of its corpora define them, in English abstracts; nothing else.",
-        "Entities of one task don't overlap; those of different tasks may. Names are found, not linked to a database.",
-        f"Long text is read whole, in pieces of at most {config['max_seq_length']} sub-words, each by itself.",
+        "Names are found, not linked to a database.",
         "It is a tool for research, and no medical device: check what it finds before anyone is treated by it.",
     ]
+    if not stock:
+        lines[1:1] = [
+            "Entities of one task don't overlap; those of different tasks may.",
+            f"Long text is read whole, in pieces of at most {config['max_seq_length']} sub-words, each by itself.",
+        ]
     return "\n".join(f"- {line}" for line in lines)

@@ -430,6 +430,22 @@ class MtlBionerModel(PreTrainedModel):
         model.load_state_dict(own, strict=False)
         return model
 
+    def rename_task(self, old: str, new: str) -> None:
+        """Give a head another name.
+
+        Raises:
+            ValueError: no head has the old name, or one has the new one.
+        """
+        names = self.config.task_names
+        if old not in names or new in names:
+            raise ValueError(f"can't rename head {old!r} to {new!r}; the model's are {', '.join(names)}")
+        self.config.set_tasks([task | {"name": new} if task["name"] == old else task for task in self.config.tasks])
+        parts = [own for own in self.sharing.modules() if isinstance(own, TaskModules) and old in own]
+        for module in [self.heads, *parts]:
+            renamed = {new if name == old else name: part for name, part in module.items()}
+            module.clear()
+            module.update(renamed)
+
     def export_task(self, task: str) -> PreTrainedModel:
         """A stock token-classification model of the encoder's own class, with the head of one task.
 
@@ -902,13 +918,16 @@ class MtlBionerPipeline(Pipeline):
         if unknown:
             names = ", ".join(sorted(unknown))
             raise TypeError(f"unknown argument {names}; the pipeline takes tasks, threshold, overlaps, batch_size")
+        names = self.model.config.task_names
         tasks = [tasks] if isinstance(tasks, str) else tasks
+        if tasks is not None and not isinstance(tasks, (list, tuple)):
+            raise ValueError(f"tasks is {tasks!r}; give a list of names, from {', '.join(names)}")
         for name in tasks or ():
-            if name not in self.model.config.task_names:
-                raise ValueError(f"no task {name!r}; the model's are {', '.join(self.model.config.task_names)}")
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"threshold is {threshold}; give a score from 0 to 1")
-        if overlaps is not None and overlaps not in OVERLAPS:
+            if name not in names:
+                raise ValueError(f"no task {name!r}; the model's are {', '.join(names)}")
+        if threshold is not None and not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
+            raise ValueError(f"threshold is {threshold!r}; give a score from 0 to 1")
+        if overlaps is not None and overlaps not in list(OVERLAPS):
             raise ValueError(f"overlaps is {overlaps!r}; choose one of {', '.join(OVERLAPS)}")
         options = {"tasks": tasks and list(dict.fromkeys(tasks)), "threshold": threshold, "overlaps": overlaps}
         return {}, {name: value for name, value in options.items() if value is not None}, {}

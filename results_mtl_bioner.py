@@ -93,7 +93,12 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
         output / "run.json",
         {
             "versions": {name: package_version(name) for name in PACKAGES} | {"python": platform.python_version()},
-            "machine": {"processor": platform.machine(), "cpus": os.cpu_count()},
+            "machine": {
+                "processor": platform.machine(),
+                "cpus": os.cpu_count(),
+                "device": run.args.device.type,
+                "processes": run.args.world_size,
+            },
             "seed": run.args.seed,
             "base_model": hub_name(run.model_args.model_name_or_path),
             "arguments": recorded_arguments(run),
@@ -125,8 +130,8 @@ def recorded_arguments(run: Any) -> dict[str, Any]:
     return {key: without_path(value) for key, value in sorted(arguments.items()) if not key.endswith("_token")}
 
 
-# The folders of an absolute path, wherever one stands in a value: `mine=/home/me/corpus.jsonl:Disease`.
-_FOLDERS = re.compile(r"(?<![\w.~:/-])/(?:[^/,:+|=]+/)*(?=[^/])")
+# The folders of a path that begins with `/`, `~`, `.` or `..`, wherever in a value: `mine=/home/me/mine.txt:Disease`.
+_FOLDERS = re.compile(r"(?<![\w.~:/-])(?:~|\.{1,2})?/(?:[^/,:+|=]+/)*(?=[^/])")
 
 
 def without_path(value: Any) -> Any:

@@ -854,9 +854,11 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     if args.do_eval:
         found = trainer.predict(run.rows["dev"], metric_key_prefix="eval")
         if args.do_train:
-            trainer.calibrate(run.rows["dev"], found.predictions)
+            found.metrics.update(trainer.calibrate(run.rows["dev"], found.predictions))
             trainer.save_model(_internal_call=True)
         metrics |= found.metrics
+    elif args.do_train:
+        logger.warning("no development split is scored, so entities' scores are not fitted to be their chances")
     if args.do_predict:
         predicted = trainer.predict(run.rows["test"], metric_key_prefix="test")
         metrics |= predicted.metrics
@@ -869,7 +871,7 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
             results.write_predictions(output, run.rows["test"], trainer.entities, run.model.config.task_names)
             results.plot_reliability(output / "reliability.png", trainer.scored(run.rows["test"]))
         if args.do_train:
-            write_card(output, args.hub_model_id or output.name)
+            write_card(output, getattr(trainer, "hub_model_id", None) or output.name)
     return metrics
 
 

@@ -198,9 +198,12 @@ class MultiTaskTrainer(Trainer):
         self.subwords = torch.zeros((), dtype=torch.long, device=self.args.device)  # trained on by this process
         has_mask = getattr(self.processing_class, "mask_token_id", None) is not None
         self.mask_probability = self.args.mask_probability if has_mask else 0.0
-        for task in self.train_sampler.rows if self.train_sampler else ():
-            for name in ("temperature", "score_bias"):  # they were those of the head before this training
-                self.model.config.tasks[task].pop(name, None)
+        if self.train_sampler:
+            frozen = not any(parameter.requires_grad for parameter in self.model.encoder.parameters())
+            # They were those of the heads, and of the encoder, before this training.
+            for task in self.train_sampler.rows if frozen else range(len(self.task_names)):
+                for name in ("temperature", "score_bias"):
+                    self.model.config.tasks[task].pop(name, None)
         self.entities: list[list[dict[str, Any]]] = []  # per text, of the last evaluation or prediction
 
     def _prepare_model(self, model: MtlBionerModel) -> None:
@@ -407,18 +410,27 @@ class MultiTaskTrainer(Trainer):
         """As Trainer's, with entity scores of all tasks among the metrics; `entities` holds what was found."""
         output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         rows = dataloader.dataset
-        calibrations = [self.model.config.score_calibration(task) for task in range(len(self.task_names))]
-        self.entities = predicted_entities(rows, output.predictions, calibrations)
+        self.entities = predicted_entities(rows, output.predictions, self.calibrations())
         output.metrics.update(span_metrics(rows, self.entities, self.model.config, metric_key_prefix))
         return output
 
-    def calibrate(self, rows: TaskRows, logits: Any) -> None:
-        """Fit temperature and bias of each task's scores, kept in the model's config, on development rows' logits."""
+    def calibrate(self, rows: TaskRows, logits: Any) -> dict[str, float]:
+        """Fit temperature and bias of each task's scores, kept in the model's config, on development rows' logits.
+
+        Returns:
+            The calibration errors that are left on these rows.
+        """
         self.entities = predicted_entities(rows, logits)
         for task, found in self.scored(rows).items():
             if calibration := fit_calibration(*found):
                 own = self.model.config.tasks[self.task_names.index(task)]
                 own["temperature"], own["score_bias"] = calibration
+        self.entities = predicted_entities(rows, logits, self.calibrations())
+        return {f"eval_{task}_ece": calibration_error(*found) for task, found in self.scored(rows).items()}
+
+    def calibrations(self) -> list[tuple[float, float]]:
+        """Temperature and bias of each task's scores."""
+        return [self.model.config.score_calibration(task) for task in range(len(self.task_names))]
 
     def scored(self, rows: TaskRows) -> dict[str, tuple[list[float], list[bool]]]:
         """By task, score of each of the last found `entities` of these rows, and whether it is right."""

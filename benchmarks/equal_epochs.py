@@ -98,7 +98,7 @@ def main() -> int:
     parser.add_argument("--data_dir", required=True, help="folder with the corpora, as for run_mtl_ner.py")
     parser.add_argument("--model_name_or_path", required=True, help="encoder")
     parser.add_argument("--output_dir", default="outputs/equal_epochs", help="where the results go")
-    parser.add_argument("--num_train_epochs", type=int, default=2)
+    parser.add_argument("--num_train_epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--learning_rate", type=float, default=4e-4, help="of this project")
     parser.add_argument("--stock_learning_rate", type=float, default=2e-4, help="of the unmodified Trainer")

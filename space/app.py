@@ -10,8 +10,10 @@ import html
 import json
 import logging
 import re
+import shutil
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -51,10 +53,11 @@ CSS = """
 
 
 def highlight(text: str, entities: Sequence[Entity], colours: Mapping[str, str]) -> str:
-    """HTML of a text, each entity underlined in its type's colour and followed by type and score.
+    """HTML of a text, each entity underlined in its type's colour and followed by type, score and, if several, task.
 
     Entities of several tasks may overlap: each then has an underline of its own, one below the other.
     """
+    several = len({e["task"] for e in entities}) > 1
     cuts = sorted({0, len(text), *(e["start"] for e in entities), *(e["end"] for e in entities)})
     waiting = sorted(entities, key=lambda e: (e["start"], -e["end"]), reverse=True)
     lanes: list[Entity | None] = []  # the entity that each underline belongs to
@@ -66,7 +69,7 @@ def highlight(text: str, entities: Sequence[Entity], colours: Mapping[str, str])
         parts.append(_segment(text[start:end], lanes, colours))
         for lane, entity in enumerate(lanes):
             if entity and entity["end"] == end:
-                parts.append(_tag(entity, colours))
+                parts.append(_tag(entity, colours, several))
                 lanes[lane] = None
         while lanes and lanes[-1] is None:
             lanes.pop()
@@ -88,9 +91,9 @@ def _segment(text: str, lanes: Sequence[Entity | None], colours: Mapping[str, st
     return f'<mark data-tasks="{tasks}" title="{title}" style="{style}">{html.escape(text)}</mark>'
 
 
-def _tag(entity: Entity, colours: Mapping[str, str]) -> str:
-    label = html.escape(f"{entity['entity_group']} {entity['score']:.2f}")
-    return f'<span class="ner-tag" style="background: {colours[entity["entity_group"]]}">{label}</span>'
+def _tag(entity: Entity, colours: Mapping[str, str], with_task: bool) -> str:
+    label = f"{entity['entity_group']} {entity['score']:.2f}{' ' + entity['task'] if with_task else ''}"
+    return f'<span class="ner-tag" style="background: {colours[entity["entity_group"]]}">{html.escape(label)}</span>'
 
 
 def legend(entities: Sequence[Entity], colours: Mapping[str, str]) -> str:
@@ -173,6 +176,50 @@ FORMATS = {
 # ------------------------------------------------------------------------------------------------------------ the page
 
 
+def annotate(
+    ner: Callable[..., list[Entity]],
+    colours: Mapping[str, str],
+    folder: Path,
+    text: str,
+    tasks: Sequence[str],
+    threshold: float,
+    overlaps: str,
+) -> tuple[str, str, list[list[Any]], list[str]]:
+    """Marked text and legend as HTML, rows of the table, and the files that were written into the folder.
+
+    One bad request gets a message, and the page lives on.
+    """
+    if problem := refusal(text, tasks):
+        return message(problem), "", [], []
+    try:
+        entities = ner(text, tasks=list(tasks), threshold=threshold, overlaps=overlaps)
+        files = []
+        for name, write in FORMATS.values():
+            (folder / name).write_text(write(text, entities), encoding="utf-8", newline="")
+            files.append(str(folder / name))
+        rows = [
+            [e["start"], e["end"], e["word"], e["entity_group"], round(e["score"], 4), e["task"]] for e in entities
+        ]
+        return highlight(text, entities, colours), legend(entities, colours), rows, files
+    except Exception as error:
+        logger.exception("a request failed")
+        return message(f"This text could not be read ({type(error).__name__}: {error})."), "", [], []
+
+
+class Folders:
+    """A fresh folder for each request; those of more than an hour ago are deleted, so that no text stays for long."""
+
+    def __init__(self, seconds: float = 3600) -> None:
+        self.seconds, self.made = seconds, []
+
+    def new(self) -> Path:
+        now = time.monotonic()
+        while self.made and self.made[0][0] < now - self.seconds:
+            shutil.rmtree(self.made.pop(0)[1], ignore_errors=True)
+        self.made.append((now, Path(tempfile.mkdtemp(prefix="mtl-bioner-"))))
+        return self.made[-1][1]
+
+
 def build(ner: Callable[..., list[Entity]], tasks: Mapping[str, Sequence[str]]) -> gr.Blocks:
     """The page.
 
@@ -182,26 +229,12 @@ def build(ner: Callable[..., list[Entity]], tasks: Mapping[str, Sequence[str]]) 
     """
     types = dict.fromkeys(name for own in tasks.values() for name in own)
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(types)}
+    folders = Folders()
 
     def show(text: str, chosen: Sequence[str], threshold: float, overlaps: str) -> list[Any]:
-        """What the button does; one bad request gets a message, and the page lives on."""
-        nothing = ["", [], *(gr.DownloadButton(interactive=False) for _ in FORMATS)]
-        if problem := refusal(text, chosen):
-            return [message(problem), *nothing]
-        try:
-            entities = ner(text, tasks=list(chosen), threshold=threshold, overlaps=overlaps)
-            folder = Path(tempfile.mkdtemp(prefix="mtl-bioner-"))
-            downloads = []
-            for name, write in FORMATS.values():
-                (folder / name).write_text(write(text, entities), encoding="utf-8", newline="")
-                downloads.append(gr.DownloadButton(value=str(folder / name), interactive=True))
-        except Exception as error:
-            logger.exception("a request failed")
-            return [message(f"This text could not be read ({type(error).__name__}: {error})."), *nothing]
-        rows = [
-            [e["start"], e["end"], e["word"], e["entity_group"], round(e["score"], 4), e["task"]] for e in entities
-        ]
-        return [highlight(text, entities, colours), legend(entities, colours), rows, *downloads]
+        marked, key, rows, files = annotate(ner, colours, folders.new(), text, chosen, threshold, overlaps)
+        buttons = [gr.DownloadButton(value=file, interactive=True) for file in files]
+        return [marked, key, rows, *(buttons or [gr.DownloadButton(value=None, interactive=False) for _ in FORMATS])]
 
     with gr.Blocks(title="MTL-BioNER", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown("# MTL-BioNER\nEntities in biomedical text, found by one model with a head for each corpus.")

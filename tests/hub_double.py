@@ -23,6 +23,7 @@ class HubDouble:
 
     Attributes:
         cut_uploads: close the connection in the middle of every LFS upload.
+        refuse_spaces: say 403 to who makes a Space.
         log: method and path of each request.
     """
 
@@ -30,7 +31,7 @@ class HubDouble:
         self.repositories: dict[str, dict[str, list[tuple[str, dict[str, bytes]]]]] = {}
         self.private: dict[str, bool] = {}
         self.large: dict[str, bytes] = {}
-        self.cut_uploads = False
+        self.cut_uploads = self.refuse_spaces = False
         self.log: list[str] = []
         double = self
 
@@ -131,13 +132,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _create(self, content: dict[str, Any]) -> None:
         name = f"{content.get('organization') or 'me'}/{content['name']}"
         url = f"{self.hub.url}/{name}"
+        if content.get("type") == "space" and self.hub.refuse_spaces:
+            return self._reply(403, b"{}")
         if content.get("type") == "space":
             name, url = f"spaces/{name}", f"{self.hub.url}/spaces/{name}"
         known = name in self.hub.repositories
         if not known:
             self.hub.repositories[name] = {"main": [("0" * 40, {})]}
             self.hub.private[name] = content.get("visibility") == "private" or bool(content.get("private"))
-        self._json({"url": url}, 409 if known else 200)
+        return self._json({"url": url}, 409 if known else 200)
 
     def _branch(self, repository: str, branch: str) -> None:
         self._body()
@@ -159,6 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = base64.b64decode(value["content"])
             elif item["key"] == "lfsFile":
                 files[value["path"]] = self.hub.large[value["oid"]]
+            elif item["key"] == "deletedFile":
+                del files[value["path"]]
         digest = hashlib.sha1(repr((len(branches[revision]), sorted(files.items()))).encode()).hexdigest()
         branches[revision].append((digest, files))
         url = f"{self.hub.url}/{repository}/commit/{digest}"
@@ -187,15 +192,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.log.append(f"{self.command} {path}")
         parts = path.strip("/").split("/")
         if "resolve" in parts:
-            self._resolve("/".join(parts[:2]), parts[3], "/".join(parts[4:]))
-        elif parts[:2] == ["api", "models"] and len(parts) >= 4:
-            self._model("/".join(parts[2:4]), parts[4:])
+            name = "/".join(parts[:2])
+        elif parts[0] == "api" and len(parts) >= 4:
+            name = "/".join(parts[1 if parts[1] == "spaces" else 2 : 4])
         else:
             self._missing("EntryNotFound")
+            return
+        given = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if name not in self.hub.repositories or (self.hub.private[name] and given not in (TOKEN, READ_ONLY)):
+            self._missing("RepoNotFound")  # as the Hub says of a private one to who may not see it
+        elif "resolve" in parts:
+            self._resolve(name, parts[3], "/".join(parts[4:]))
+        else:
+            self._model(name, parts[4:])
 
     def _resolve(self, repository: str, revision: str, name: str) -> None:
-        if repository not in self.hub.repositories:
-            return self._missing("RepoNotFound")
         try:
             commit, files = self.hub.commit(repository, revision)
         except StopIteration:
@@ -206,8 +217,6 @@ class _Handler(BaseHTTPRequestHandler):
         return self._reply(200, files[name], ETag=etag, X_Repo_Commit=commit)
 
     def _model(self, repository: str, rest: list[str]) -> None:
-        if repository not in self.hub.repositories:
-            return self._missing("RepoNotFound")
         revision = rest[1] if len(rest) > 1 else "main"
         try:
             commit, files = self.hub.commit(repository, revision)
@@ -222,4 +231,12 @@ class _Handler(BaseHTTPRequestHandler):
                 for name, content in files.items()
             ])  # fmt: skip
         siblings = [{"rfilename": name} for name in files]
-        return self._json({"id": repository, "sha": commit, "siblings": siblings, "private": False, "tags": []})
+        return self._json(
+            {
+                "id": repository,
+                "sha": commit,
+                "siblings": siblings,
+                "private": self.hub.private[repository],
+                "tags": [],
+            }
+        )

@@ -31,8 +31,8 @@ ALLOWED = {
     "space": set(),
     "hub_mtl_bioner": {"model_card_mtl_bioner"},
     "export_mtl_bioner": {
-        "dataset_scripts", "hub_mtl_bioner", "metrics_mtl_bioner", "model_card_mtl_bioner", "modeling_mtl_bioner",
-        "results_mtl_bioner",
+        "data_collators", "dataset_scripts", "hub_mtl_bioner", "metrics_mtl_bioner", "model_card_mtl_bioner",
+        "modeling_mtl_bioner", "results_mtl_bioner",
     },
     "errors_mtl_bioner": {"metrics_mtl_bioner"},
     "comparison_mtl_bioner": {"errors_mtl_bioner", "metrics_mtl_bioner", "results_mtl_bioner"},

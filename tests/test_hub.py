@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 import torch
 from hub_double import READ_ONLY, TOKEN, HubDouble
-from huggingface_hub import RepoCard
+from huggingface_hub import ModelCard, RepoCard
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 import export_mtl_bioner
 import hub_mtl_bioner
 import run_mtl_ner
 from hub_mtl_bioner import PushError, published_files
+from model_card_mtl_bioner import spread_over, write_card
 from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
 
 
@@ -81,9 +82,11 @@ print(json.dumps([names, pipeline("token-classification", model=name, **options)
 """
 
 
-def load(hub: HubDouble, home: Path, *arguments: str) -> tuple[list[str], list[dict[str, Any]]]:
+def load(
+    hub: HubDouble, home: Path, *arguments: str, token: str | None = None
+) -> tuple[list[str], list[dict[str, Any]]]:
     """Tasks and entities, as a process sees them that knows the Hub only."""
-    done = client(hub, home, [sys.executable, "-I", "-c", LOAD, *arguments], token=None)
+    done = client(hub, home, [sys.executable, "-I", "-c", LOAD, *arguments], token=token)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -108,7 +111,9 @@ def loud(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_pushed_model_loads_from_the_hub_with_the_same_entities(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
+def test_pushed_model_loads_from_the_hub_with_the_same_entities(
+    hub: HubDouble, trained: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = loud(Path(shutil.copytree(trained, tmp_path / "model")))
     (folder / "training_args.bin").write_bytes(b"secret")
     done = push(hub, tmp_path / "a", str(folder), "me/ner", "--private")
@@ -117,14 +122,15 @@ def test_pushed_model_loads_from_the_hub_with_the_same_entities(hub: HubDouble, 
     files = hub.files("me/ner")
     assert set(files) == {
         "README.md", "all_results.json", "config.json", "handler.py", "learning_curves.png", "ledger.json",
-        "model.safetensors", "modeling_mtl_bioner.py", "reliability.png", "run.json", "tokenizer.json",
-        "tokenizer_config.json",
+        "model.safetensors", "modeling_mtl_bioner.py", "reliability.png", "requirements.txt", "run.json",
+        "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
+    machine = (str(trained.parent), str(tmp_path_factory.getbasetemp()), str(ROOT))  # the encoder's folder is below
     for content in files.values():
-        assert TOKEN.encode() not in content and str(tmp_path).encode() not in content
+        assert not any(secret.encode() in content for secret in (TOKEN, *machine))
     assert b"me/ner" in files["README.md"]
     assert any("info/lfs" in line for line in hub.log)
-    names, entities = load(hub, tmp_path / "b", "me/ner", TEXT)
+    names, entities = load(hub, tmp_path / "b", "me/ner", TEXT, token=READ_ONLY)
     assert names == ["ncbi", "bc5cdr"]
     assert entities == json.loads(json.dumps(local_entities(folder))) != []
 
@@ -165,6 +171,45 @@ def test_two_revisions_with_different_code_do_not_mix(hub: HubDouble, trained: P
 
 
 @pytest.mark.slow
+def test_a_push_deletes_old_weights_and_does_not_publish_what_shall_be_private(
+    hub: HubDouble, trained: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    (folder / "model-00001-of-00002.safetensors").write_bytes(b"")
+    assert push(hub, tmp_path / "a", str(folder), "me/ner").returncode == 0
+    (folder / "model-00001-of-00002.safetensors").unlink()
+    assert push(hub, tmp_path / "a", str(folder), "me/ner").returncode == 0
+    assert [name for name in hub.files("me/ner") if name.endswith(".safetensors")] == ["model.safetensors"]
+    refused = push(hub, tmp_path / "a", str(folder), "me/ner", "--private")
+    assert refused.returncode == 2 and "me/ner is there and public" in refused.stderr
+    assert len(hub.commits("me/ner")) == 3
+    assert push(hub, tmp_path / "a", str(folder), "mine", "--private").returncode == 0  # an own name, without owner
+    assert "model.safetensors" in hub.files("me/mine") and hub.private["me/mine"]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_and_an_exported_model_can_be_pushed(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
+    (checkpoint,) = trained.glob("checkpoint-*")
+    assert push(hub, tmp_path / "a", str(checkpoint), "me/early").returncode == 0
+    assert load(hub, tmp_path / "b", "me/early", TEXT)[0] == ["ncbi", "bc5cdr"]
+    assert export_mtl_bioner.main([str(trained), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 0
+    assert push(hub, tmp_path / "a", str(tmp_path / "stock"), "me/stock").returncode == 0
+    files = hub.files("me/stock")
+    assert not any(name.endswith(".py") for name in files) and b'model="me/stock"' in files["README.md"]
+
+
+def test_the_card_tells_the_spread_over_seeds(trained: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(trained, tmp_path / "other"))
+    results = json.loads((other / "all_results.json").read_text())
+    results["test_ncbi_f1"] += 0.02
+    (other / "all_results.json").write_text(json.dumps(results))
+    spread = spread_over([trained, other])
+    assert spread["test_ncbi_f1"] == pytest.approx(0.02 / 2**0.5) and spread["test_bc5cdr_f1"] == 0
+    write_card(other, "me/ner", spread)
+    assert "| 1.41 |" in (other / "README.md").read_text() and spread_over([trained]) == {}
+
+
+@pytest.mark.slow
 def test_a_refused_push_is_one_line_and_leaves_nothing(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
     for token, parts in (
         (None, ["401", "hf auth login"]),
@@ -174,7 +219,7 @@ def test_a_refused_push_is_one_line_and_leaves_nothing(hub: HubDouble, trained: 
         done = push(hub, tmp_path / "a", str(trained), "me/ner", token=token)
         assert done.returncode == 2
         last = done.stderr.strip().splitlines()[-1]
-        assert last.startswith("mtl-bioner-push: error: the Hub refused me/ner") and all(
+        assert last.startswith("mtl-bioner-push: error: the Hub refused me/ner ") and all(
             part in last for part in parts
         )
         assert "Traceback" not in done.stderr
@@ -186,7 +231,7 @@ def test_a_connection_cut_half_way_leaves_nothing_half_pushed(hub: HubDouble, tr
     hub.cut_uploads = True
     done = push(hub, tmp_path / "a", str(trained), "me/ner")
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "mtl-bioner-push: error: the push to me/ner failed" in done.stderr and "nothing was pushed" in done.stderr
+    assert "mtl-bioner-push: error: the push to me/ner failed" in done.stderr and "whole or not at all" in done.stderr
     assert hub.files("me/ner") == {}
     hub.cut_uploads = False
     assert push(hub, tmp_path / "a", str(trained), "me/ner").returncode == 0
@@ -216,11 +261,12 @@ def test_what_is_not_complete_or_holds_a_secret_is_not_pushed(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(trained, tmp_path / "model"))
-    names = {path.name for path in published_files(folder)}
+    names = set(published_files(folder))
     assert {"model.safetensors", "modeling_mtl_bioner.py", "run.json"} <= names
     assert not any(name.startswith("predictions") for name in names)
     (folder / "other.py").write_text("")
-    assert {path.name for path in published_files(folder)} == names
+    assert set(published_files(folder)) == names
+    assert published_files(folder, token="hf_other")
     monkeypatch.setattr(hub_mtl_bioner, "get_token", lambda: "hf_secret")
     (folder / "ledger.json").write_text('{"a": "hf_secret"}')
     with pytest.raises(PushError, match="ledger.json holds the token of the Hub"):
@@ -229,7 +275,7 @@ def test_what_is_not_complete_or_holds_a_secret_is_not_pushed(
     with pytest.raises(PushError, match="ledger.json holds a path of this machine"):
         published_files(folder)
     (folder / "modeling_mtl_bioner.py").unlink()
-    with pytest.raises(PushError, match=r"has no \*\.py"):
+    with pytest.raises(PushError, match=r"has no modeling_mtl_bioner\.py"):
         published_files(folder)
     with pytest.raises(PushError, match="no such folder"):
         published_files(tmp_path / "nowhere")
@@ -272,6 +318,8 @@ def test_an_endpoint_answers_with_what_was_pushed(hub: HubDouble, trained: Path,
         {"inputs": TEXT, "parameters": {"tasks": ["x"]}},
         {"inputs": "a" * 1_000_001},
         {"inputs": TEXT, "parameters": ["ncbi"]},
+        {"inputs": TEXT, "parameters": {"batch_size": 9}},
+        {"inputs": TEXT, "parameters": {"threshold": "0.5"}},
     ]
     request = tmp_path / "request.json"
     request.write_text(json.dumps(bodies))
@@ -281,7 +329,11 @@ def test_an_endpoint_answers_with_what_was_pushed(hub: HubDouble, trained: Path,
     entities = json.loads(json.dumps(local_entities(folder)))
     assert replies[0] == entities != []
     assert replies[1] == [[entity for entity in entities if entity["task"] == "ncbi"], []]
-    for reply, part in zip(replies[2:], ["inputs", "inputs", "no task 'x'", "1,000,001", "parameters"], strict=True):
+    for reply, part in zip(
+        replies[2:],
+        ["inputs", "inputs", "no task 'x'", "1,000,001", "parameters", "none but tasks", "threshold is '0.5'"],
+        strict=True,
+    ):
         assert part in reply["error"]
 
 
@@ -294,8 +346,12 @@ def test_a_space_shows_the_pushed_model(hub: HubDouble, trained: Path, tmp_path:
     assert set(files) == {"README.md", "app.py", "requirements.txt"}
     data = RepoCard(files["README.md"].decode()).data
     assert data.models == ["me/ner"] and data.sdk == "gradio" and data.app_file == "app.py"
-    refused = push(hub, tmp_path / "a", str(trained), "me/other", "--space", token=READ_ONLY)
-    assert refused.returncode == 2 and "spaces/me/other" not in hub.repositories
+    both = push(hub, tmp_path / "a", str(trained), "me/ner", "--space", "--revision", "next")
+    assert both.returncode == 2 and "leave out --revision" in both.stderr
+    hub.refuse_spaces = True
+    refused = push(hub, tmp_path / "a", str(trained), "me/other", "--space")
+    assert refused.returncode == 2 and "the Hub refused the Space me/other (403)" in refused.stderr
+    assert "/me/other/commit/" in refused.stdout and "model.safetensors" in hub.files("me/other")
 
 
 # ------------------------------------------------------------------------------------------------------------- export
@@ -334,6 +390,10 @@ def test_export_command_writes_a_model_for_the_stock_pipeline(
     score = json.loads((output / "all_results.json").read_text())
     assert score["test_ncbi_support"] == 148 and 0 <= score["test_ncbi_f1"] <= 1
     assert f"the F1 is {100 * score['test_ncbi_f1']:.2f}" in (output / "README.md").read_text()
+    found = {
+        result.metric_type: result.metric_value for result in ModelCard.load(output / "README.md").data.eval_results
+    }
+    assert found["f1"] == round(score["test_ncbi_f1"], 4)  # the stock model's own, not the head's
     assert not list(output.glob("*.py"))
     ner = pipeline("token-classification", model=str(output), aggregation_strategy="simple")
     assert isinstance(ner(TEXT), list)
@@ -344,3 +404,23 @@ def test_export_command_writes_a_model_for_the_stock_pipeline(
     assert export_mtl_bioner.main([str(trained), "--task", "x", "--output", str(tmp_path / "x")]) == 2
     assert "no task 'x'" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_an_export_that_fails_leaves_nothing(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    (folder / "run.json").unlink()
+    assert export_mtl_bioner.main([str(folder), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 2
+    assert "run.json: no such file" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+def test_a_long_text_in_the_stock_pipeline_of_an_encoder_with_offset_positions(
+    toy_encoder: Callable[[str], str], tmp_path: Path
+) -> None:
+    output = tmp_path / "model"
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", toy_encoder("roberta"), "--output_dir", str(output)]
+    assert run_mtl_ner.main([*arguments, *SMALL]) == 0
+    assert export_mtl_bioner.main([str(output), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 0
+    ner = pipeline("token-classification", model=str(tmp_path / "stock"), aggregation_strategy="simple", stride=32)
+    assert ner.tokenizer.model_max_length == 128  # 130 positions, of which the padding takes two
+    assert isinstance(ner(TEXT * 30), list)

@@ -448,3 +448,19 @@ def test_attention_implementation_reaches_the_encoder(implementation: str, tmp_p
     tiny_model().save_pretrained(tmp_path)
     model = MtlBionerModel.from_pretrained(tmp_path, attn_implementation=implementation)
     assert model.encoder.config._attn_implementation == implementation
+
+
+@pytest.mark.parametrize("sharing", ["hard", "shared_private", "cross"])
+def test_a_renamed_head_is_the_same_head(toy_encoder: Callable[[str], str], sharing: str, tmp_path: Path) -> None:
+    tasks = [{"name": "a", "types": ["Gene"]}, {"name": "b", "types": ["Disease"]}]
+    model = MtlBionerModel.from_encoder(toy_encoder("bert"), tasks, sharing=sharing).eval()
+    ids = torch.randint(5, 20, (2, 7))
+    before = model(ids).task_logits
+    model.rename_task("a", "gene")
+    model.save_pretrained(tmp_path)
+    after = MtlBionerModel.from_pretrained(tmp_path).eval()(ids).task_logits
+    assert list(after) == ["gene", "b"]
+    assert torch.equal(after["gene"], before["a"]) and torch.equal(after["b"], before["b"])
+    for old, new in (("a", "c"), ("b", "gene")):
+        with pytest.raises(ValueError, match=f"can't rename head '{old}' to '{new}'; the model's are gene, b"):
+            model.rename_task(old, new)

@@ -61,6 +61,7 @@ def test_overlapping_entities_have_underlines_of_their_own() -> None:
     marks = re.findall(r'<mark data-tasks="([^"]*)".*?style="([^"]*)">([^<]*)</mark>', page)
     assert [(tasks, word) for tasks, _, word in marks] == [("ncbi", "acute "), ("ncbi bc5cdr", "renal failure")]
     assert "#222222" not in marks[0][1] and {"#111111", "#222222"} <= set(re.findall("#[0-9]+", marks[1][1]))
+    assert ">Disease 0.50 ncbi</span>" in page and ">Chemical 0.50 bc5cdr</span>" in page
     assert 'title="acute renal failure: Disease 0.50 (ncbi); renal failure: Chemical 0.50 (bc5cdr)"' in page
 
 
@@ -84,6 +85,21 @@ def test_files_are_read_back_with_the_same_entities(
             (document,) = read(folder / name)
             assert len(document.text) == len(text) or name.endswith("pubtator")
             assert sorted(m.spans[0] for m in document.mentions) == places
+
+
+def test_a_request_that_fails_gets_a_message(tmp_path: Path) -> None:
+    def broken(*arguments: Any, **options: Any) -> Any:
+        raise RuntimeError("<b>no</b>")
+
+    marked, *others = app.annotate(broken, COLOURS, tmp_path, "cancer", ["ncbi"], 0.0, "all")
+    assert "RuntimeError: &lt;b&gt;no" in marked and others == ["", [], []]
+
+
+def test_files_of_old_requests_are_deleted() -> None:
+    folders = app.Folders(seconds=-1)
+    first, second = folders.new(), folders.new()
+    assert not first.exists() and second.exists()
+    second.rmdir()
 
 
 def test_what_is_refused_says_why() -> None:
@@ -198,4 +214,13 @@ def test_in_a_browser_bad_requests_get_a_message_and_the_page_lives_on(page: Any
     find(page, text)
     page.wait_for_selector("#marked .ner-text")
     assert page.query_selector("#marked script, #marked img") is None
-    assert re.sub(r"(Disease|Chemical) \d\.\d\d", "", page.inner_text("#marked .ner-text")).strip() == text
+    shown = page.eval_on_selector("#marked .ner-text", TEXT_OF)
+    assert shown == text
+
+
+# The text of an element without that of the tags in it.
+TEXT_OF = """element => {
+    const copy = element.cloneNode(true);
+    copy.querySelectorAll(".ner-tag").forEach(tag => tag.remove());
+    return copy.textContent;
+}"""
