@@ -230,9 +230,11 @@ def stock_usage(repository: str) -> str:
     """Three lines."""
     return f"""```python
 from transformers import pipeline
-ner = pipeline("token-classification", model={json.dumps(repository)}, aggregation_strategy="simple", stride=32)
+ner = pipeline("token-classification", model={json.dumps(repository)}, aggregation_strategy="average", stride=32)
 ner("Cisplatin caused acute renal failure.")
-```"""
+```
+
+Give it single sentences: it was trained on them."""
 
 
 def usage(config: Mapping[str, Any], repository: str) -> str:
@@ -315,9 +317,10 @@ def stock_comparison(config: Mapping[str, Any], results: Mapping[str, float], st
     key = f"test_{config['tasks'][0]['name']}_f1"
     if key not in stock or key not in results:
         return ""
+    single = stock[f"sentences_{config['tasks'][0]['name']}_f1"]
     return (
-        f"\n\nThrough the stock pipeline, on whole documents, the F1 is {100 * stock[key]:.2f}; "
-        f"that of the head itself is {100 * results[key]:.2f}."
+        f"\n\nThrough the stock pipeline the F1 is {100 * single:.2f} sentence by sentence, and {100 * stock[key]:.2f} "
+        f"on whole documents; that of the head itself is {100 * results[key]:.2f}."
     )
 
 

@@ -22,7 +22,7 @@ import hub_mtl_bioner
 import run_mtl_ner
 from hub_mtl_bioner import PushError, published_files
 from model_card_mtl_bioner import spread_over, write_card
-from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
+from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, MtlBionerPipeline
 
 
 ROOT = Path(__file__).parents[1]
@@ -389,7 +389,7 @@ def test_export_command_writes_a_model_for_the_stock_pipeline(
     assert export_mtl_bioner.main(command) == 0
     score = json.loads((output / "all_results.json").read_text())
     assert score["test_ncbi_support"] == 148 and 0 <= score["test_ncbi_f1"] <= 1
-    assert f"the F1 is {100 * score['test_ncbi_f1']:.2f}" in (output / "README.md").read_text()
+    assert f"{100 * score['test_ncbi_f1']:.2f} on whole documents" in (output / "README.md").read_text()
     found = {
         result.metric_type: result.metric_value for result in ModelCard.load(output / "README.md").data.eval_results
     }
@@ -424,3 +424,10 @@ def test_a_long_text_in_the_stock_pipeline_of_an_encoder_with_offset_positions(
     ner = pipeline("token-classification", model=str(tmp_path / "stock"), aggregation_strategy="simple", stride=32)
     assert ner.tokenizer.model_max_length == 128  # 130 positions, of which the padding takes two
     assert isinstance(ner(TEXT * 30), list)
+
+
+def test_sentences_leave_out_nothing() -> None:
+    config = MtlBionerConfig(sentence_pattern=run_mtl_ner.SENTENCE_PATTERN)
+    text = " Cancer is bad. It kills!\nIs it p53? "
+    parts = [text[start:end] for start, end in export_mtl_bioner.sentences(text, config)]
+    assert "".join(parts) == text and len(parts) == 3
