@@ -185,6 +185,8 @@ def explained(action: Callable[[], Any], what: str) -> Any:
 def run_command(parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace], str], argv: Any) -> int:
     """Prints what the action returns; what it raises, as one line. Exit status 0, or 2."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    for name in ("httpx", "httpx2"):  # a line for each request
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         sys.stdout.write(f"{action(parser.parse_args(argv))}\n")
     except (PushError, ValueError, OSError) as error:

@@ -317,10 +317,13 @@ def stock_comparison(config: Mapping[str, Any], results: Mapping[str, float], st
     key = f"test_{config['tasks'][0]['name']}_f1"
     if key not in stock or key not in results:
         return ""
-    single = stock[f"sentences_{config['tasks'][0]['name']}_f1"]
+    single, whole, head = (
+        f"{100 * value:.2f}"
+        for value in (stock[f"sentences_{config['tasks'][0]['name']}_f1"], stock[key], results[key])
+    )
     return (
-        f"\n\nThrough the stock pipeline the F1 is {100 * single:.2f} sentence by sentence, and {100 * stock[key]:.2f} "
-        f"on whole documents; that of the head itself is {100 * results[key]:.2f}."
+        f"\n\nThrough the stock pipeline the F1 is {single} sentence by sentence, and {whole} on whole documents; "
+        f"that of the head itself is {head}."
     )
 
 
