@@ -367,11 +367,11 @@ def training(results: Mapping[str, float], run: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)
     minutes = f"{results['train_runtime'] / 60:.0f} minutes" if "train_runtime" in results else "a time not recorded"
     base = run.get("base_model")
-    encoder = f"the encoder `{plain(base)}`" if base else "an encoder from a folder, which has no name on the Hub"
+    encoder = f"the encoder `{plain(base)}`" if base else "an encoder in a folder (it has no name on the Hub)"
     machine = run["machine"]
     devices = f", in {machine['processes']} processes on {plain(machine['device'])}" if "device" in machine else ""
     return (
-        f"Trained from {encoder} for {minutes} on a machine with {machine['cpus']} CPUs "
+        f"Trained for {minutes}, from {encoder}, on a machine with {machine['cpus']} CPUs "
         f"({plain(machine['processor'])}){devices}, with {plain(versions)}.\n\n"
         f"{table(['argument', 'value'], arguments)}"
     )
