@@ -189,15 +189,15 @@ def test_record_of_the_run_names_no_path_of_this_machine_and_no_token(trained: P
         ("/home/me/data", "data"),
         ("/home/me/data/", "data/"),
         ("mine=/home/me/my corpus/a.jsonl:Disease+/srv/b.conll,ncbi", "mine=a.jsonl:Disease+b.conll,ncbi"),
-        ("mine=./corpus/a.jsonl", "mine=./corpus/a.jsonl"),
-        ("../shared/corpora", "../shared/corpora"),
+        ("mine=./corpus/a.jsonl", "mine=a.jsonl"),
+        ("../shared/corpora", "corpora"),
         ("outputs/ncbi,bc5cdr", "outputs/ncbi,bc5cdr"),
         ("dmis-lab/biobert-base-cased-v1.2", "dmis-lab/biobert-base-cased-v1.2"),
         ({"config_file": "/home/me/fsdp.json", "n": 1}, {"config_file": "fsdp.json", "n": 1}),
         (["/a/b", 2, None], ["b", 2, None]),
     ],
 )
-def test_absolute_paths_are_recorded_by_their_last_part(value: Any, recorded: Any) -> None:
+def test_paths_are_recorded_by_their_last_part(value: Any, recorded: Any) -> None:
     from results_mtl_bioner import recorded_arguments
 
     run = SimpleNamespace(
