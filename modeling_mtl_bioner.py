@@ -46,7 +46,8 @@ class MtlBionerConfig(PreTrainedConfig):
         tasks: one dict a head, in the order of `task_id`: `{"name": str, "types": [entity type, ...]}`. A list, since
             a dict would come back from JSON in another order. Other keys are kept.
         sharing: name of the sharing layer between encoder and heads, a key of `SHARING`.
-        sharing_size: width of the shared and the private features of all sharing layers but `hard`.
+        sharing_size: width of the shared and the private features of all sharing layers but `hard`. None: a sixth of
+            the encoder's, which is the paper's 128 for an encoder of BERT's size.
         adversarial_weight, difference_weight: of the two penalties of `adversarial`.
         head_dropout: dropout probability on the features a head sees.
         word_pattern: regular expression of a word; entities begin and end at word borders.
@@ -71,7 +72,7 @@ class MtlBionerConfig(PreTrainedConfig):
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
         tasks: Sequence[dict[str, Any]] = (),
         sharing: str = "hard",
-        sharing_size: int = 128,
+        sharing_size: int | None = None,
         adversarial_weight: float = 0.01,
         difference_weight: float = 0.001,
         head_dropout: float = 0.1,
@@ -85,6 +86,8 @@ class MtlBionerConfig(PreTrainedConfig):
             encoder_config = AutoConfig.for_model(**encoder_config)
         self.encoder_config = encoder_config
         self.sharing = sharing
+        if sharing_size is None and self.encoder_config is not None:
+            sharing_size = max(1, self.encoder_config.hidden_size // 6)
         self.sharing_size = sharing_size
         self.adversarial_weight = adversarial_weight
         self.difference_weight = difference_weight
@@ -95,7 +98,7 @@ class MtlBionerConfig(PreTrainedConfig):
         self.context_size = context_size
         if sharing not in SHARING:
             raise ValueError(f"sharing is {sharing!r}; known are {', '.join(SHARING)}")
-        if not isinstance(sharing_size, int) or sharing_size < 1:
+        if sharing_size is not None and (not isinstance(sharing_size, int) or sharing_size < 1):
             raise ValueError(f"sharing_size is {sharing_size}; give a whole number from 1")
         for name in ("word_pattern", "sentence_pattern"):
             try:

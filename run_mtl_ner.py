@@ -92,7 +92,10 @@ class ModelArguments:
     )
     sharing_size: int | None = field(
         default=None,
-        metadata={"help": "Width of shared and private features, if not hard; default 128, or the saved model's."},
+        metadata={
+            "help": "Width of shared and private features, if not hard; default a sixth of the encoder's, or the saved "
+            "model's."
+        },
     )
     adversarial_weight: float | None = field(
         default=None, metadata={"help": "Of adversarial sharing's discriminator; default 0.01, or the saved model's."}

@@ -198,6 +198,16 @@ def test_a_dropped_task_of_the_same_name_starts_afresh(sharing: str) -> None:
         assert same == (".b." not in key) or key.endswith("bias"), key
 
 
+@pytest.mark.parametrize(("hidden_size", "width"), [(768, 128), (384, 64), (4, 1)])
+def test_width_is_a_sixth_of_the_encoder_unless_given(hidden_size: int, width: int) -> None:
+    encoder = BertConfig(hidden_size=hidden_size, num_attention_heads=1)
+    config = MtlBionerConfig(encoder, TASKS, "cross")
+    assert config.sharing_size == width
+    config.encoder_config.hidden_size = 60  # what was settled once stays, as in a saved model
+    assert MtlBionerConfig(**config.to_dict()).sharing_size == width
+    assert MtlBionerConfig(encoder, TASKS, "cross", 7).sharing_size == 7
+
+
 @pytest.mark.parametrize("size", [0, -1, 2.5])
 def test_bad_sharing_size(size: Any) -> None:
     with pytest.raises(ValueError, match=f"sharing_size is {size}; give a whole number from 1"):
