@@ -93,8 +93,8 @@ class ModelArguments:
     sharing_size: int | None = field(
         default=None,
         metadata={
-            "help": "Width of shared and private features, if not hard; default a sixth of the encoder's, or the saved "
-            "model's."
+            "help": "Width of shared and private features, if not hard; default a sixth of the encoder's, or the "
+            "saved model's."
         },
     )
     adversarial_weight: float | None = field(
