@@ -47,7 +47,7 @@ from dataset_scripts.leaks import MODES as LEAK_MODES
 from dataset_scripts.leaks import Leak, drop_leaks
 from dataset_scripts.segments import DEFAULT_WORD_PATTERN, SENTENCE_PATTERN, labelled
 from dataset_scripts.splits import check_share
-from dataset_scripts.tasks import Task, parse_tasks, resolve_tasks
+from dataset_scripts.tasks import Task, only_type, parse_tasks, resolve_tasks
 from hub_mtl_bioner import PushError
 from launch_mtl_bioner import LaunchError, check_processes, leave_processes, use_all_cores
 from model_card_mtl_bioner import write_card
@@ -405,6 +405,7 @@ def load_tasks(
             seed=data_args.split_seed,
             word_pattern=pattern,
             scoring_only=not training,
+            untyped=only_type(specs, source),
         )
         for source in (sources + others if training else sources)
     }

@@ -37,6 +37,7 @@ FilePath = str | os.PathLike[str]
 
 CONLL_ENDINGS = (".iob2", ".iob", ".conll", ".bio", ".tsv")
 KNOWN_ENDINGS = (".pubtator", ".txt", ".jsonl", ".xml", ".in", *CONLL_ENDINGS)
+UNTYPED = "Entity"  # the type of mentions whose file names none
 
 # A line format can't hold these in a text; writers put one space for each, so that offsets stay.
 _LINE_BREAKERS = str.maketrans("\t\n\r", "   ")
@@ -375,7 +376,7 @@ def _stem(path: Path) -> str:
 
 # -------------------------------------------------------------------------------------------------------- CoNLL, IOB2
 
-_CONLL_TAG = re.compile(r"O|([BIES])-(.+)", re.DOTALL)
+_CONLL_TAG = re.compile(r"O|([BIES])(?:-(.+))?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -395,7 +396,7 @@ def read_conll(path: FilePath) -> Iterator[RawDocument]:
     `###MEDLINE:id` (JNLPBA) and `-DOCSTART-` lines begin documents; if the file has none, each sentence is one. Ids
     that the file doesn't give are `<file stem>-<n>`, from 1. The text is made up: tokens joined by a space, sentences
     by "\\n". CoNLL-U comments (`# key = value`) are left aside. An `I-` or `E-` tag that continues nothing begins a
-    mention, as in IOB1; a warning counts them.
+    mention, as in IOB1; a warning counts them. Bare tags (`B`, `I`), as in files of one type, give the type `UNTYPED`.
 
     Raises:
         CorpusError: a line of one column, or a tag of another scheme.
@@ -460,9 +461,10 @@ def _conll_row(line: str, where: str) -> _Row:
     if len(columns) < 2 or tag is None:
         raise CorpusError(
             f"{where}: {line[:60]!r}; expected a token and, as last column after a tab or space, a tag: O, B-TYPE, "
-            "I-TYPE (IOBES: also E-TYPE, S-TYPE)"
+            "I-TYPE (IOBES: also E-TYPE, S-TYPE), or bare B and I"
         )
-    return _Row(columns[0], tag[1] or "O", tag[2] or "", where)
+    prefix = tag[1] or "O"
+    return _Row(columns[0], prefix, "" if prefix == "O" else tag[2] or UNTYPED, where)
 
 
 def _conll_document(document_id: str, sentences: list[list[_Row]], strays: list[str]) -> RawDocument:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from . import bc2gm, bc5cdr, download, genia, jnlpba, ncbi, own
 from .corpus import WHOLE, Corpus, Unchanged, count_problem, file_hashes, present, read_files
+from .formats import UNTYPED
 from .schema import CorpusError, Document, Ledger, RawDocument, to_documents
 from .segments import DEFAULT_WORD_PATTERN, labelled
 from .splits import SPLITS, check_share, cut
@@ -99,6 +100,7 @@ def load_corpus(
     word_pattern: str = DEFAULT_WORD_PATTERN,
     native_types: bool = False,
     scoring_only: bool = False,
+    untyped: str | None = None,
 ) -> LoadedCorpus:
     """Read a corpus, harmonise its types, settle its splits, and count every mention.
 
@@ -111,12 +113,16 @@ def load_corpus(
         word_pattern: the regular expression of a word, for the BIO losses in the ledgers.
         native_types: keep the corpus' own type names.
         scoring_only: nothing will be trained, so a corpus without splits is all test, unless `test_size` is given.
+        untyped: the type of mentions in a user's own corpus whose file names none; else `UNTYPED`.
 
     Raises:
         CorpusError: unknown name, missing or malformed file, empty corpus, no training mention, bad argument.
     """
     check_arguments(test_size, dev_size, word_pattern)
     found = _read(source, data_dir)
+    if found.info is None and untyped is not None:
+        for raw in itertools.chain(*found.splits.values()):
+            raw.mentions = [replace(m, type=untyped) if m.type == UNTYPED else m for m in raw.mentions]
     if scoring_only and test_size is None and WHOLE in found.splits:
         logger.warning(
             "%s has no splits, and nothing is trained: all of it is scored; if the model was trained on a part of it, "

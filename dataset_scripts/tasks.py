@@ -95,6 +95,12 @@ def _default_name(sources: Sequence[Source]) -> str:
     return "+".join(parts)
 
 
+def only_type(specs: Sequence[TaskSpec], corpus: str) -> str | None:
+    """The type that the specs take from a corpus if it is one alone, which names tags without a type; else None."""
+    types = {name for spec in specs for source in spec.sources if source.corpus == corpus for name in source.types}
+    return types.pop() if len(types) == 1 else None
+
+
 def resolve_tasks(specs: Sequence[TaskSpec], types_of: Mapping[str, Sequence[str]]) -> list[Task]:
     """Check the types against what the corpora annotate.
 

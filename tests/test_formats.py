@@ -271,7 +271,15 @@ def test_iob1_is_read_and_counted_once(tmp_path, caplog):
     )
 
 
-@pytest.mark.parametrize("line", ["alone", "a\tB", "a\tL-x", "a\tB-", "\tO", "a\to", "a\tB-x\tNN"])
+def test_bare_tags_give_the_type_that_stands_for_none(tmp_path):
+    path = put(tmp_path / "c.tsv", "a\tB\nb\tI\nc\tO\nd\tB\ne\tB\nf\tB-Gene\n")
+    (document,) = read_conll(path)
+    assert [(m.spans, m.type) for m in document.mentions] == [
+        (((0, 3),), "Entity"), (((6, 7),), "Entity"), (((8, 9),), "Entity"), (((10, 11),), "Gene"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ["alone", "a\tL-x", "a\tB-", "\tO", "a\to", "a\tB-x\tNN"])
 def test_conll_malformed(tmp_path, line):
     path = put(tmp_path / "c.conll", f"a\tO\n{line}\n")
     assert error_of(read_conll, path).startswith(f"{path}:2: {line!r}; expected a token and, as last column")

@@ -307,6 +307,17 @@ def test_own_folder_of_named_files(tmp_path: Path) -> None:
     assert list(corpus.hashes) == ["plants_train.jsonl", "plants_dev.jsonl", "plants_test.jsonl"]
 
 
+def test_own_tags_without_a_type_are_of_the_one_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "train.tsv", "BRCA1\tB\ngene\tI\n\n" * 3)
+    write(tmp_path / "devel.tsv", "TP53\tB\n")
+    write(tmp_path / "test.tsv", "p53\tB\n")
+    assert load_corpus(tmp_path).types == ("Entity",)
+    corpus = load_corpus(tmp_path, untyped="Gene")
+    assert corpus.types == ("Gene",)
+    (entity,) = corpus.splits["train"][0].entities
+    assert (entity.start, entity.end, entity.type) == (0, 10, "Gene")
+
+
 def test_own_folder_of_brat_subfolders(tmp_path: Path) -> None:
     for split, names in {"train": "abc", "valid": "de", "test": "f"}.items():
         for name in names:

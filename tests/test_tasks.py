@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dataset_scripts import CorpusError
-from dataset_scripts.tasks import Source, Task, TaskSpec, parse_tasks, resolve_tasks
+from dataset_scripts.tasks import Source, Task, TaskSpec, only_type, parse_tasks, resolve_tasks
 
 
 TYPES = {
@@ -123,3 +123,18 @@ def test_the_remedy_names_the_common_type() -> None:
         resolve_tasks(parse_tasks("ours+theirs"), types)
     with pytest.raises(CorpusError, match="no type in common, so make a task of each$"):
         resolve_tasks(parse_tasks("ours+genes"), types)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ("gene=./a:Gene", "Gene"),
+        ("./a:Gene,other=./a:Gene+./b:Gene", "Gene"),
+        ("./a", None),
+        ("./a:Gene|Disease", None),
+        ("./a:Gene,./b:Disease", "Gene"),
+        ("./a:Gene,other=./a:Disease", None),
+    ],
+)
+def test_tags_without_a_type_are_of_the_only_type_taken_from_their_corpus(tasks: str, expected: str | None) -> None:
+    assert only_type(parse_tasks(tasks), "./a") == expected
