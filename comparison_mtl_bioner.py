@@ -10,12 +10,13 @@ import json
 import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from errors_mtl_bioner import KINDS, add_reports, error_rows
+from errors_mtl_bioner import KINDS, error_rows, mean_report
 from metrics_mtl_bioner import Score, bootstrap_difference, holm
 from results_mtl_bioner import import_pyplot, markdown_table, save_figure
 
@@ -24,39 +25,54 @@ SINGLE = "single"
 Table = list[Sequence[Any]]
 
 
+@dataclass(frozen=True)
+class Primary:
+    """The comparison named beforehand: one model of a structure for all corpora, against a model for each.
+
+    Attributes:
+        fraction: share of the training documents.
+    """
+
+    structure: str
+    corpora: tuple[str, ...]
+    fraction: float
+
+
 class Cells:
-    """Finished cells by system, fraction, corpus and seed.
+    """Finished cells by system, fraction, corpus and seed; `runs` holds scores, `costs` and `curves` trainings.
 
     Args:
         cells: contents of the files of `run_comparison.py`.
 
     Raises:
         ValueError: two cells were scored on other documents of the same corpus, twice on the same type of it, or
-            trained under other settings.
+            trained under other settings on the same share of the documents.
     """
 
     def __init__(self, cells: Iterable[Mapping[str, Any]]) -> None:
         self.runs: dict[tuple[str, float], dict[str, dict[int, dict[str, Any]]]] = {}
         self.costs: dict[tuple[str, float], dict[int, list[Mapping[str, Any]]]] = {}
+        self.curves: dict[tuple[str, float], dict[str, dict[int, list[list[float]]]]] = {}
         documents: dict[str, str] = {}
-        identity: Mapping[str, Any] | None = None
+        identities: dict[float, Mapping[str, Any]] = {}
         for content in cells:
             cell = content["cell"]
             system, seed = (cell["system"], cell["fraction"]), cell["seed"]
-            identity = content["identity"] if identity is None else identity
-            check_identity(identity, content["identity"])
+            check_identity(identities.setdefault(cell["fraction"], content["identity"]), content["identity"])
+            self.curves.setdefault(system, {}).setdefault(cell["tasks"], {})[seed] = content["development"]
             self.costs.setdefault(system, {}).setdefault(seed, []).append(content["cost"])
             for corpus, counts in content["counts"].items():
                 if documents.setdefault(corpus, counts["documents"]) != counts["documents"]:
                     raise ValueError(f"cells were scored on different documents of {corpus}; compute them anew")
                 runs = self.runs.setdefault(system, {}).setdefault(corpus, {})
-                own = runs.setdefault(seed, {"counts": {}, "errors": []})
+                own = runs.setdefault(seed, {"counts": {}, "errors": [], "trained_on": set()})
                 if twice := own["counts"].keys() & counts["types"].keys():
                     raise ValueError(
                         f"{cell['system']} has two heads for {', '.join(twice)} of {corpus}; leave one out"
                     )
                 own["counts"] |= counts["types"]
                 own["errors"].append(content["errors"][corpus])
+                own["trained_on"].add(content["training_documents"].get(corpus))
 
     @property
     def fractions(self) -> list[float]:
@@ -71,10 +87,21 @@ class Cells:
         """Corpora that the system was scored on."""
         return list(self.runs.get((system, fraction), {}))
 
-    def counts(self, system: str, fraction: float, corpus: str, types: Sequence[str]) -> np.ndarray:
-        """(seeds, documents, 3) right, predicted and gold mentions of these types, of the seeds that have them all."""
-        runs = [run["counts"] for _, run in sorted(self.runs[system, fraction][corpus].items())]
-        return np.array([np.sum([own[name] for name in types], axis=0) for own in runs if set(types) <= own.keys()])
+    def seeds(self, system: str, fraction: float, types: Mapping[str, Sequence[str]]) -> list[int]:
+        """Those that were scored on all of these types (corpus -> types)."""
+        runs = self.runs.get((system, fraction), {})
+        found = [
+            {seed for seed, run in runs.get(corpus, {}).items() if set(names) <= run["counts"].keys()}
+            for corpus, names in types.items()
+        ]
+        return sorted(set.intersection(*found)) if found else []
+
+    def counts(
+        self, system: str, fraction: float, corpus: str, types: Sequence[str], seeds: Sequence[int]
+    ) -> np.ndarray:
+        """(seeds, documents, 3) right, predicted and gold mentions of these types."""
+        runs = self.runs[system, fraction][corpus]
+        return np.array([np.sum([runs[seed]["counts"][name] for name in types], axis=0) for seed in seeds])
 
     def types(self, system: str, fraction: float, corpus: str) -> list[str]:
         """Entity types of a corpus that the system was scored on."""
@@ -82,10 +109,22 @@ class Cells:
             dict.fromkeys(name for run in self.runs[system, fraction][corpus].values() for name in run["counts"])
         )
 
-    def errors(self, system: str, fraction: float) -> dict[str, list[Any]]:
-        """Error reports of all trainings, by corpus."""
-        runs = self.runs[system, fraction]
-        return {corpus: [report for run in own.values() for report in run["errors"]] for corpus, own in runs.items()}
+    def errors(self, system: str, fraction: float) -> dict[str, Any]:
+        """Mean error report of a training, by corpus."""
+        return {
+            corpus: mean_report((report for run in own.values() for report in run["errors"]), trainings=len(own))
+            for corpus, own in self.runs[system, fraction].items()
+        }
+
+    def trained_on_others(self) -> list[tuple[str, float, str]]:
+        """(system, fraction, corpus) that were not trained on the documents of single-task training of the seed."""
+        found = []
+        for (system, fraction), by_corpus in self.runs.items():
+            for corpus, own in by_corpus.items():
+                single = self.runs.get((SINGLE, fraction), {}).get(corpus, {})
+                if any(len(run["trained_on"] | single.get(seed, run)["trained_on"]) > 1 for seed, run in own.items()):
+                    found.append((system, fraction, corpus))
+        return found
 
 
 def check_identity(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
@@ -102,34 +141,45 @@ def check_identity(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
 
 
 def scores(cells: Cells) -> list[dict[str, Any]]:
-    """Precision, recall and F1 (0 to 1), mean and sample standard deviation over seeds, by corpus and type."""
+    """Precision, recall and F1 (0 to 1), mean and sample standard deviation over seeds, by corpus and type.
+
+    Where a system has several corpora, a row `macro` holds the means over these of the scores over all types.
+    """
     rows = []
     for fraction in cells.fractions:
         for system in cells.systems(fraction):
-            for corpus in cells.corpora(system, fraction):
-                types = cells.types(system, fraction, corpus)
-                for names in [types, *([[name] for name in types] if len(types) > 1 else ())]:
-                    counts = cells.counts(system, fraction, corpus, names).sum(1)
-                    if not len(counts):  # no seed has all types yet
-                        continue
-                    label = "all" if names == types else names[0]
-                    row = {"system": system, "fraction": fraction, "corpus": corpus, "type": label}
-                    rows.append(row | {"seeds": len(counts)} | _spread(Score(*map(int, own)) for own in counts))
-    return rows
+            about = {"system": system, "fraction": fraction}
+            types = {corpus: cells.types(system, fraction, corpus) for corpus in cells.corpora(system, fraction)}
+            for corpus, names in types.items():
+                for own in [names, *([[name] for name in names] if len(names) > 1 else ())]:
+                    label = "all" if own == names else own[0]
+                    rows.append(about | {"corpus": corpus, "type": label} | _spread(cells, about, {corpus: own}))
+            if len(types) > 1:
+                rows.append(
+                    about | {"corpus": f"{len(types)} corpora", "type": "macro"} | _spread(cells, about, types)
+                )
+    return [row for row in rows if row["seeds"]]
 
 
-def _spread(trainings: Iterable[Score]) -> dict[str, float | None]:
-    found = list(trainings)
-    values = {name: [getattr(score, name) for score in found] for name in ("precision", "recall", "f1")}
-    means = {name: statistics.mean(own) for name, own in values.items()}
-    return means | {"f1_spread": statistics.stdev(values["f1"]) if len(found) > 1 else None}
+def _spread(cells: Cells, about: Mapping[str, Any], types: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Means over corpora, their mean over seeds, and its spread."""
+    seeds = cells.seeds(**about, types=types)
+    values: dict[str, list[float]] = {name: [] for name in ("precision", "recall", "f1")}
+    if seeds:
+        counts = {c: cells.counts(**about, corpus=c, types=own, seeds=seeds).sum(1) for c, own in types.items()}
+        for place in range(len(seeds)):
+            found = [Score(*map(int, own[place])) for own in counts.values()]
+            for name, own in values.items():
+                own.append(statistics.mean(getattr(score, name) for score in found))
+    means = {name: statistics.mean(own) if own else 0.0 for name, own in values.items()}
+    spreads = {f"{name}_spread": statistics.stdev(own) if len(own) > 1 else None for name, own in values.items()}
+    return {"seeds": len(seeds), **means, **spreads}
 
 
-def compare(cells: Cells, primary: str) -> list[dict[str, Any]]:
-    """Each system against single-task training: macro F1 over the corpora, and by corpus.
+def compare(cells: Cells, primary: Primary) -> list[dict[str, Any]]:
+    """Each system against single-task training with the same seeds: macro F1 over the corpora, and by corpus.
 
-    The primary one, macro F1 of the named structure with most training documents, is tested by itself; the others'
-    p values are corrected for their number (`p_corrected`).
+    The primary one is tested by itself; the others' p values are corrected for their number (`p_corrected`).
     """
     found = []
     for fraction in cells.fractions:
@@ -138,16 +188,18 @@ def compare(cells: Cells, primary: str) -> list[dict[str, Any]]:
                 continue
             types = common_types(cells, system, fraction)
             for corpora in [list(types), *([[c] for c in types] if len(types) > 1 else ())]:
-                sides = [{c: cells.counts(s, fraction, c, types[c]) for c in corpora} for s in (SINGLE, system)]
-                if any(len({len(own) for own in side.values()} | {0}) != 2 for side in sides):
+                own = {corpus: types[corpus] for corpus in corpora}
+                seeds = [
+                    seed for seed in cells.seeds(system, fraction, own) if seed in cells.seeds(SINGLE, fraction, own)
+                ]
+                if not seeds:
                     continue  # no corpus in common, or a seed of one is still to come
-                tested = bootstrap_difference(*sides)
-                is_primary = (system, fraction) == (primary, cells.fractions[0]) and corpora == list(types)
+                sides = [{c: cells.counts(s, fraction, c, own[c], seeds) for c in own} for s in (SINGLE, system)]
+                is_primary = (system, fraction) == (primary.structure, primary.fraction)
                 found.append(
-                    {"system": system, "fraction": fraction, "corpora": corpora, "primary": is_primary}
-                    | {"types": {corpus: types[corpus] for corpus in corpora}}
-                    | {"seeds": [len(next(iter(side.values()))) for side in sides]}
-                    | vars(tested)
+                    {"system": system, "fraction": fraction, "corpora": corpora, "types": own, "seeds": len(seeds)}
+                    | {"primary": is_primary and set(corpora) == set(primary.corpora)}
+                    | vars(bootstrap_difference(*sides))
                 )
     others = [row for row in found if not row["primary"]]
     for row, p in zip(others, holm([row["p"] for row in others]), strict=True):
@@ -167,10 +219,12 @@ def common_types(cells: Cells, system: str, fraction: float) -> dict[str, list[s
 
 
 def costs(cells: Cells) -> list[dict[str, Any]]:
-    """Of each system with most training documents: what training it and annotating with it takes, mean over seeds."""
+    """Of each system with most training documents: what training it and annotating with it takes, mean over seeds of
+    which all trainings are there."""
     rows, fraction = [], cells.fractions[0]
     for system in cells.systems(fraction):
-        seeds = cells.costs[system, fraction].values()
+        trainings = cells.costs[system, fraction].values()
+        seeds = [own for own in trainings if len(own) == max(map(len, trainings))]
         means = {
             name: statistics.mean(sum(cost[name] for cost in trainings) for trainings in seeds)
             for name in ("seconds", "steps", "subwords", "parameters", "rows")
@@ -179,27 +233,43 @@ def costs(cells: Cells) -> list[dict[str, Any]]:
     return rows
 
 
+def development(cells: Cells) -> list[dict[str, Any]]:
+    """By system and its trainings: the best development macro F1, at which epoch of how many, and by how much the last
+    epoch was above the best before it, which tells whether the training had reached its plateau; means over seeds."""
+    rows = []
+    for (system, fraction), trainings in cells.curves.items():
+        for tasks, by_seed in trainings.items():
+            curves = [curve for curve in by_seed.values() if len(curve) > 1]
+            if curves:
+                best = [max(curve, key=lambda point: point[1]) for curve in curves]
+                rises = [curve[-1][1] - max(f1 for _, f1 in curve[:-1]) for curve in curves]
+                rows.append(
+                    {"system": system, "fraction": fraction, "tasks": tasks, "seeds": len(curves)}
+                    | {"f1": statistics.mean(f1 for _, f1 in best), "rise": statistics.mean(rises)}
+                    | {"best_epoch": statistics.mean(epoch for epoch, _ in best), "epochs": curves[0][-1][0]}
+                )
+    return sorted(rows, key=lambda row: (-row["fraction"], row["system"] != SINGLE, row["system"]))
+
+
 def errors(cells: Cells) -> dict[str, dict[str, Any]]:
-    """By system, then corpus, the errors of all seeds with most training documents."""
-    fraction = cells.fractions[0]
-    return {
-        system: {corpus: add_reports(own) for corpus, own in cells.errors(system, fraction).items()}
-        for system in cells.systems(fraction)
-    }
+    """By system, then corpus, the mean errors of a training with most training documents."""
+    return {system: cells.errors(system, cells.fractions[0]) for system in cells.systems(cells.fractions[0])}
 
 
 # ------------------------------------------------------------------------------------------------------------- report
 
 
-def write(contents: Sequence[Mapping[str, Any]], primary: str, output: Path) -> None:
+def write(contents: Sequence[Mapping[str, Any]], primary: Primary, output: Path) -> None:
     """The whole report of the finished cells."""
     cells = Cells(contents)
     if not cells.runs:
         return
     summary = {
-        "primary": primary,
+        "primary": asdict(primary),
         "scores": scores(cells),
         "comparisons": compare(cells, primary),
+        "development": development(cells),
+        "other_documents": cells.trained_on_others(),
         "costs": costs(cells),
         "errors": errors(cells),
         "settings": contents[0]["settings"],
@@ -220,12 +290,14 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
     reports = summary["errors"]
     tables = [
         ("## Scores", _score_rows(summary["scores"]),
-         ["training documents", "system", "corpus", "type", "P", "R", "F1", "spread", "seeds"]),
+         ["training documents", "system", "corpus", "type", "P", "R", "F1", "seeds"]),
         ("## Differences from single-task training", _comparison_rows(summary["comparisons"]),
          ["training documents", "system", "on", "difference of F1", "95 % interval", "p", "corrected", "seeds"]),
+        ("## On the development splits", _development_rows(summary["development"]),
+         ["training documents", "system", "tasks", "macro F1", "best epoch", "rise of the last epoch", "seeds"]),
         ("## Cost", _cost_rows(summary["costs"]),
          ["system", "minutes", "rows", "steps", "million sub-words", "million parameters", "encoder passes"]),
-        ("## Errors", _error_rows(reports), ["system", "corpus", "type", *KINDS]),
+        ("## Errors, mean of a training", _error_rows(reports), ["system", "corpus", "type", *KINDS]),
         ("### Recall", _recall_rows(reports), ["system", "corpus", "mentions seen in training", "unseen ones"]),
         ("### Most frequent", _example_rows(reports), ["system", "corpus", *KINDS]),
     ]  # fmt: skip
@@ -238,39 +310,48 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
 
 
 def _rows_note(summary: Mapping[str, Any]) -> str:
-    rows, primary = {row["system"]: row["rows"] for row in summary["costs"]}, summary["primary"]
-    if not {SINGLE, primary} <= rows.keys() or rows[SINGLE] == rows[primary]:
-        return ""
-    return (
-        f"**Single-task trainings had {rows[SINGLE]:,.0f} rows together, `{primary}` had {rows[primary]:,.0f}**: "
-        "cells are missing, or the leak check dropped other documents."
-    )
+    found = [f"`{system}` on {corpus} ({100 * share:g} %)" for system, share, corpus in summary["other_documents"]]
+    return f"**Not trained on the documents of single-task training: {', '.join(found)}.**" if found else ""
 
 
 def _verdict(summary: Mapping[str, Any]) -> str:
+    named = summary["primary"]
+    about = (
+        f"Primary comparison, named beforehand: one `{named['structure']}` model for {', '.join(named['corpora'])} "
+        f"against a model for each, with {100 * named['fraction']:g} % of the training documents. "
+    )
     for row in summary["comparisons"]:
         if row["primary"]:
-            once = (
-                ""
-                if min(row["seeds"]) > 1
-                else " With one seed, the interval leaves out what another one would change."
-            )
+            once = "" if row["seeds"] > 1 else " With one seed, the interval leaves out what another one would change."
             sure = "" if row["low"] > 0 or row["high"] < 0 else ", which chance can explain"
             return (
-                f"Primary comparison, named beforehand: one `{row['system']}` model for {', '.join(row['corpora'])} "
-                f"against a model for each. Macro F1 differs by **{100 * row['difference']:+.2f}** (95 % interval "
+                f"{about}Macro F1 differs by **{100 * row['difference']:+.2f}** (95 % interval "
                 f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}, p = {row['p']:.3f}){sure}; "
-                f"{row['seeds'][1]} seed(s) against {row['seeds'][0]}.{once}"
+                f"{row['seeds']} seed(s).{once}"
             )
-    return f"The primary comparison, `{summary['primary']}` against single-task training, has no finished cells yet."
+    return f"{about}Not all of its cells are finished yet."
 
 
 def _score_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
     return [
         [
             f"{100 * row['fraction']:g} %", row["system"], row["corpus"], row["type"],
-            *(f"{100 * row[name]:.2f}" for name in ("precision", "recall", "f1")),
-            "" if row["f1_spread"] is None else f"{100 * row['f1_spread']:.2f}", row["seeds"],
+            *(_with_spread(row, name) for name in ("precision", "recall", "f1")), row["seeds"],
+        ]
+        for row in rows
+    ]  # fmt: skip
+
+
+def _with_spread(row: Mapping[str, Any], name: str) -> str:
+    spread = row[f"{name}_spread"]
+    return f"{100 * row[name]:.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}")
+
+
+def _development_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
+    return [
+        [
+            f"{100 * row['fraction']:g} %", row["system"], row["tasks"], f"{100 * row['f1']:.2f}",
+            f"{row['best_epoch']:.3g} of {row['epochs']:g}", f"{100 * row['rise']:+.2f}", row["seeds"],
         ]
         for row in rows
     ]  # fmt: skip
@@ -283,7 +364,7 @@ def _comparison_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
             "macro over all" if len(row["corpora"]) > 1 else _scored_on(row),
             f"{100 * row['difference']:+.2f}", f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
             f"{row['p']:.4f}", "primary" if row["primary"] else f"{row['p_corrected']:.3f}",
-            "{1} against {0}".format(*row["seeds"]),
+            row["seeds"],
         ]
         for row in rows
     ]  # fmt: skip
@@ -306,7 +387,7 @@ def _cost_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def _error_rows(reports: Mapping[str, Mapping[str, Any]]) -> Table:
     return [
-        [system, corpus, *row]
+        [system, corpus, row[0], *(f"{count:.4g}" for count in row[1:])]
         for system, by_corpus in reports.items()
         for corpus, own in by_corpus.items()
         for row in error_rows(own)
@@ -314,8 +395,8 @@ def _error_rows(reports: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _recall_rows(reports: Mapping[str, Mapping[str, Any]]) -> Table:
-    def share(found: int, of: int) -> str:
-        return f"{100 * found / of:.2f} of {of}" if of else ""
+    def share(found: float, of: float) -> str:
+        return f"{100 * found / of:.2f} of {of:.4g}" if of else ""
 
     return [
         [system, corpus, share(*own["recall"]["seen"]), share(*own["recall"]["unseen"])]
@@ -326,7 +407,7 @@ def _recall_rows(reports: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def _example_rows(reports: Mapping[str, Mapping[str, Any]]) -> Table:
     def shown(examples: Sequence[Sequence[Any]]) -> str:
-        return ", ".join(f"{mention[:40]} {count}" for mention, _, count in examples[:5])
+        return ", ".join(f"{mention[:40]} {count:.3g}" for mention, _, count in examples[:5])
 
     return [
         [system, corpus, *(shown(own["examples"][kind]) for kind in KINDS)]
@@ -345,8 +426,7 @@ def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
     drawn = {"f1.png": _draw_scores(pyplot, cells, summary["scores"])}
     if len(cells.fractions) > 1:
         drawn["learning_curves.png"] = _draw_learning_curves(pyplot, cells, summary["scores"])
-    if pairs := [s for s in cells.systems(cells.fractions[0]) if s.count(",") == 1]:
-        drawn["pairs.png"] = _draw_pairs(pyplot, pairs, summary["comparisons"], cells.fractions[0])
+    drawn["pairs.png"] = _draw_pairs(pyplot, summary["comparisons"], cells.fractions[0])
     drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     for name, figure in drawn.items():
         save_figure(figure, output / name)
@@ -378,7 +458,7 @@ def _draw_scores(pyplot: Any, cells: Cells, rows: Sequence[Mapping[str, Any]]) -
 
 
 def _floor(values: Iterable[float]) -> float:
-    return max(0.0, min(values) // 10 * 10 - 5)
+    return max(0.0, min(values, default=0.0) // 10 * 10 - 5)
 
 
 def _draw_learning_curves(pyplot: Any, cells: Cells, rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -403,16 +483,14 @@ def _draw_learning_curves(pyplot: Any, cells: Cells, rows: Sequence[Mapping[str,
     return figure
 
 
-def _draw_pairs(
-    pyplot: Any, pairs: Sequence[str], comparisons: Sequence[Mapping[str, Any]], fraction: float
-) -> Any | None:
-    """Gain over single-task training of the row's corpus when it is trained with the column's."""
+def _draw_pairs(pyplot: Any, comparisons: Sequence[Mapping[str, Any]], fraction: float) -> Any | None:
+    """Gain over single-task training of the row's corpus when it is trained with the column's, for groups `a,b`."""
     gains: dict[tuple[str, str], float] = {}
     for row in comparisons:
-        if row["system"] in pairs and len(row["corpora"]) == 1 and row["fraction"] == fraction:
-            first, second = row["system"].split(",")
+        pair = row["system"].split(",")
+        if len(pair) == 2 and len(row["corpora"]) == 1 and row["corpora"][0] in pair and row["fraction"] == fraction:
             own = row["corpora"][0]
-            gains[own, second if own == first else first] = 100 * row["difference"]
+            gains[own, pair[pair[0] == own]] = 100 * row["difference"]
     if not gains:
         return None
     names = sorted({name for pair in gains for name in pair})

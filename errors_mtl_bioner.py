@@ -46,7 +46,7 @@ def error_report(
     predicted: Collection[Span],
     texts: Mapping[Any, str],
     seen: Collection[tuple[str, str]],
-    examples: int = 10,
+    examples: int = 100,
 ) -> dict[str, Any]:
     """Errors by kind and type, the most frequent examples, and recall of seen and unseen mentions.
 
@@ -88,22 +88,28 @@ def _most_common(counter: Counter, number: int) -> list[tuple[tuple[str, str], i
     return sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:number]
 
 
-def add_reports(reports: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The sum of several reports (tasks of one corpus, seeds)."""
+def mean_report(reports: Iterable[Mapping[str, Any]], trainings: int, examples: int = 10) -> dict[str, Any]:
+    """Several reports (tasks of one corpus, seeds) added, and divided by the number of trainings of each task."""
     by_type: dict[str, Counter] = defaultdict(Counter)
-    examples: dict[str, Counter] = {kind: Counter() for kind in KINDS}
+    found: dict[str, Counter] = {kind: Counter() for kind in KINDS}
     recall = {"seen": [0, 0], "unseen": [0, 0]}
     for report in reports:
         for name, counts in report["by_type"].items():
             by_type[name].update(counts)
         for kind, own in report["examples"].items():
-            examples[kind].update({(mention, type_name): count for mention, type_name, count in own})
+            found[kind].update({(mention, type_name): count for mention, type_name, count in own})
         for name, (hits, of) in report["recall"].items():
             recall[name] = [recall[name][0] + hits, recall[name][1] + of]
     return {
-        "by_type": {name: dict(counts) for name, counts in sorted(by_type.items())},
-        "examples": {kind: [[*key, n] for key, n in _most_common(own, 10)] for kind, own in examples.items()},
-        "recall": recall,
+        "by_type": {
+            name: {kind: count / trainings for kind, count in counts.items()}
+            for name, counts in sorted(by_type.items())
+        },
+        "examples": {
+            kind: [[*key, count / trainings] for key, count in _most_common(own, examples)]
+            for kind, own in found.items()
+        },
+        "recall": {name: [count / trainings for count in own] for name, own in recall.items()},
     }
 
 

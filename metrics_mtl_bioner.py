@@ -143,7 +143,8 @@ def bootstrap_difference(
 
     Documents are drawn with replacement within each corpus, the same for both (a paired bootstrap, Berg-Kirkpatrick et
     al. 2012); trainings are drawn with replacement too, apart for each, so that the interval holds what another seed
-    would change. With one seed it holds the documents' share alone.
+    would change: of n trainings n - 1, whose mean varies as that of n new ones would (Rao and Wu 1988; n draws would
+    vary too little). With one seed it holds the documents' share alone.
 
     Args:
         baseline, system: corpus -> (seeds, documents, 3) right, predicted and gold spans; the same documents in both.
@@ -155,7 +156,7 @@ def bootstrap_difference(
         raise ValueError("the two were not scored on the same documents")
     generator = np.random.default_rng(seed)
     trainings = [len(next(iter(own.values()))) for own in (baseline, system)]
-    seeds = [generator.integers(own, size=(resamples, own)) for own in trainings]
+    seeds = [generator.integers(own, size=(resamples, max(1, own - 1))) for own in trainings]
     observed, resampled = 0.0, np.zeros(resamples)
     for corpus in baseline:
         documents = baseline[corpus].shape[1]

@@ -1,17 +1,19 @@
 """Single-task against multi-task training, with equal budget: does sharing help?
 
     python run_comparison.py --tasks ncbi,bc5cdr,bc2gm,jnlpba --data_dir CORPORA --model_name_or_path ENCODER
-    python run_comparison.py --tasks ncbi,bc5cdr --structures hard cross --seeds 42 43 44 --fractions 0.1 1
+    python run_comparison.py --tasks ncbi,bc5cdr --structures hard cross --seeds 42 43 44 --fractions 1:6 0.1:20
     python run_comparison.py --quick --output_dir DIR               # on the sample, in three minutes
 
 Each cell is one training with `run_mtl_ner.py`, in a process of its own: of a single task, or of all tasks with one
-structure, for one seed and one fraction of the training documents. All have the same rows (text that is held-out text
-of any of the tasks' corpora is in no training), the same epochs, and the best of these by the same rule. A finished
-cell is kept in `--output_dir/cells` and never computed again, so the same command goes on where it stopped, or with
-more seeds. Other arguments are handed on to `run_mtl_ner.py`.
+structure, for one seed and one fraction of the training documents. All cells of a fraction have the same rows (text
+that is held-out text of any of the tasks' corpora is in no training), the same epochs, and the best of these by the
+same rule. A small fraction needs more epochs to reach its plateau, which `--fractions 0.1:20` gives it; the report
+shows how much each training still rose at its end. A finished cell is kept in `--output_dir/cells` and never computed
+again, so the same command goes on where it stopped, or with more seeds. Other arguments are handed on to
+`run_mtl_ner.py`; the argument file of its `--search` may stand first.
 
-Writes `comparison.json`, `comparison.md` and plots. The one comparison named beforehand (`--primary`, at the largest
-fraction) is tested by itself; the p values of all others are corrected for their number.
+Writes `comparison.json`, `comparison.md` and plots. The one comparison named beforehand (`--primary`, over all of
+`--tasks`, at the largest fraction) is tested by itself; the p values of all others are corrected for their number.
 """
 
 from __future__ import annotations
@@ -31,8 +33,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 import comparison_mtl_bioner as report
-from dataset_scripts import CorpusError
+from dataset_scripts import CorpusError, hash_corpus
 from dataset_scripts.tasks import parse_tasks
 from errors_mtl_bioner import error_report, mention_key
 from results_mtl_bioner import package_version, recorded_arguments, without_path
@@ -40,6 +44,7 @@ from results_mtl_bioner import package_version, recorded_arguments, without_path
 
 logger = logging.getLogger("run_comparison")
 
+DEFAULT_ENCODER = "dmis-lab/biobert-base-cased-v1.2"  # of run_mtl_ner.py, which is slow to import
 QUICK = ["--data_dir", "sample", "--num_train_epochs", "4", "--max_tokens_per_batch", "512", "--save_strategy", "best"]
 
 
@@ -52,6 +57,7 @@ class Cell:
         tasks: as in `--tasks` of `run_mtl_ner.py`.
         sharing: the structure; `hard` for a single task, which has nothing to share.
         fraction: share of the training documents.
+        epochs: of this fraction, if they are its own.
     """
 
     system: str
@@ -59,6 +65,7 @@ class Cell:
     sharing: str
     seed: int
     fraction: float
+    epochs: float | None = None
 
     @property
     def name(self) -> str:
@@ -87,25 +94,51 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     parser.add_argument("--groups", nargs="*", default=[], help="further --tasks to train with the primary structure")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], help="(default: %(default)s)")
     parser.add_argument(
-        "--fractions", nargs="+", type=float, default=[1.0], help="of training documents (%(default)s)"
-    )
+        "--fractions", nargs="+", type=fraction_and_epochs, default=[(1.0, None)], metavar="FRACTION[:EPOCHS]",
+        help="of training documents, each perhaps with epochs of its own (default: 1)",
+    )  # fmt: skip
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/comparison"), help="(default: %(default)s)")
+    parser.add_argument("--keep_models", action="store_true", help="keep the trained models, in models/")
     parser.add_argument("--report_only", action="store_true", help="write the report of the cells there are")
     parser.add_argument("--quick", action="store_true", help="on the sample corpus, with the quickstart's encoder")
     parser.add_argument("--cell", type=Path, help=argparse.SUPPRESS)
+    if argv and argv[0].endswith(".json"):
+        argv = [*shared_arguments(Path(argv[0])), *argv[1:]]
     arguments, rest = parser.parse_known_args(argv)
     arguments.primary = arguments.primary or arguments.structures[0]
     if arguments.primary not in arguments.structures:
         raise ValueError(f"--primary {arguments.primary} is none of --structures {' '.join(arguments.structures)}")
-    decided = ("--seed", "--sharing", "--train_fraction", "--do_train", "--do_eval", "--do_predict", "--leak_corpora",
-               "--hub_token", "--push_to_hub", "--hub_model_id", "--search")  # fmt: skip
     for name in () if arguments.cell else (part.partition("=")[0] for part in rest):
-        if name in decided:
+        if name.removeprefix("--") in DECIDED:
             raise ValueError(f"{name} is decided by the comparison; leave it out")
     if arguments.quick:
         arguments.seeds = arguments.seeds[:1]
         rest = [*QUICK, "--model_name_or_path", quick_encoder(), *rest]
     return arguments, rest
+
+
+# Arguments of `run_mtl_ner.py` that a cell has of its own, or that make no sense in one.
+DECIDED = (
+    "seed", "sharing", "train_fraction", "do_train", "do_eval", "do_predict", "leak_corpora", "dry_run",
+    "report_gates", "resume_from_checkpoint", "overwrite_output", "hub_token", "push_to_hub", "hub_model_id", "search",
+)  # fmt: skip
+
+
+def fraction_and_epochs(text: str) -> tuple[float, float | None]:
+    """`0.1:20` as (0.1, 20.0), `0.1` as (0.1, None)."""
+    fraction, _, epochs = text.partition(":")
+    values = float(fraction), float(epochs) if epochs else None
+    if not 0 < values[0] <= 1 or (values[1] is not None and values[1] <= 0):
+        raise argparse.ArgumentTypeError(f"{text} is no share of the documents, from 0 to 1, with epochs above 0")
+    return values
+
+
+def shared_arguments(path: Path) -> list[str]:
+    """Those arguments of a file of `run_mtl_ner.py` that all cells can have."""
+    from run_mtl_ner import arguments_of_file
+
+    left_out = (*DECIDED, "output_dir")
+    return [a for a in arguments_of_file(path) if a.partition("=")[0].removeprefix("--") not in left_out]
 
 
 def quick_encoder() -> str:
@@ -126,31 +159,35 @@ def plan(arguments: argparse.Namespace) -> list[Cell]:
     specs = arguments.tasks.split(",")
     cells = []
     for seed in arguments.seeds:
-        for fraction in arguments.fractions:
-            cells += [Cell("single", spec, "hard", seed, fraction) for spec in specs]
+        for share in arguments.fractions:  # and its epochs
+            cells += [Cell("single", spec, "hard", seed, *share) for spec in specs]
             structures = sorted(arguments.structures, key=lambda s: s != arguments.primary)
-            cells += [Cell(structure, arguments.tasks, structure, seed, fraction) for structure in structures]
-            cells += [Cell(group, group, arguments.primary, seed, fraction) for group in arguments.groups]
+            cells += [Cell(structure, arguments.tasks, structure, seed, *share) for structure in structures]
+            cells += [Cell(group, group, arguments.primary, seed, *share) for group in arguments.groups]
     return cells
 
 
-def keep_plan(arguments: argparse.Namespace) -> None:
+def keep_plan(arguments: argparse.Namespace) -> report.Primary:
     """Write down which comparison is the primary one before any is computed; it can't be changed afterwards.
 
     Raises:
-        ValueError: another one was named before.
+        ValueError: another one was named before, or `--report_only` where none was.
     """
     path = arguments.output_dir / "plan.json"
-    named = {"primary": arguments.primary, "tasks": without_path(arguments.tasks)}
+    fraction = max(fraction for fraction, _ in arguments.fractions)
+    named = {"primary": arguments.primary, "tasks": without_path(arguments.tasks), "fraction": fraction}
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
         if arguments.report_only:
-            arguments.primary = before["primary"]
+            named = before
         elif before != named:
             raise ValueError(f"{path} names {before} as primary, not {named}; choose another --output_dir")
+    elif arguments.report_only:
+        raise ValueError(f"--report_only finds no {path}; check --output_dir")
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, named)
+    return report.Primary(named["primary"], tuple(corpora_of([named["tasks"]]).split(",")), named["fraction"])
 
 
 def corpora_of(groups: Iterable[str]) -> str:
@@ -163,36 +200,80 @@ def corpora_of(groups: Iterable[str]) -> str:
 
 
 def settings_of(arguments: argparse.Namespace, rest: Sequence[str]) -> dict[str, Any]:
-    """What all cells have in common, without the folders of paths."""
-    leak_corpora = corpora_of([arguments.tasks, *arguments.groups])
-    return {"arguments": [without_path(part) for part in rest], "leak_corpora": without_path(leak_corpora)}
+    """What all cells have in common, without the folders of paths, but with hashes of what is in them."""
+    corpora, (encoder, data_dir, revision) = corpora_of([arguments.tasks, *arguments.groups]), places_of(rest)
+    return {
+        "arguments": [without_path(part) for part in rest],
+        "leak_corpora": without_path(corpora),
+        "corpora": {without_path(source): hash_corpus(source, data_dir) for source in corpora.split(",")},
+        "encoder": encoder_hash(encoder, revision),
+    }
 
 
-def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str]) -> bool:
+def places_of(rest: Sequence[str]) -> tuple[str, str | None, str]:
+    """Encoder, `--data_dir` and revision of the encoder among the arguments for `run_mtl_ner.py`."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name, default in (("model_name_or_path", DEFAULT_ENCODER), ("data_dir", None), ("model_revision", "main")):
+        parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", default=default)
+    found, _ = parser.parse_known_args(rest)
+    return found.model_name_or_path, found.data_dir, found.model_revision
+
+
+def encoder_hash(encoder: str, revision: str) -> str:
+    """Name and revision of an encoder on the Hub, or a hash of its folder's config and weights."""
+    folder = Path(encoder)
+    if not folder.is_dir():
+        return f"{encoder}@{revision}"
+    digest = hashlib.sha256()
+    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.bin"))]:
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()[:16]
+
+
+def check_settings(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """Before anything is trained: whether the cells that are there can stand beside those to come.
+
+    Raises:
+        ValueError: a cell of a wanted fraction was computed with other arguments, corpora, encoder or epochs.
+    """
+    wanted = dict(arguments.fractions)
+    for content in finished(arguments.output_dir):
+        fraction, path = content["cell"]["fraction"], arguments.output_dir / "cells"
+        if fraction not in wanted:
+            continue
+        found = {**content["settings"], "epochs": content["cell"]["epochs"]}
+        for name, value in {**settings, "epochs": wanted[fraction]}.items():
+            if found[name] != value:
+                raise ValueError(
+                    f"{path}: cells of {fraction:g} of the documents were computed with the {name} {found[name]}, not "
+                    f"{value}; choose another --output_dir"
+                )
+
+
+def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], settings: dict[str, Any]) -> bool:
     """Train a cell in a process of its own, unless it is there; whether it is there now.
 
     Raises:
-        ValueError: it is there, but was computed with other arguments; or `run_mtl_ner.py` can't use the input.
+        ValueError: `run_mtl_ner.py` can't use the input.
     """
     path = arguments.output_dir / "cells" / f"{cell.name}.json"
-    about = {"cell": {**asdict(cell), "tasks": without_path(cell.tasks), "system": without_path(cell.system)}}
-    about["settings"] = settings_of(arguments, rest)
     if path.is_file():
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = {name: content[name] for name in about}
-        if found != about:
-            raise ValueError(f"{path} was computed with {found}, not {about}; choose another --output_dir")
         return True
     path.parent.mkdir(parents=True, exist_ok=True)
     part, log = path.with_suffix(".part"), path.with_suffix(".log")
     part.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.output_dir, prefix="training-") as folder:
+        model = Path(folder) / "model"
         command = [sys.executable, __file__, "--cell", str(part), "--tasks", cell.tasks, "--sharing", cell.sharing]
-        command += ["--seed", str(cell.seed), "--train_fraction", str(cell.fraction), *rest]
+        command += ["--seed", str(cell.seed), "--train_fraction", str(cell.fraction)]
+        command += rest if cell.tasks == arguments.tasks else without(rest, "task_loss_weights")
+        command += [] if cell.epochs is None else ["--num_train_epochs", str(cell.epochs)]
         command += ["--leak_corpora", corpora_of([arguments.tasks, *arguments.groups])]
-        command += ["--output_dir", folder, "--overwrite_output"]
+        command += ["--output_dir", str(model), "--overwrite_output"]
         with log.open("w", encoding="utf-8") as stream:
             done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False)
+        if done.returncode == 0 and arguments.keep_models:
+            keep_model(model, arguments.output_dir / "models" / cell.name)
     if done.returncode == 2:
         message = log.read_text(encoding="utf-8").strip().splitlines()[-1]
         raise ValueError(message.removeprefix("run_comparison: error: "))
@@ -200,10 +281,32 @@ def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str]) -> b
         logger.error("%s failed, see %s", cell.name, log)
         return False
     # Only now is there a cell: a child that outlives this process leaves nothing that could be taken for one.
-    write_json(path, {**about, **json.loads(part.read_text(encoding="utf-8"))})
+    about = {**asdict(cell), "tasks": without_path(cell.tasks), "system": without_path(cell.system)}
+    write_json(path, {"cell": about, "settings": settings, **json.loads(part.read_text(encoding="utf-8"))})
     part.unlink()
     log.unlink()
     return True
+
+
+def without(rest: Sequence[str], name: str) -> list[str]:
+    """Arguments without one of them and its value: loss weights name tasks, which other cells don't have."""
+    kept, skip = [], False
+    for part in rest:
+        if not skip and not part.startswith(f"--{name}="):
+            skip = part == f"--{name}"
+            kept += [] if skip else [part]
+        else:
+            skip = False
+    return kept
+
+
+def keep_model(model: Path, place: Path) -> None:
+    """Move a trained model without its checkpoints."""
+    for checkpoint in model.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(exist_ok=True)
+    os.replace(model, place)
 
 
 def train_cell(part: Path, argv: Sequence[str]) -> int:
@@ -237,7 +340,8 @@ def check_heads(run: Any) -> None:
 
 
 # Arguments of `run_mtl_ner.py` that differ between the cells of a comparison.
-CELL_ARGUMENTS = ("tasks", "sharing", "seed", "data_seed", "train_fraction", "leak_corpora", "output_dir", "run_name")
+CELL_ARGUMENTS = ("tasks", "sharing", "seed", "data_seed", "train_fraction", "leak_corpora", "output_dir", "run_name",
+                  "task_loss_weights")  # fmt: skip
 
 
 def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
@@ -245,8 +349,10 @@ def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
     arguments = {name: value for name, value in recorded_arguments(run).items() if name not in CELL_ARGUMENTS}
     versions = {name: package_version(name) for name in ("torch", "transformers", "accelerate")}
     return {
-        "identity": arguments | versions | {"encoder": encoder_hash(run.model_args)},
+        "identity": arguments | versions,
         "metrics": metrics,
+        "development": development(trainer.state.log_history),
+        "training_documents": training_documents(run),
         "counts": document_counts(run, trainer.entities),
         "errors": errors_by_corpus(run, trainer.entities),
         "cost": {
@@ -259,15 +365,22 @@ def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def encoder_hash(model_args: Any) -> str:
-    """Name and revision of an encoder on the Hub, or a hash of its folder's config and weights."""
-    folder = Path(model_args.model_name_or_path)
-    if not folder.is_dir():
-        return f"{folder}@{model_args.model_revision}"
-    digest = hashlib.sha256()
-    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.bin"))]:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def development(history: Iterable[dict[str, float]]) -> list[list[float]]:
+    """Epoch and macro F1 of each evaluation on the development split."""
+    key = "eval_macro_f1"
+    return [[round(entry["epoch"], 2), entry[key]] for entry in history if key in entry and "epoch" in entry]
+
+
+def training_documents(run: Any) -> dict[str, str]:
+    """By corpus, a hash of the ids of the training documents."""
+    ids: dict[str, set[str]] = {}
+    for text in run.rows["train"].texts:
+        ids.setdefault(text.corpus, set()).add(text.document.document_id)
+    return {corpus: hash_ids(own) for corpus, own in ids.items()}
+
+
+def hash_ids(ids: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
 
 
 def document_counts(run: Any, entities: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
@@ -282,7 +395,7 @@ def document_counts(run: Any, entities: Sequence[Sequence[dict[str, Any]]]) -> d
             found.setdefault(text.corpus, {}).setdefault(name, {})[text.document.document_id] = counts
     return {
         corpus: {
-            "documents": hashlib.sha256("\n".join(sorted(next(iter(types.values())))).encode()).hexdigest()[:16],
+            "documents": hash_ids(next(iter(types.values()))),
             "types": {name: [own for _, own in sorted(counts.items())] for name, counts in types.items()},
         }
         for corpus, types in found.items()
@@ -328,6 +441,27 @@ def finished(folder: Path) -> Iterator[dict[str, Any]]:
 # --------------------------------------------------------------------------------------------------------------- main
 
 
+def compute_all(arguments: argparse.Namespace, rest: Sequence[str], primary: report.Primary) -> list[bool]:
+    """Whether each planned cell is there now; the report is written anew after each.
+
+    Raises:
+        ValueError: another process is at work in the same folder, or as `check_settings` and `compute`.
+    """
+    try:
+        with FileLock(arguments.output_dir / "lock", timeout=0):
+            for stale in arguments.output_dir.glob("training-*"):  # of a process that was killed
+                shutil.rmtree(stale)
+            settings, cells, done = settings_of(arguments, rest), plan(arguments), []
+            check_settings(arguments, settings)
+            for number, cell in enumerate(cells, 1):
+                logger.info("cell %d of %d: %s", number, len(cells), cell.name)
+                done.append(compute(cell, arguments, rest, settings))
+                report.write(list(finished(arguments.output_dir)), primary, arguments.output_dir)
+            return done
+    except Timeout as error:
+        raise ValueError(f"another run_comparison.py is at work in {arguments.output_dir}; wait for it") from error
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0; 1 if a cell failed; 2 for input that can't be used."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
@@ -337,16 +471,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return train_cell(
                 arguments.cell, [f"--tasks={arguments.tasks}", f"--output_dir={arguments.output_dir}", *rest]
             )
-        keep_plan(arguments)
-        for stale in arguments.output_dir.glob("training-*"):  # of a process that was killed
-            shutil.rmtree(stale)
-        cells, done = [] if arguments.report_only else plan(arguments), []
-        for number, cell in enumerate(cells, 1):
-            logger.info("cell %d of %d: %s", number, len(cells), cell.name)
-            done.append(compute(cell, arguments, rest))
-            report.write(list(finished(arguments.output_dir)), arguments.primary, arguments.output_dir)
-        if arguments.report_only:
-            report.write(list(finished(arguments.output_dir)), arguments.primary, arguments.output_dir)
+        primary = keep_plan(arguments)
+        done = [] if arguments.report_only else compute_all(arguments, rest, primary)
+        report.write(list(finished(arguments.output_dir)), primary, arguments.output_dir)
     except (ValueError, CorpusError, OSError) as error:
         sys.stderr.write(f"run_comparison: error: {' '.join(str(error).split())}\n")
         return 2

@@ -415,9 +415,7 @@ def load_tasks(
     tasks = resolve_tasks(specs, {source: corpus.types for source, corpus in corpora.items()})
     found: list[list[Leak]] = [[], []]
     if training:
-        held_out = {name: replace(loaded[name], splits=loaded[name].splits | {"train": []}) for name in others}
-        checked, *found = drop_leaks(corpora | held_out, data_args.leaks)
-        corpora = {source: checked[source] for source in sources}
+        corpora, *found = drop_leaks(corpora, data_args.leaks, {name: loaded[name] for name in others})
     names = corpus_names(loaded)
     report = {
         split: [leak.as_dict() | {"train": names[leak.train], "held_out": names[leak.held_out]} for leak in leaks]

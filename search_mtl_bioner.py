@@ -1,7 +1,9 @@
 """Hyper-parameter search with optuna, through `Trainer.hyperparameter_search`.
 
-    python run_mtl_ner.py --tasks ncbi,bc5cdr --search 20 --num_train_epochs 3      # killed? The same command goes on.
-    python run_mtl_ner.py outputs/ncbi,bc5cdr/search_best.json --num_train_epochs 8
+    python run_mtl_ner.py --tasks ncbi,bc5cdr --search 20 --num_train_epochs 3 --output_dir outputs/search
+    python run_mtl_ner.py outputs/search/search_best.json --num_train_epochs 8 --output_dir outputs/best
+
+Killed, the first command goes on.
 
 Searched are the peak learning rate, `--task_sampling_alpha`, the tasks' loss weights, and the width of the sharing
 layer, on development macro F1; all other arguments stay as given. Each trial is a whole training from the start; one

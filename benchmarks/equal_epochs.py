@@ -23,6 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from train_throughput import stock_trainer
 
+from dataset_scripts import hash_corpus
+from run_comparison import encoder_hash
+
 
 TRAINERS = {"stock": "unmodified Trainer", "own": "MTL-BioNER"}
 
@@ -80,6 +83,22 @@ def cell(arguments: argparse.Namespace, worker: str, seed: int) -> dict[str, flo
     return json.loads(result.read_text(encoding="utf-8"))
 
 
+def check_inputs(arguments: argparse.Namespace) -> None:
+    """Results of one folder are of one encoder and one corpus.
+
+    Raises:
+        ValueError: those that are there are of others.
+    """
+    inputs = {"encoder": encoder_hash(arguments.model_name_or_path, "main")}
+    inputs |= {"corpus": hash_corpus("ncbi", arguments.data_dir)}
+    path = Path(arguments.output_dir) / "inputs.json"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(inputs) + "\n", encoding="utf-8")
+    elif (found := json.loads(path.read_text(encoding="utf-8"))) != inputs:
+        raise ValueError(f"{path} names {found}, not {inputs}; choose another --output_dir")
+
+
 def table(report: dict[str, list[dict[str, float]]]) -> str:
     """For people."""
     lines = [f"{'':20}{'dev F1':>10}{'spread':>10}{'minutes':>10}   by seed"]
@@ -107,6 +126,7 @@ def main() -> int:
     if arguments.worker:
         sys.stdout.write(json.dumps(train(arguments, Path(arguments.output_dir))) + "\n")
         return 0
+    check_inputs(arguments)
     by_seed = [{worker: cell(arguments, worker, seed) for worker in TRAINERS} for seed in arguments.seeds]
     report = {worker: [cells[worker] for cells in by_seed] for worker in TRAINERS}
     path = Path(arguments.output_dir) / "equal_epochs.json"

@@ -9,7 +9,7 @@ A script, not a Hub loading script: `datasets` dropped those in version 4, so th
 
 from .corpus import Corpus
 from .leaks import Leak, drop_leaks, find_leaks
-from .registry import LoadedCorpus, file_ledgers, get_corpus, list_corpora, load_corpus, with_dev_in_train
+from .registry import LoadedCorpus, file_ledgers, get_corpus, hash_corpus, list_corpora, load_corpus, with_dev_in_train
 from .schema import CorpusError, Document, Entity, Ledger
 
 
@@ -25,6 +25,7 @@ __all__ = [
     "file_ledgers",
     "find_leaks",
     "get_corpus",
+    "hash_corpus",
     "list_corpora",
     "load_corpus",
     "with_dev_in_train",

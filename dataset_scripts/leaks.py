@@ -90,7 +90,7 @@ def find_leaks(
 
 
 def drop_leaks(
-    corpora: Mapping[str, LoadedCorpus], mode: str = "drop"
+    corpora: Mapping[str, LoadedCorpus], mode: str = "drop", others: Mapping[str, LoadedCorpus] | None = None
 ) -> tuple[dict[str, LoadedCorpus], list[Leak], list[Leak]]:
     """Check the training documents of all chosen corpora against their held-out ones.
 
@@ -98,6 +98,9 @@ def drop_leaks(
         corpora: by source; the dict is not changed.
         mode: "drop" takes the leaking documents out of training and counts their mentions as "leak" in the ledger,
             "warn" only says so, "error" raises.
+        others: corpora that are not trained on: nothing of theirs is dropped, but their held-out text is kept out of
+            training, and what is a formula is counted over their training text too, so that a corpus keeps the same
+            documents whichever of them it is trained with.
 
     Returns:
         The corpora, the leaks, and the same of development documents that are test text, which are only reported.
@@ -107,14 +110,14 @@ def drop_leaks(
     """
     if mode not in MODES:
         raise CorpusError(f"unknown mode of the leak check {mode!r}; one of {', '.join(MODES)} is needed")
-    leaks = find_leaks(
-        {name: corpus.splits["train"] for name, corpus in corpora.items()},
-        {name: {split: corpus.splits[split] for split in ("dev", "test")} for name, corpus in corpora.items()},
-    )
-    overlaps = find_leaks(
-        {name: corpus.splits["dev"] for name, corpus in corpora.items()},
-        {name: {"test": corpus.splits["test"]} for name, corpus in corpora.items()},
-    )
+    known = {**corpora, **(others or {})}
+
+    def found(own: str, held_out: Sequence[str]) -> list[Leak]:
+        ours = {name: corpus.splits[own] for name, corpus in known.items()}
+        theirs = {name: {split: corpus.splits[split] for split in held_out} for name, corpus in known.items()}
+        return [leak for leak in find_leaks(ours, theirs) if leak.train in corpora]
+
+    leaks, overlaps = found("train", ("dev", "test")), found("dev", ("test",))
     if leaks and mode == "error":
         raise CorpusError(f"training text is held-out text: {'; '.join(map(str, leaks))}; --leaks drop takes it out")
     for leak in leaks:

@@ -38,9 +38,14 @@ def read_own(path: Path) -> tuple[dict[str, list[RawDocument]], dict[str, str]]:
         CorpusError: nothing there, no split to be recognised, one split in several formats, or a malformed file.
     """
     parts = _parts(path)
-    root = path if path.is_dir() else path.parent
     splits = {split: [raw for file in files for raw in read_any(file)] for split, files in parts.items()}
-    return splits, file_hashes(root, (file for files in parts.values() for file in files))
+    return splits, hash_own(path)
+
+
+def hash_own(path: Path) -> dict[str, str]:
+    """The SHA-256 of what `read_own` reads, which raises the same errors."""
+    root = path if path.is_dir() else path.parent
+    return file_hashes(root, (file for files in _parts(path).values() for file in files))
 
 
 def _parts(path: Path) -> dict[str, list[Path]]:

@@ -12,6 +12,7 @@ pooled (`test_size`), where a document that stands in two files is counted once.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import itertools
 import logging
 import re
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import bc2gm, bc5cdr, download, genia, jnlpba, ncbi, own
-from .corpus import WHOLE, Corpus, Unchanged, count_problem, file_hashes, present, read_files
+from .corpus import WHOLE, Corpus, Files, Unchanged, count_problem, file_hashes, present, read_files
 from .formats import UNTYPED
 from .schema import CorpusError, Document, Ledger, RawDocument, to_documents
 from .segments import DEFAULT_WORD_PATTERN, labelled
@@ -204,8 +205,25 @@ def _read_registered(info: Corpus, data_dir: str | Path | None) -> _Source:
     if info.numbered:
         for raw in itertools.chain(*splits.values()):
             raw.group = raw.group or base_id(raw.document_id)
+    return _Source(info, splits, _registered_hashes(root, folder, found))
+
+
+def _registered_hashes(root: Path, folder: Path, found: Mapping[str, Files]) -> dict[str, str]:
     paths = (present(folder / path) or folder / path for files in found.values() for path in files.paths)
-    return _Source(info, splits, file_hashes(root, paths))
+    return file_hashes(root, paths)
+
+
+def hash_corpus(source: str | Path, data_dir: str | Path | None = None) -> str:
+    """16 hexadecimal digits that tell the files of a corpus; nothing is parsed. Errors as `load_corpus`."""
+    if str(source) in _CORPORA:
+        info = _CORPORA[str(source)]
+        root = download.fetch(info) if data_dir is None else corpus_root(data_dir)
+        hashes = _registered_hashes(root, root / info.folder, info.find(root))
+    else:
+        if not own.looks_like_path(source):
+            get_corpus(str(source))
+        hashes = own.hash_own(Path(source))
+    return hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()[:16]
 
 
 def base_id(document_id: str) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 import comparison_mtl_bioner as report
 import run_comparison
-from run_comparison import Cell, corpora_of, parse_arguments, plan
+from modeling_mtl_bioner import MtlBionerModel
+from run_comparison import Cell, corpora_of, parse_arguments, plan, without
+from run_mtl_ner import ModelArguments
 
 
 def test_cells_are_planned_seed_by_seed_single_tasks_first() -> None:
@@ -34,15 +38,47 @@ def test_cells_are_planned_seed_by_seed_single_tasks_first() -> None:
     assert corpora_of([arguments.tasks, *arguments.groups]) == "ncbi,bc5cdr,bc2gm"
 
 
+def test_fractions_may_have_epochs_of_their_own() -> None:
+    arguments, _ = parse_arguments(["--structures", "hard", "--seeds", "1", "--fractions", "1", "0.1:20"])
+    assert [(cell.system, cell.fraction, cell.epochs) for cell in plan(arguments)] == [
+        ("single", 1.0, None), ("single", 1.0, None), ("hard", 1.0, None),
+        ("single", 0.1, 20.0), ("single", 0.1, 20.0), ("hard", 0.1, 20.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["2", "0", "0.1:0", "x"])
+def test_bad_fraction(text: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["--fractions", text])
+    assert "--fractions" in capsys.readouterr().err
+
+
+def test_a_search_gives_its_arguments_to_all_cells(tmp_path: Path) -> None:
+    found = {"tasks": "ncbi,bc2gm", "seed": 7, "sharing": "cross", "output_dir": "x", "learning_rate": 0.001}
+    (tmp_path / "best.json").write_text(json.dumps(found | {"task_loss_weights": "ncbi=2,bc2gm=1"}))
+    arguments, rest = parse_arguments([str(tmp_path / "best.json"), "--num_train_epochs", "2"])
+    assert arguments.tasks == "ncbi,bc2gm"
+    assert rest == ["--learning_rate=0.001", "--task_loss_weights=ncbi=2,bc2gm=1", "--num_train_epochs", "2"]
+    assert without(rest, "task_loss_weights") == ["--learning_rate=0.001", "--num_train_epochs", "2"]
+    assert without(["--a", "--task_loss_weights", "ncbi=2", "--b"], "task_loss_weights") == ["--a", "--b"]
+
+
+def test_default_encoder_is_that_of_the_training_script() -> None:
+    assert ModelArguments().model_name_or_path == run_comparison.DEFAULT_ENCODER
+
+
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
         (["--seed", "3"], ["--seed is decided by the comparison"]),
+        (["--dry_run"], ["--dry_run is decided by the comparison"]),
+        (["--report_only"], ["--report_only finds no", "plan.json", "check --output_dir"]),
+        (["--tasks", "nbci", "--data_dir", "sample"], ["unknown corpus 'nbci'; did you mean 'ncbi'"]),
         (["--train_fraction=0.1"], ["--train_fraction is decided by the comparison"]),
         (["--structures", "hard", "--primary", "cross"], ["--primary cross is none of --structures hard"]),
         (["--tasks", "ncbi:"], ["ncbi:"]),
         (
-            ["--tasks", "nbci", "--model_name_or_path", "./x", "--use_cpu"],
+            ["--data_dir", "sample", "--model_name_or_path", "./x", "--use_cpu"],
             ["error: --model_name_or_path ./x: no such folder"],
         ),
     ],
@@ -66,6 +102,8 @@ def cell(system: str, corpus: str, seed: int, right: int, fraction: float = 1.0,
         "settings": {"arguments": []},
         "identity": {"torch": "2"},
         "metrics": {},
+        "development": [[1.0, 0.4], [2.0, 0.5], [3.0, 0.5 + 0.01 * seed]],
+        "training_documents": {corpus: "xyz"},
         "counts": {corpus: {"documents": "abc", "types": {"Disease": counts}}},
         "errors": {corpus: errors},
         "cost": {"seconds": 60.0, "steps": 10, "subwords": 1000, "parameters": 2_000_000, "rows": 5},
@@ -76,7 +114,12 @@ def cell(system: str, corpus: str, seed: int, right: int, fraction: float = 1.0,
 def joint(system: str, seed: int, **rights: int) -> dict[str, Any]:
     """A made-up cell of one model for several corpora."""
     cells = [cell(system, corpus, seed, right) for corpus, right in rights.items()]
-    return cells[0] | {key: {c: v for one in cells for c, v in one[key].items()} for key in ("counts", "errors")}
+    together = {key: {c: v for one in cells for c, v in one[key].items()} for key in JOINED}
+    return cells[0] | together | {"cell": cells[0]["cell"] | {"tasks": ",".join(rights)}}
+
+
+JOINED = ("counts", "errors", "training_documents")
+PRIMARY = report.Primary("cross", ("ncbi", "bc5cdr"), 1.0)
 
 
 CELLS = [
@@ -93,7 +136,7 @@ def f1(right: float) -> float:
 
 
 def test_report_of_made_up_cells(tmp_path: Path) -> None:
-    report.write(CELLS, "cross", tmp_path)
+    report.write(CELLS, PRIMARY, tmp_path)
     summary = json.loads((tmp_path / "comparison.json").read_text())
     rows = {(row["system"], row["fraction"], row["corpus"]): row for row in summary["scores"]}
     ncbi = rows["single", 1.0, "ncbi"]
@@ -101,9 +144,11 @@ def test_report_of_made_up_cells(tmp_path: Path) -> None:
     assert ncbi["f1_spread"] == pytest.approx(abs(f1(31) - f1(32)) / 2**0.5)
     assert (ncbi["precision"], ncbi["seeds"]) == (1.0, 2)
     assert rows["single", 0.1, "ncbi"]["f1"] == pytest.approx(f1(5))
+    assert rows["single", 1.0, "2 corpora"]["f1"] == pytest.approx((ncbi["f1"] + f1(20)) / 2)
+    assert rows["single", 1.0, "2 corpora"]["f1_spread"] == pytest.approx(ncbi["f1_spread"] / 2)
 
     (primary,) = (row for row in summary["comparisons"] if row["primary"])
-    assert (primary["system"], primary["corpora"], primary["seeds"]) == ("cross", ["ncbi", "bc5cdr"], [2, 2])
+    assert (primary["system"], primary["corpora"], primary["seeds"]) == ("cross", ["ncbi", "bc5cdr"], 2)
     assert primary["difference"] == pytest.approx((f1(40) + f1(35)) / 2 - (ncbi["f1"] + f1(20)) / 2)
     assert "p_corrected" not in primary
     others = [row for row in summary["comparisons"] if not row["primary"]]
@@ -113,7 +158,12 @@ def test_report_of_made_up_cells(tmp_path: Path) -> None:
     costs = {row["system"]: row for row in summary["costs"]}
     assert (costs["single"]["encoder_passes"], costs["single"]["parameters"]) == (2, 4_000_000)
     assert (costs["cross"]["encoder_passes"], costs["cross"]["parameters"]) == (1, 2_000_000)
-    assert summary["errors"]["single"]["ncbi"]["by_type"]["Disease"]["missed"] == 19 + 18
+    assert summary["errors"]["single"]["ncbi"]["by_type"]["Disease"]["missed"] == (19 + 18) / 2
+    development = {(row["system"], row["tasks"], row["fraction"]): row for row in summary["development"]}
+    row = development["cross", "ncbi,bc5cdr", 1.0]
+    assert row["f1"] == pytest.approx((0.51 + 0.52) / 2) and row["rise"] == pytest.approx(0.015)
+    assert (row["best_epoch"], row["epochs"], row["seeds"]) == (3.0, 3.0, 2)
+    assert ("single", "bc5cdr", 1.0) in development
 
     text = (tmp_path / "comparison.md").read_text()
     assert f"**{100 * primary['difference']:+.2f}**" in text
@@ -135,19 +185,58 @@ def typed(system: str, tasks: str, **rights: int) -> dict[str, Any]:
 
 def test_types_of_a_corpus_in_tasks_of_their_own_are_put_together(tmp_path: Path) -> None:
     single = [typed("single", "bc5cdr:Chemical", Chemical=40), typed("single", "bc5cdr:Disease", Disease=20)]
-    report.write([*single, typed("hard", "bc5cdr", Chemical=40, Disease=20)], "hard", tmp_path)
+    report.write([*single, typed("hard", "bc5cdr", Chemical=40, Disease=20)], ONE, tmp_path)
     summary = json.loads((tmp_path / "comparison.json").read_text())
     assert [row["difference"] for row in summary["comparisons"]] == [0.0]
     costs = {row["system"]: row["encoder_passes"] for row in summary["costs"]}
     assert costs == {"single": 2, "hard": 1}
-    assert "had 10 rows together, `hard` had 5" in (tmp_path / "comparison.md").read_text()
     with pytest.raises(ValueError, match="single has two heads for Disease of bc5cdr"):
-        report.write([*single, typed("single", "x=bc5cdr:Disease", Disease=20)], "hard", tmp_path)
+        report.write([*single, typed("single", "x=bc5cdr:Disease", Disease=20)], ONE, tmp_path)
+
+
+ONE = report.Primary("hard", ("bc5cdr",), 1.0)
+
+
+def test_other_training_documents_are_told(tmp_path: Path) -> None:
+    other = joint("cross", 1, ncbi=30, bc5cdr=30)
+    other["training_documents"] = {"ncbi": "other", "bc5cdr": "xyz"}
+    report.write([*CELLS[:4], other], PRIMARY, tmp_path)
+    text = (tmp_path / "comparison.md").read_text()
+    assert "Not trained on the documents of single-task training: `cross` on ncbi (100 %)." in text
+    report.write(CELLS, PRIMARY, tmp_path)
+    assert "Not trained on" not in (tmp_path / "comparison.md").read_text()
+
+
+def test_the_primary_comparison_waits_for_all_its_corpora_and_takes_common_seeds(tmp_path: Path) -> None:
+    def primary(*cells: dict[str, Any]) -> list[dict[str, Any]]:
+        report.write(cells, PRIMARY, tmp_path)
+        return [row for row in json.loads((tmp_path / "comparison.json").read_text())["comparisons"] if row["primary"]]
+
+    ncbi, bc5cdr, both = (
+        cell("single", "ncbi", 1, 30),
+        cell("single", "bc5cdr", 1, 20),
+        joint("cross", 1, ncbi=40, bc5cdr=35),
+    )
+    assert primary(ncbi, both) == []
+    assert "Not all of its cells are finished yet" in (tmp_path / "comparison.md").read_text()
+    (row,) = primary(ncbi, bc5cdr, both, cell("single", "ncbi", 2, 10), joint("cross", 2, ncbi=1, bc5cdr=1))
+    assert row["seeds"] == 1
+    assert row["difference"] == pytest.approx((f1(40) + f1(35) - f1(30) - f1(20)) / 2)
+    few = [one | {"cell": one["cell"] | {"fraction": 0.1}} for one in (ncbi, bc5cdr, both)]
+    assert primary(*few) == []
+
+
+def test_types_that_no_seed_has_together_give_no_row(tmp_path: Path) -> None:
+    cells = [typed("single", "bc5cdr:Chemical", Chemical=40), typed("single", "bc5cdr:Disease", Disease=20)]
+    cells[1]["cell"] = cells[1]["cell"] | {"seed": 2}
+    report.write(cells, ONE, tmp_path)
+    rows = json.loads((tmp_path / "comparison.json").read_text())["scores"]
+    assert [(row["type"], row["seeds"]) for row in rows] == [("Chemical", 1), ("Disease", 1)]
 
 
 def test_only_types_that_both_were_scored_on_are_compared(tmp_path: Path) -> None:
     single = typed("single", "bc5cdr", Chemical=40, Disease=20)
-    report.write([single, typed("bc5cdr:Disease", "bc5cdr:Disease", Disease=20)], "hard", tmp_path)
+    report.write([single, typed("bc5cdr:Disease", "bc5cdr:Disease", Disease=20)], ONE, tmp_path)
     (row,) = json.loads((tmp_path / "comparison.json").read_text())["comparisons"]
     assert row["types"] == {"bc5cdr": ["Disease"]} and row["difference"] == 0.0
     assert "bc5cdr: Disease" in (tmp_path / "comparison.md").read_text()
@@ -166,26 +255,30 @@ def test_pairs_are_drawn_for_all_training_documents(tmp_path: Path, monkeypatch:
     few = [joint("ncbi,bc5cdr", 1, ncbi=1, bc5cdr=1), cell("single", "bc5cdr", 1, 9)]
     for one in few:
         one["cell"] = one["cell"] | {"fraction": 0.1}
-    report.write([*CELLS, *few], "cross", tmp_path)
+    report.write([*CELLS, *few], PRIMARY, tmp_path)
     gains = [100 * (f1(25) - (f1(31) + f1(32)) / 2), 100 * (f1(30) - f1(20))]
     assert sorted(shown) == sorted(f"{gain:+.2f}" for gain in gains)
-    report.write([joint("ncbi,bc5cdr", 1, ncbi=1, bc5cdr=1)], "cross", tmp_path)  # nothing to compare it with
+    report.write([joint("ncbi,bc5cdr", 1, ncbi=1, bc5cdr=1)], PRIMARY, tmp_path)  # nothing to compare it with
 
 
 def test_cells_of_other_settings_are_refused(tmp_path: Path) -> None:
     other = joint("cross", 1, ncbi=30) | {"identity": {"torch": "3"}}
     with pytest.raises(ValueError, match=r"different torch \(2 and 3\)"):
-        report.write([cell("single", "ncbi", 1, 30), other], "cross", tmp_path)
+        report.write([cell("single", "ncbi", 1, 30), other], PRIMARY, tmp_path)
+    few = other | {"cell": other["cell"] | {"fraction": 0.1}}  # another share may have more epochs
+    report.write([cell("single", "ncbi", 1, 30), few], PRIMARY, tmp_path)
 
 
 def test_the_primary_comparison_is_named_once(tmp_path: Path) -> None:
     def named(*arguments: str) -> str:
         parsed, _ = parse_arguments([*arguments, "--output_dir", str(tmp_path)])
-        run_comparison.keep_plan(parsed)
-        return parsed.primary
+        return run_comparison.keep_plan(parsed)
 
-    assert named("--structures", "cross", "hard") == "cross"
-    assert named("--structures", "hard", "cross", "--report_only") == "cross"
+    both = ("--fractions", "0.1", "1")
+    assert named("--structures", "cross", "hard", *both) == report.Primary("cross", ("ncbi", "bc5cdr"), 1.0)
+    assert named("--structures", "hard", "cross", "--fractions", "0.1", "--report_only").structure == "cross"
+    with pytest.raises(ValueError, match="choose another --output_dir"):
+        named("--structures", "cross", "hard", "--fractions", "0.1")
     with pytest.raises(ValueError, match="plan.json names .*cross.* as primary, not .*hard"):
         named("--structures", "hard", "cross")
 
@@ -193,16 +286,17 @@ def test_the_primary_comparison_is_named_once(tmp_path: Path) -> None:
 def test_other_numbers_give_another_report(tmp_path: Path) -> None:
     texts = []
     for right in (35, 10):
-        report.write([cell("single", "ncbi", 1, 30), joint("cross", 1, ncbi=right)], "cross", tmp_path)
+        primary = report.Primary("cross", ("ncbi",), 1.0)
+        report.write([cell("single", "ncbi", 1, 30), joint("cross", 1, ncbi=right)], primary, tmp_path)
         texts.append((tmp_path / "comparison.md").read_text())
     assert texts[0] != texts[1]
     assert "which chance can explain" not in texts[1]
 
 
 def test_without_the_primary_cells_the_report_says_so(tmp_path: Path) -> None:
-    report.write([cell("single", "ncbi", 1, 30)], "cross", tmp_path)
-    assert "has no finished cells yet" in (tmp_path / "comparison.md").read_text()
-    report.write([], "cross", tmp_path / "nothing")  # no cell at all
+    report.write([cell("single", "ncbi", 1, 30)], PRIMARY, tmp_path)
+    assert "Not all of its cells are finished yet" in (tmp_path / "comparison.md").read_text()
+    report.write([], PRIMARY, tmp_path / "nothing")  # no cell at all
     assert not (tmp_path / "nothing").exists()
 
 
@@ -210,7 +304,43 @@ def test_cells_scored_on_other_documents_are_refused(tmp_path: Path) -> None:
     other = cell("cross", "ncbi", 1, 30)
     other["counts"]["ncbi"]["documents"] = "xyz"
     with pytest.raises(ValueError, match="different documents of ncbi"):
-        report.write([cell("single", "ncbi", 1, 30), other], "cross", tmp_path)
+        report.write([cell("single", "ncbi", 1, 30), other], PRIMARY, tmp_path)
+
+
+def test_cells_of_other_inputs_are_refused_before_any_training(
+    toy_encoder: Callable[[str], str], tmp_path: Path
+) -> None:
+    def settings(*rest: str, fractions: str = "1") -> tuple[Any, dict[str, Any]]:
+        common = ["--output_dir", str(tmp_path / "out"), "--tasks", "ncbi", "--fractions", fractions]
+        arguments, handed_on = parse_arguments([*common, *rest])
+        return arguments, run_comparison.settings_of(arguments, handed_on)
+
+    sample = ["--data_dir", "sample"]
+    same = settings(*sample, "--model_name_or_path", toy_encoder("bert"))[1]
+    assert str(tmp_path) not in json.dumps(same)
+    (tmp_path / "out" / "cells").mkdir(parents=True)
+    about = {"cell": {"fraction": 1.0, "epochs": None}, "settings": same}
+    (tmp_path / "out" / "cells" / "one.json").write_text(json.dumps(about))
+    run_comparison.check_settings(*settings(*sample, "--model_name_or_path", toy_encoder("bert")))
+    other_encoder = tmp_path / Path(toy_encoder("bert")).name
+    shutil.copytree(toy_encoder("bert"), other_encoder)
+    run_comparison.check_settings(*settings(*sample, "--model_name_or_path", str(other_encoder)))  # the same weights
+    next(other_encoder.glob("*.safetensors")).write_bytes(b"x")
+    for changed, name in (
+        (settings(*sample, "--model_name_or_path", str(other_encoder)), "encoder"),
+        (settings(*sample, "--model_name_or_path", toy_encoder("bert"), "--learning_rate", "1"), "arguments"),
+        (settings(*sample, "--model_name_or_path", toy_encoder("bert"), fractions="1:3"), "epochs"),
+    ):
+        with pytest.raises(ValueError, match=f"computed with the {name} .*choose another --output_dir"):
+            run_comparison.check_settings(*changed)
+    run_comparison.check_settings(*settings("--data_dir", "sample", fractions="0.5"))
+
+
+def test_a_second_comparison_in_the_same_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with FileLock(tmp_path / "lock"):
+        arguments = ["--tasks", "ncbi", "--data_dir", "sample", "--model_name_or_path", "./x"]
+        assert run_comparison.main([*arguments, "--output_dir", str(tmp_path)]) == 2
+    assert "another run_comparison.py is at work" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -225,13 +355,15 @@ def test_real_cells_are_computed_once_and_reported(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "out"
-    assert run_comparison.main(arguments) == 0
+    assert run_comparison.main([*arguments, "--keep_models"]) == 0
     printed = capsys.readouterr().out
     assert printed == (output / "comparison.md").read_text()
     names = ["cross_ncbi,bc5cdr_1_1", "single_bc5cdr_1_1", "single_ncbi_1_1"]
     assert sorted(path.name for path in (output / "cells").iterdir()) == [f"{name}.json" for name in names]
-    files = ["cells", "comparison.json", "comparison.md", "f1.png", "plan.json"]
-    assert sorted(path.name for path in output.iterdir()) == files
+    files = ["cells", "comparison.json", "comparison.md", "f1.png", "models", "plan.json"]
+    assert sorted(path.name for path in output.iterdir() if path.name != "lock") == files
+    assert MtlBionerModel.from_pretrained(output / "models" / names[0]).config.task_names == ["ncbi", "bc5cdr"]
+    assert not list((output / "models").glob("*/checkpoint-*"))
     for name in names:
         content = json.loads((output / "cells" / f"{name}.json").read_text())
         for corpus, counts in content["counts"].items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errors_mtl_bioner import add_reports, classify_errors, error_report
+from errors_mtl_bioner import classify_errors, error_report, mean_report
 
 
 TEXT = "Lung cancer and BRCA1 and asthma and severe gout"
@@ -41,10 +41,11 @@ def test_report_of_types_examples_and_seen_mentions() -> None:
     assert report["examples"]["missed"] == [["asthma", "Disease", 1]]
     assert report["examples"]["spurious"] == [["and", "Gene", 1]]
     assert report["recall"] == {"seen": [1, 2], "unseen": [0, 2]}
-    twice = add_reports([report, report])
-    assert twice["by_type"]["Disease"]["missed"] == 2
-    assert twice["examples"]["missed"] == [["asthma", "Disease", 2]]
-    assert twice["recall"] == {"seen": [2, 4], "unseen": [0, 4]}
+    other_head = {**report, "examples": {"missed": [["asthma", "Disease", 5]]}}
+    mean = mean_report([report, other_head, report], trainings=2)
+    assert mean["by_type"]["Disease"] == {"missed": 1.5, "spurious": 0, "wrong boundary": 1.5, "wrong type": 0}
+    assert mean["examples"]["missed"] == [["asthma", "Disease", 3.5]]
+    assert mean["recall"] == {"seen": [1.5, 3], "unseen": [0, 3]}
 
 
 SPANS = st.lists(

@@ -202,3 +202,20 @@ def test_a_formula_of_many_documents_is_no_leak() -> None:
         train = {"./mine": [document(str(i), f"Case {i} was unlike others. {formula}") for i in range(uses)]}
         held_out = {"./mine": {"test": [document("x", f"A further one. {formula}")]}}
         assert sum(len(leak.document_ids) for leak in find_leaks(train, held_out)) == leaking
+
+
+def test_a_corpus_keeps_the_same_documents_alone_and_beside_others() -> None:
+    """Two and two uses of a sentence make a formula of four, whether the second corpus is trained on or not."""
+    formula = "The patient was discharged home in stable condition."
+    both = {
+        name: loaded(name, train=[document(f"{name}{i}", f"Case {i} of {name}. {formula}") for i in range(2)])
+        for name in ("./mine", "./yours")
+    }
+    both["./yours"].splits["test"].append(document("x", f"A further one. {formula}"))
+    together, leaks, _ = drop_leaks(both)
+    assert leaks == [] and len(together["./mine"].splits["train"]) == 2
+    alone, leaks, _ = drop_leaks({"./mine": both["./mine"]}, others={"./yours": both["./yours"]})
+    assert leaks == [] and alone == {"./mine": both["./mine"]}
+    without_training = loaded("./yours", test=both["./yours"].splits["test"])
+    alone, (leak,), _ = drop_leaks({"./mine": both["./mine"]}, others={"./yours": without_training})
+    assert leak.document_ids == ("./mine0", "./mine1") and alone["./mine"].splits["train"] == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset_scripts import CorpusError, LoadedCorpus, file_ledgers, get_corpus, list_corpora, load_corpus
+from dataset_scripts import CorpusError, LoadedCorpus, file_ledgers, get_corpus, hash_corpus, list_corpora, load_corpus
 from dataset_scripts.schema import RawDocument
 from dataset_scripts.splits import cut, split_of_name
 
@@ -474,3 +474,16 @@ def test_words_that_lose_mentions_are_counted(ncbi: Path, caplog: pytest.LogCapt
         "dropped": {"not alignable": 3},
         "types": {"Disease": 3},
     }
+
+
+def test_hash_tells_the_files_of_a_corpus(tmp_path: Path) -> None:
+    path = write(tmp_path / "plants.jsonl", jsonl(1, 3))
+    first = hash_corpus(path)
+    assert len(first) == 16 and hash_corpus(str(path)) == first
+    write(path, jsonl(1, 4))
+    assert hash_corpus(path) != first
+    assert hash_corpus("ncbi", "sample") == hash_corpus("ncbi", "sample") != hash_corpus("bc5cdr", "sample")
+    with pytest.raises(CorpusError, match="did you mean 'ncbi'"):
+        hash_corpus("nbci", "sample")
+    with pytest.raises(CorpusError, match="no such file or folder"):
+        hash_corpus(tmp_path / "nowhere.jsonl")
