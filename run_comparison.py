@@ -441,18 +441,22 @@ def finished(folder: Path) -> Iterator[dict[str, Any]]:
 # --------------------------------------------------------------------------------------------------------------- main
 
 
-def compute_all(arguments: argparse.Namespace, rest: Sequence[str], primary: report.Primary) -> list[bool]:
+def compute_all(arguments: argparse.Namespace, rest: Sequence[str]) -> list[bool]:
     """Whether each planned cell is there now; the report is written anew after each.
 
     Raises:
-        ValueError: another process is at work in the same folder, or as `check_settings` and `compute`.
+        ValueError: another process is at work in the same folder, or as `keep_plan`, `check_settings` and `compute`.
+        CorpusError: a corpus is not there.
     """
+    settings = settings_of(arguments, rest)  # before there is any trace of the comparison
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(arguments.output_dir / "lock", timeout=0):
             for stale in arguments.output_dir.glob("training-*"):  # of a process that was killed
                 shutil.rmtree(stale)
-            settings, cells, done = settings_of(arguments, rest), plan(arguments), []
+            primary = keep_plan(arguments)
             check_settings(arguments, settings)
+            cells, done = plan(arguments), []
             for number, cell in enumerate(cells, 1):
                 logger.info("cell %d of %d: %s", number, len(cells), cell.name)
                 done.append(compute(cell, arguments, rest, settings))
@@ -471,9 +475,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return train_cell(
                 arguments.cell, [f"--tasks={arguments.tasks}", f"--output_dir={arguments.output_dir}", *rest]
             )
-        primary = keep_plan(arguments)
-        done = [] if arguments.report_only else compute_all(arguments, rest, primary)
-        report.write(list(finished(arguments.output_dir)), primary, arguments.output_dir)
+        done = [] if arguments.report_only else compute_all(arguments, rest)
+        report.write(list(finished(arguments.output_dir)), keep_plan(arguments), arguments.output_dir)
     except (ValueError, CorpusError, OSError) as error:
         sys.stderr.write(f"run_comparison: error: {' '.join(str(error).split())}\n")
         return 2

@@ -40,6 +40,7 @@ def train(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     options |= {"output_dir": folder / "model", "do_train": True, "do_eval": True, "save_strategy": "no"}
     options |= {"eval_strategy": "no", "num_train_epochs": arguments.num_train_epochs, "seed": arguments.seeds[0]}
     options |= {"learning_rate": arguments.learning_rate, "overwrite_output": True}
+    options |= {"max_tokens_per_batch": arguments.max_tokens_per_batch}
     run = run_mtl_ner.prepare([f"--{name}={value}" for name, value in options.items()])
     begun = time.perf_counter()
     if arguments.worker == "stock":
@@ -68,8 +69,9 @@ def cell(arguments: argparse.Namespace, worker: str, seed: int) -> dict[str, flo
     Raises:
         RuntimeError: it failed; says how.
     """
-    rate = arguments.stock_learning_rate if worker == "stock" else arguments.learning_rate
-    folder = Path(arguments.output_dir) / f"{worker}-{arguments.num_train_epochs}-{rate}-{seed}"
+    own = f"{arguments.learning_rate}-{arguments.max_tokens_per_batch}"
+    setting = own if worker == "own" else arguments.stock_learning_rate
+    folder = Path(arguments.output_dir) / f"{worker}-{arguments.num_train_epochs}-{setting}-{seed}"
     result = folder / "result.json"
     if not result.is_file():
         sys.stderr.write(f"training {TRAINERS[worker]}, seed {seed}\n")
@@ -120,6 +122,7 @@ def main() -> int:
     parser.add_argument("--num_train_epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--learning_rate", type=float, default=4e-4, help="of this project")
+    parser.add_argument("--max_tokens_per_batch", type=int, default=2048, help="of this project")
     parser.add_argument("--stock_learning_rate", type=float, default=2e-4, help="of the unmodified Trainer")
     parser.add_argument("--worker", choices=TRAINERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
