@@ -189,9 +189,8 @@ def compare(cells: Cells, primary: Primary) -> list[dict[str, Any]]:
             types = common_types(cells, system, fraction)
             for corpora in [list(types), *([[c] for c in types] if len(types) > 1 else ())]:
                 own = {corpus: types[corpus] for corpus in corpora}
-                seeds = [
-                    seed for seed in cells.seeds(system, fraction, own) if seed in cells.seeds(SINGLE, fraction, own)
-                ]
+                common = (set(cells.seeds(side, fraction, own)) for side in (SINGLE, system))
+                seeds = sorted(set.intersection(*common))
                 if not seeds:
                     continue  # no corpus in common, or a seed of one is still to come
                 sides = [{c: cells.counts(s, fraction, c, own[c], seeds) for c in own} for s in (SINGLE, system)]

@@ -251,14 +251,12 @@ def check_settings(arguments: argparse.Namespace, settings: dict[str, Any]) -> N
 
 
 def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], settings: dict[str, Any]) -> bool:
-    """Train a cell in a process of its own, unless it is there; whether it is there now.
+    """Train a cell in a process of its own; whether it is there now.
 
     Raises:
         ValueError: `run_mtl_ner.py` can't use the input.
     """
     path = arguments.output_dir / "cells" / f"{cell.name}.json"
-    if path.is_file():
-        return True
     path.parent.mkdir(parents=True, exist_ok=True)
     part, log = path.with_suffix(".part"), path.with_suffix(".log")
     part.unlink(missing_ok=True)
@@ -290,14 +288,9 @@ def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], sett
 
 def without(rest: Sequence[str], name: str) -> list[str]:
     """Arguments without one of them and its value: loss weights name tasks, which other cells don't have."""
-    kept, skip = [], False
-    for part in rest:
-        if not skip and not part.startswith(f"--{name}="):
-            skip = part == f"--{name}"
-            kept += [] if skip else [part]
-        else:
-            skip = False
-    return kept
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}")
+    return parser.parse_known_args(rest)[1]
 
 
 def keep_model(model: Path, place: Path) -> None:
@@ -380,6 +373,7 @@ def training_documents(run: Any) -> dict[str, str]:
 
 
 def hash_ids(ids: Iterable[str]) -> str:
+    """16 hexadecimal digits that tell a set of document ids, whatever their order."""
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
 
 
@@ -442,7 +436,7 @@ def finished(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def compute_all(arguments: argparse.Namespace, rest: Sequence[str]) -> list[bool]:
-    """Whether each planned cell is there now; the report is written anew after each.
+    """Whether each planned cell is there now; the report is written anew after each training but the last.
 
     Raises:
         ValueError: another process is at work in the same folder, or as `keep_plan`, `check_settings` and `compute`.
@@ -459,8 +453,10 @@ def compute_all(arguments: argparse.Namespace, rest: Sequence[str]) -> list[bool
             cells, done = plan(arguments), []
             for number, cell in enumerate(cells, 1):
                 logger.info("cell %d of %d: %s", number, len(cells), cell.name)
-                done.append(compute(cell, arguments, rest, settings))
-                report.write(list(finished(arguments.output_dir)), primary, arguments.output_dir)
+                there = (arguments.output_dir / "cells" / f"{cell.name}.json").is_file()
+                done.append(there or compute(cell, arguments, rest, settings))
+                if not there and number < len(cells):  # the last report is the caller's
+                    report.write(list(finished(arguments.output_dir)), primary, arguments.output_dir)
             return done
     except Timeout as error:
         raise ValueError(f"another run_comparison.py is at work in {arguments.output_dir}; wait for it") from error

@@ -39,13 +39,17 @@ def read_own(path: Path) -> tuple[dict[str, list[RawDocument]], dict[str, str]]:
     """
     parts = _parts(path)
     splits = {split: [raw for file in files for raw in read_any(file)] for split, files in parts.items()}
-    return splits, hash_own(path)
+    return splits, _hashes(path, parts)
 
 
 def hash_own(path: Path) -> dict[str, str]:
     """The SHA-256 of what `read_own` reads, which raises the same errors."""
+    return _hashes(path, _parts(path))
+
+
+def _hashes(path: Path, parts: dict[str, list[Path]]) -> dict[str, str]:
     root = path if path.is_dir() else path.parent
-    return file_hashes(root, (file for files in _parts(path).values() for file in files))
+    return file_hashes(root, (file for files in parts.values() for file in files))
 
 
 def _parts(path: Path) -> dict[str, list[Path]]:
