@@ -56,7 +56,7 @@ class MultiTaskTrainingArguments(TrainingArguments):
         metadata={"help": "P(task) ~ rows^alpha: 1 proportional, 0.5 square-root, 0 uniform sampling."},
     )
     max_tokens_per_batch: int = field(
-        default=2048,
+        default=1024,
         metadata={
             "help": "Most sub-words of a training batch on a device, padding included; 0 for no bound. A batch has at "
             "most --per_device_train_batch_size windows too."

@@ -122,7 +122,7 @@ def main() -> int:
     parser.add_argument("--num_train_epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--learning_rate", type=float, default=4e-4, help="of this project")
-    parser.add_argument("--max_tokens_per_batch", type=int, default=2048, help="of this project")
+    parser.add_argument("--max_tokens_per_batch", type=int, default=1024, help="of this project")
     parser.add_argument("--stock_learning_rate", type=float, default=2e-4, help="of the unmodified Trainer")
     parser.add_argument("--worker", choices=TRAINERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
