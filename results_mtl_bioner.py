@@ -60,24 +60,22 @@ def remove_old(output: Path) -> None:
 def write_predictions(
     output: Path, rows: Any, entities: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]
 ) -> None:
-    """`predictions_{task}.jsonl` and `.pubtator` of every task with texts."""
+    """`predictions_{task}.jsonl` and `.pubtator` of every task with texts, `predictions_{task}_{corpus}.*` of one with
+    several corpora, whose documents may have the same ids."""
     output.mkdir(parents=True, exist_ok=True)
-    for task, name in enumerate(names):
-        documents = [
-            Document(
-                text.document.document_id,
-                text.document.text,
-                [Entity(e["start"], e["end"], e["type"], score=e["score"], task=name) for e in own],
-            )
-            for text, own in zip(rows.texts, entities, strict=True)
-            if text.task_id == task
-        ]
-        if documents:
-            write_jsonl(documents, output / f"predictions_{name}.jsonl")
-            try:
-                write_pubtator(documents, output / f"predictions_{name}.pubtator")
-            except CorpusError as error:  # an id that PubTator can't hold; nothing else is lost
-                logger.warning("no predictions_%s.pubtator: %s", name, error)
+    documents: dict[tuple[int, str], list[Document]] = {}  # by task and corpus
+    for text, own in zip(rows.texts, entities, strict=True):
+        found = [Entity(e["start"], e["end"], e["type"], score=e["score"], task=names[text.task_id]) for e in own]
+        key = text.task_id, text.corpus
+        documents.setdefault(key, []).append(Document(text.document.document_id, text.document.text, found))
+    for task, corpus in documents:
+        alone = sum(other == task for other, _ in documents) == 1
+        name = names[task] if alone else f"{names[task]}_{re.sub(r'[^A-Za-z0-9.-]+', '_', corpus).strip('._')}"
+        write_jsonl(documents[task, corpus], output / f"predictions_{name}.jsonl")
+        try:
+            write_pubtator(documents[task, corpus], output / f"predictions_{name}.pubtator")
+        except CorpusError as error:  # an id that PubTator can't hold; nothing else is lost
+            logger.warning("no predictions_%s.pubtator: %s", name, error)
 
 
 def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Sequence[Mapping[str, Any]]) -> None:

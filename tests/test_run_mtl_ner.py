@@ -258,6 +258,8 @@ def test_a_task_of_several_corpora_is_scored_by_corpus_too(encoder: str, tmp_pat
     assert read_json(folder / "config.json")["tasks"] == [
         {"name": "disease", "types": ["Disease"], "corpora": ["ncbi", "bc5cdr"]}
     ]
+    written = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in folder.glob("*.jsonl")}
+    assert written == {"predictions_disease_ncbi.jsonl": 20, "predictions_disease_bc5cdr.jsonl": 18}
 
 
 # ------------------------------------------------------------------------------------------ saved models, own corpora
