@@ -6,8 +6,6 @@ structure. A cell is one training; `run_comparison.py` says what it holds.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +16,7 @@ import numpy as np
 
 from errors_mtl_bioner import KINDS, error_rows, mean_report
 from metrics_mtl_bioner import Score, bootstrap_difference, holm
-from results_mtl_bioner import import_pyplot, markdown_table, save_figure
+from results_mtl_bioner import import_pyplot, markdown_table, save_figure, write_json, write_text
 
 
 SINGLE = "single"
@@ -194,10 +192,11 @@ def compare(cells: Cells, primary: Primary) -> list[dict[str, Any]]:
                 if not seeds:
                     continue  # no corpus in common, or a seed of one is still to come
                 sides = [{c: cells.counts(s, fraction, c, own[c], seeds) for c in own} for s in (SINGLE, system)]
-                is_primary = (system, fraction) == (primary.structure, primary.fraction)
+                whole = {corpus: cells.types(system, fraction, corpus) for corpus in cells.corpora(system, fraction)}
+                is_primary = (system, fraction) == (primary.structure, primary.fraction) and own == whole
                 found.append(
                     {"system": system, "fraction": fraction, "corpora": corpora, "types": own, "seeds": len(seeds)}
-                    | {"primary": is_primary and set(corpora) == set(primary.corpora)}
+                    | {"primary": is_primary}
                     | vars(bootstrap_difference(*sides))
                 )
     others = [row for row in found if not row["primary"]]
@@ -274,14 +273,8 @@ def write(contents: Sequence[Mapping[str, Any]], primary: Primary, output: Path)
         "settings": contents[0]["settings"],
     }
     plots = draw(cells, summary, output)
-    _write_text(output / "comparison.json", json.dumps(summary, indent=1) + "\n")
-    _write_text(output / "comparison.md", markdown(summary, plots))
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(output / "comparison.json", summary, indent=1)
+    write_text(output / "comparison.md", markdown(summary, plots))
 
 
 def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ result changes the card. Names and texts in there may come from a user's files, 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from dataset_scripts import get_corpus, list_corpora
 from results_mtl_bioner import markdown_table as table
-from results_mtl_bioner import plain
+from results_mtl_bioner import plain, write_text
 
 
 # Ids of the corpora on the Hub, for the card's metadata.
@@ -87,17 +86,11 @@ def name_repository(folder: Path, repository: str) -> None:
         text = card.read_text(encoding="utf-8").replace(
             f"model={json.dumps(UNNAMED)}", f"model={json.dumps(repository)}"
         )
-        _replace(card, text)
+        write_text(card, text)
 
 
 def _write(folder: Path, card: ModelCard) -> None:
-    _replace(folder / "README.md", str(card))
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(folder / "README.md", str(card))
 
 
 def recorded(path: Path) -> dict[str, Any]:

@@ -32,11 +32,16 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def write_json(path: Path, content: Any) -> None:
-    """JSON under a temporary name, then renamed: a reader never sees half a file."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+def write_text(path: Path, text: str) -> None:
+    """Text under a temporary name, then renamed: a reader never sees half a file."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
+    """JSON, as `write_text`; all on one line without an `indent`."""
+    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False, default=str) + "\n")
 
 
 def remove_old(output: Path) -> None:

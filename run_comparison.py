@@ -39,12 +39,14 @@ import comparison_mtl_bioner as report
 from dataset_scripts import CorpusError, hash_corpus
 from dataset_scripts.tasks import parse_tasks
 from errors_mtl_bioner import error_report, mention_key
-from results_mtl_bioner import package_version, recorded_arguments, without_path
+from results_mtl_bioner import package_version, recorded_arguments, without_path, write_json
 
 
 logger = logging.getLogger("run_comparison")
 
-DEFAULT_ENCODER = "dmis-lab/biobert-base-cased-v1.2"  # of run_mtl_ner.py, which is slow to import
+# Of run_mtl_ner.py and modeling_mtl_bioner.py, which are slow to import.
+DEFAULT_ENCODER = "dmis-lab/biobert-base-cased-v1.2"
+STRUCTURES = ("hard", "shared_private", "adversarial", "cross")
 QUICK = ["--data_dir", "sample", "--num_train_epochs", "4", "--max_tokens_per_batch", "512", "--save_strategy", "best"]
 
 
@@ -89,7 +91,9 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
         allow_abbrev=False,
     )
     parser.add_argument("--tasks", default="ncbi,bc5cdr", help="as in run_mtl_ner.py (default: %(default)s)")
-    parser.add_argument("--structures", nargs="+", default=["hard", "cross"], help="sharing layers (%(default)s)")
+    parser.add_argument(
+        "--structures", nargs="+", default=["hard", "cross"], choices=STRUCTURES, help="sharing layers (%(default)s)"
+    )
     parser.add_argument("--primary", help="the structure compared with single-task training (default: the first)")
     parser.add_argument("--groups", nargs="*", default=[], help="further --tasks to train with the primary structure")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], help="(default: %(default)s)")
@@ -109,7 +113,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     if arguments.primary not in arguments.structures:
         raise ValueError(f"--primary {arguments.primary} is none of --structures {' '.join(arguments.structures)}")
     for name in () if arguments.cell else (part.partition("=")[0] for part in rest):
-        if name.removeprefix("--") in DECIDED:
+        if argument_name(name) in DECIDED:
             raise ValueError(f"{name} is decided by the comparison; leave it out")
     if arguments.quick:
         arguments.seeds = arguments.seeds[:1]
@@ -119,7 +123,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
 
 # Arguments of `run_mtl_ner.py` that a cell has of its own, or that make no sense in one.
 DECIDED = (
-    "seed", "sharing", "train_fraction", "do_train", "do_eval", "do_predict", "leak_corpora", "dry_run",
+    "seed", "sharing", "output_dir", "train_fraction", "do_train", "do_eval", "do_predict", "leak_corpora", "dry_run",
     "report_gates", "resume_from_checkpoint", "overwrite_output", "hub_token", "push_to_hub", "hub_model_id", "search",
 )  # fmt: skip
 
@@ -137,8 +141,12 @@ def shared_arguments(path: Path) -> list[str]:
     """Those arguments of a file of `run_mtl_ner.py` that all cells can have."""
     from run_mtl_ner import arguments_of_file
 
-    left_out = (*DECIDED, "output_dir")
-    return [a for a in arguments_of_file(path) if a.partition("=")[0].removeprefix("--") not in left_out]
+    return [a for a in arguments_of_file(path) if argument_name(a.partition("=")[0]) not in DECIDED]
+
+
+def argument_name(given: str) -> str:
+    """`--train-fraction`, which `run_mtl_ner.py` takes too, as `train_fraction`."""
+    return given.removeprefix("--").replace("-", "_")
 
 
 def quick_encoder() -> str:
@@ -186,7 +194,7 @@ def keep_plan(arguments: argparse.Namespace) -> report.Primary:
         raise ValueError(f"--report_only finds no {path}; check --output_dir")
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, named)
+        write_json(path, named, indent=None)
     return report.Primary(named["primary"], tuple(corpora_of([named["tasks"]]).split(",")), named["fraction"])
 
 
@@ -202,12 +210,21 @@ def corpora_of(groups: Iterable[str]) -> str:
 def settings_of(arguments: argparse.Namespace, rest: Sequence[str]) -> dict[str, Any]:
     """What all cells have in common, without the folders of paths, but with hashes of what is in them."""
     corpora, (encoder, data_dir, revision) = corpora_of([arguments.tasks, *arguments.groups]), places_of(rest)
+    check_names(corpora.split(","))
     return {
         "arguments": [without_path(part) for part in rest],
         "leak_corpora": without_path(corpora),
         "corpora": {without_path(source): hash_corpus(source, data_dir) for source in corpora.split(",")},
         "encoder": encoder_hash(encoder, revision),
     }
+
+
+def check_names(corpora: Sequence[str]) -> None:
+    """Raises ValueError for two corpora of one name (the last part of a path), which cells would number anew."""
+    names = [Path(source).resolve().name for source in corpora]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"--tasks names two corpora whose last part is {name}; rename the file or folder of one")
 
 
 def places_of(rest: Sequence[str]) -> tuple[str, str | None, str]:
@@ -250,40 +267,67 @@ def check_settings(arguments: argparse.Namespace, settings: dict[str, Any]) -> N
                 )
 
 
+def cell_path(cell: Cell, arguments: argparse.Namespace) -> Path:
+    """The file that a cell is kept in."""
+    return arguments.output_dir / "cells" / f"{cell.name}.json"
+
+
 def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], settings: dict[str, Any]) -> bool:
     """Train a cell in a process of its own; whether it is there now.
 
     Raises:
         ValueError: `run_mtl_ner.py` can't use the input.
     """
-    path = arguments.output_dir / "cells" / f"{cell.name}.json"
+    path = cell_path(cell, arguments)
     path.parent.mkdir(parents=True, exist_ok=True)
     part, log = path.with_suffix(".part"), path.with_suffix(".log")
     part.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(dir=arguments.output_dir, prefix="training-") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="training-") as folder:
         model = Path(folder) / "model"
-        command = [sys.executable, __file__, "--cell", str(part), "--tasks", cell.tasks, "--sharing", cell.sharing]
-        command += ["--seed", str(cell.seed), "--train_fraction", str(cell.fraction)]
-        command += rest if cell.tasks == arguments.tasks else without(rest, "task_loss_weights")
-        command += [] if cell.epochs is None else ["--num_train_epochs", str(cell.epochs)]
-        command += ["--leak_corpora", corpora_of([arguments.tasks, *arguments.groups])]
-        command += ["--output_dir", str(model), "--overwrite_output"]
-        with log.open("w", encoding="utf-8") as stream:
-            done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False)
-        if done.returncode == 0 and arguments.keep_models:
+        status = run_cell(cell, arguments, [*rest, "--output_dir", str(model), "--overwrite_output"], part, log)
+        if status == 0 and arguments.keep_models:
             keep_model(model, arguments.output_dir / "models" / cell.name)
-    if done.returncode == 2:
-        message = log.read_text(encoding="utf-8").strip().splitlines()[-1]
-        raise ValueError(message.removeprefix("run_comparison: error: "))
-    if done.returncode or not part.is_file():
+    if status or not part.is_file():
         logger.error("%s failed, see %s", cell.name, log)
         return False
     # Only now is there a cell: a child that outlives this process leaves nothing that could be taken for one.
     about = {**asdict(cell), "tasks": without_path(cell.tasks), "system": without_path(cell.system)}
-    write_json(path, {"cell": about, "settings": settings, **json.loads(part.read_text(encoding="utf-8"))})
+    found = json.loads(part.read_text(encoding="utf-8"))
+    write_json(path, {"cell": about, "settings": settings, **found}, indent=None)
     part.unlink()
     log.unlink()
     return True
+
+
+def run_cell(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], part: Path, log: Path) -> int:
+    """Exit status of the process of a cell.
+
+    Raises:
+        ValueError: `run_mtl_ner.py` can't use the input.
+    """
+    command = [sys.executable, __file__, "--cell", str(part), "--tasks", cell.tasks, "--sharing", cell.sharing]
+    command += ["--seed", str(cell.seed), "--train_fraction", str(cell.fraction)]
+    command += rest if cell.tasks == arguments.tasks else without(rest, "task_loss_weights")
+    command += [] if cell.epochs is None else ["--num_train_epochs", str(cell.epochs)]
+    command += ["--leak_corpora", corpora_of([arguments.tasks, *arguments.groups])]
+    with log.open("w", encoding="utf-8") as stream:
+        status = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
+    if status == 2:
+        message = log.read_text(encoding="utf-8").strip().splitlines()[-1]
+        raise ValueError(message.removeprefix("run_comparison: error: "))
+    return status
+
+
+def check_cells(cells: Iterable[Cell], arguments: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Before anything is trained: whether `run_mtl_ner.py` takes the tasks together and those of each group.
+
+    Raises:
+        ValueError: it doesn't; says why.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for cell in {cell.tasks: cell for cell in cells if cell.system != report.SINGLE}.values():
+            own = [*rest, "--output_dir", f"{folder}/model", "--dry_run"]
+            run_cell(cell, arguments, own, Path(folder) / "part", Path(folder) / "log")
 
 
 def without(rest: Sequence[str], name: str) -> list[str]:
@@ -310,12 +354,14 @@ def train_cell(part: Path, argv: Sequence[str]) -> int:
     try:
         run = run_mtl_ner.prepare(argv)
         check_heads(run)
+        if run.data_args.dry_run:
+            return 0
         trainer = run_mtl_ner.make_trainer(run)
     except (ValueError, CorpusError, OSError) as error:
         sys.stderr.write(f"run_comparison: error: {' '.join(str(error).split())}\n")
         return 2
     metrics = run_mtl_ner.execute(run, trainer)
-    write_json(part, record(run, trainer, metrics))
+    write_json(part, record(run, trainer, metrics), indent=None)
     return 0
 
 
@@ -419,13 +465,6 @@ def errors_by_corpus(run: Any, entities: Sequence[Sequence[dict[str, Any]]]) -> 
     return found
 
 
-def write_json(path: Path, content: Any) -> None:
-    """All of it or nothing."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def finished(folder: Path) -> Iterator[dict[str, Any]]:
     """The content of every finished cell."""
     for path in sorted((folder / "cells").glob("*.json")):
@@ -446,14 +485,16 @@ def compute_all(arguments: argparse.Namespace, rest: Sequence[str]) -> list[bool
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(arguments.output_dir / "lock", timeout=0):
-            for stale in arguments.output_dir.glob("training-*"):  # of a process that was killed
+            for stale in (arguments.output_dir / "cells").glob("training-*"):  # of a process that was killed
                 shutil.rmtree(stale)
-            primary = keep_plan(arguments)
             check_settings(arguments, settings)
             cells, done = plan(arguments), []
+            if any(not cell_path(cell, arguments).is_file() for cell in cells):
+                check_cells(cells, arguments, rest)
+            primary = keep_plan(arguments)
             for number, cell in enumerate(cells, 1):
                 logger.info("cell %d of %d: %s", number, len(cells), cell.name)
-                there = (arguments.output_dir / "cells" / f"{cell.name}.json").is_file()
+                there = cell_path(cell, arguments).is_file()
                 done.append(there or compute(cell, arguments, rest, settings))
                 if not there and number < len(cells):  # the last report is the caller's
                     report.write(list(finished(arguments.output_dir)), primary, arguments.output_dir)

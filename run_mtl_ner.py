@@ -251,7 +251,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     if data_args.train_on_dev:
         leave_out_dev(args)
     check_reports(args.report_to)
-    check_output(args, data_args)
+    check_output(args, data_args, model_args.model_name_or_path)
     return model_args, data_args, args
 
 
@@ -346,9 +346,26 @@ def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
         raise ValueError(f"{argument} is {value!r}; choose one of {', '.join(choices)}")
 
 
-def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments) -> None:
-    """Raises ValueError for an output folder that can't be written to, or holds files and nobody said it may be."""
+def check_metric(args: MultiTaskTrainingArguments, names: Sequence[str]) -> None:
+    """Raises ValueError for a `--metric_for_best_model` that no evaluation of these tasks can give."""
+    metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
+    known = ("micro_", *(f"{name}_" for name in names))
+    if args.do_train and metric not in ("loss", "macro_f1") and not metric.startswith(known):
+        raise ValueError(
+            f"--metric_for_best_model is {args.metric_for_best_model}; give macro_f1, micro_f1, {names[0]}_f1 or loss"
+        )
+
+
+def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, model: str) -> None:
+    """Raises ValueError for an output folder that can't be written to, holds files and nobody said it may be, or holds
+    the `model` that training begins with among the checkpoints that it would delete."""
     folder, resume = Path(args.output_dir), resume_argument(args)
+    source = Path(model).resolve()
+    if resume is None and source.parent == folder.resolve() and source.name.startswith("checkpoint-"):
+        raise ValueError(
+            f"--model_name_or_path {model} is one of the checkpoints in --output_dir {folder}, which would be "
+            "deleted; give another --output_dir"
+        )
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise ValueError(f"--output_dir {folder}: {existing.name} is a file; name a folder")
@@ -745,6 +762,7 @@ def prepare(argv: Sequence[str]) -> Run:
     pattern = saved.word_pattern if saved else DEFAULT_WORD_PATTERN
     names = [spec.name for spec in parse_tasks(data_args.tasks)]
     check_heads(model_args, names, saved, args.do_train)
+    check_metric(args, names)
     task_fractions(data_args.train_fraction, names)
     parse_loss_weights(args.task_loss_weights, list(dict.fromkeys([*(saved.task_names if saved else []), *names])))
     tasks, corpora, leak_report = load_tasks(data_args, pattern, args.do_train)
@@ -807,7 +825,7 @@ def run_search(run: Run, argv: Sequence[str]) -> str:
         raise ValueError(f"--search was started with {run.args.world_size} processes; it trains on one")
     run.args.save_strategy, run.args.load_best_model_at_end = SaveStrategy.NO, False
     saved = saved_model_config(run.model_args)
-    names = run.model.config.task_names
+    names = [task.name for task in run.tasks]
     sized = saved is None and run.model.config.sharing != "hard"  # a saved sharing layer has its width
 
     def fresh_model(trial: Any = None) -> MtlBionerModel:

@@ -12,12 +12,14 @@ that is worse than the median of the others at the same epoch is stopped.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+from results_mtl_bioner import write_json
 
 
 logger = logging.getLogger(__name__)
@@ -64,11 +66,21 @@ def search(
         The content of the file, and a row for each finished trial.
 
     Raises:
-        ValueError: the search in the folder was begun with other arguments.
+        ValueError: the search in the folder was begun with other arguments, or another process is at work on it.
     """
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(output / "search.lock", timeout=0):  # a second one would take a running trial for a killed one
+            return _search(trainer, space, trials, output, arguments)
+    except Timeout as error:
+        raise ValueError(f"another --search is at work in {output}; wait, or give another --output_dir") from error
+
+
+def _search(
+    trainer: Any, space: Callable[[Any], dict[str, Any]], trials: int, output: Path, arguments: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     import optuna
 
-    output.mkdir(parents=True, exist_ok=True)
     storage = f"sqlite:///{output / DATABASE}"
     study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
     begun_with = study.user_attrs.get("arguments", dict(arguments))
@@ -96,9 +108,7 @@ def search(
         )
     rows = finished_trials(study, space)
     best = {**arguments, **space(optuna.trial.FixedTrial(study.best_params))}
-    temporary = output / f"{BEST}.tmp"
-    temporary.write_text(json.dumps(best, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, output / BEST)
+    write_json(output / BEST, best)
     return best, rows
 
 

@@ -121,8 +121,9 @@ def load_corpus(
     """
     check_arguments(test_size, dev_size, word_pattern)
     found = _read(source, data_dir)
-    if found.info is None and untyped is not None:
-        for raw in itertools.chain(*found.splits.values()):
+    raws = list(itertools.chain(*found.splits.values()))
+    if found.info is None and untyped is not None and {m.type for raw in raws for m in raw.mentions} == {UNTYPED}:
+        for raw in raws:
             raw.mentions = [replace(m, type=untyped) if m.type == UNTYPED else m for m in raw.mentions]
     if scoring_only and test_size is None and WHOLE in found.splits:
         logger.warning(

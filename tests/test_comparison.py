@@ -13,7 +13,7 @@ from filelock import FileLock
 
 import comparison_mtl_bioner as report
 import run_comparison
-from modeling_mtl_bioner import MtlBionerModel
+from modeling_mtl_bioner import SHARING, MtlBionerModel
 from run_comparison import Cell, corpora_of, parse_arguments, plan, without
 from run_mtl_ner import ModelArguments
 
@@ -46,6 +46,12 @@ def test_fractions_may_have_epochs_of_their_own() -> None:
     ]  # fmt: skip
 
 
+def test_unknown_structure(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["--structures", "hard", "crss"])
+    assert "invalid choice: 'crss'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["2", "0", "0.1:0", "x"])
 def test_bad_fraction(text: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
@@ -63,8 +69,9 @@ def test_a_search_gives_its_arguments_to_all_cells(tmp_path: Path) -> None:
     assert without(["--a", "--task_loss_weights", "ncbi=2", "--b"], "task_loss_weights") == ["--a", "--b"]
 
 
-def test_default_encoder_is_that_of_the_training_script() -> None:
+def test_names_that_are_kept_twice_are_the_same() -> None:
     assert ModelArguments().model_name_or_path == run_comparison.DEFAULT_ENCODER
+    assert tuple(SHARING) == run_comparison.STRUCTURES
 
 
 @pytest.mark.parametrize(
@@ -75,12 +82,11 @@ def test_default_encoder_is_that_of_the_training_script() -> None:
         (["--report_only"], ["--report_only finds no", "plan.json", "check --output_dir"]),
         (["--tasks", "nbci", "--data_dir", "sample"], ["unknown corpus 'nbci'; did you mean 'ncbi'"]),
         (["--train_fraction=0.1"], ["--train_fraction is decided by the comparison"]),
+        (["--train-fraction", "0.1"], ["--train-fraction is decided by the comparison"]),
+        (["--output-dir", "x"], ["--output-dir is decided by the comparison"]),
+        (["--tasks", "a=./x/iob,b=./y/iob"], ["two corpora whose last part is iob", "rename"]),
         (["--structures", "hard", "--primary", "cross"], ["--primary cross is none of --structures hard"]),
         (["--tasks", "ncbi:"], ["ncbi:"]),
-        (
-            ["--data_dir", "sample", "--model_name_or_path", "./x", "--use_cpu"],
-            ["error: --model_name_or_path ./x: no such folder"],
-        ),
     ],
 )
 def test_bad_arguments(arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -224,6 +230,9 @@ def test_the_primary_comparison_waits_for_all_its_corpora_and_takes_common_seeds
     assert row["difference"] == pytest.approx((f1(40) + f1(35) - f1(30) - f1(20)) / 2)
     few = [one | {"cell": one["cell"] | {"fraction": 0.1}} for one in (ncbi, bc5cdr, both)]
     assert primary(*few) == []
+    whole = typed("cross", "bc5cdr", Chemical=40, Disease=20)
+    assert primary(typed("single", "bc5cdr:Chemical", Chemical=30), whole) == []  # a type is still to come
+    assert len(primary(typed("single", "bc5cdr", Chemical=30, Disease=20), whole)) == 1
 
 
 def test_types_that_no_seed_has_together_give_no_row(tmp_path: Path) -> None:
@@ -348,6 +357,18 @@ def arguments(toy_encoder: Callable[[str], str], tmp_path: Path) -> list[str]:
     few = ["--max_train_samples", "6", "--max_eval_samples", "3", "--max_predict_samples", "4", "--num_train_epochs"]
     options = ["--data_dir", "sample", "--model_name_or_path", toy_encoder("bert"), "--use_cpu", *few, "1"]
     return ["--structures", "cross", "--seeds", "1", "--output_dir", str(tmp_path / "out"), *options]
+
+
+def test_a_wrong_task_is_found_before_anything_is_trained(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    mine = tmp_path / "out" / "training-data" / "notes.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert run_comparison.main([*arguments, "--tasks", "ncbi,bc5cdr:Diseas"]) == 2
+    assert "did you mean 'Disease'" in capsys.readouterr().err
+    assert not list((tmp_path / "out" / "cells").glob("*")) and not (tmp_path / "out" / "plan.json").exists()
+    assert mine.read_text() == "mine"
 
 
 @pytest.mark.slow

@@ -316,6 +316,8 @@ def test_own_tags_without_a_type_are_of_the_one_asked_for(tmp_path: Path) -> Non
     assert corpus.types == ("Gene",)
     (entity,) = corpus.splits["train"][0].entities
     assert (entity.start, entity.end, entity.type) == (0, 10, "Gene")
+    write(tmp_path / "test.tsv", "p53\tB-Protein\n")  # so `Entity` may be a type of its own
+    assert set(load_corpus(tmp_path, untyped="Protein").types) == {"Entity", "Protein"}
 
 
 def test_own_folder_of_brat_subfolders(tmp_path: Path) -> None:

@@ -643,6 +643,7 @@ Fails = Callable[..., str]
         (["--task", "ncbi"], ["unknown argument --task", "did you mean --tasks?"]),  # no guessing by beginnings
         (["--resume_from_checkpoint", "true"], ["--resume_from_checkpoint: no whole checkpoint in", "leave it out"]),
         (["--resume_from_checkpoint", "nowhere"], ["--resume_from_checkpoint nowhere: no such folder"]),
+        (["--metric_for_best_model", "f1"], ["--metric_for_best_model is f1", "macro_f1, micro_f1, ncbi_f1 or loss"]),
         (["--drop_tasks", "bc5cdr"], ["--drop_tasks names 'bc5cdr'", "an encoder without heads"]),
         (["--do_predict"], ["--tasks names 'ncbi', but nothing is trained", "--do_train"]),
         (["--model_name_or_path", "./nowhere"], ["--model_name_or_path ./nowhere: no such folder"]),
@@ -926,6 +927,17 @@ def test_window_length_left_out_is_the_encoders_limit_if_that_is_shorter(
     )  # fmt: skip
     limit = run.model.config.encoder_config.max_position_embeddings
     assert run.data_args.max_seq_length == run.model.config.max_seq_length == min(320, limit)
+
+
+def test_the_checkpoint_that_training_begins_with_is_not_deleted(
+    trained: Path, encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    checkpoint = tmp_path / "checkpoint-5"
+    shutil.copytree(trained, checkpoint)
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", str(checkpoint), "--output_dir", str(tmp_path), *SMALL]
+    assert run_mtl_ner.main([*arguments, "--overwrite_output"]) == 2
+    assert "which would be deleted; give another --output_dir" in capsys.readouterr().err
+    assert (checkpoint / "config.json").is_file()
 
 
 def test_training_anew_removes_what_an_earlier_run_wrote(encoder: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from filelock import FileLock
 
 import run_mtl_ner
 from search_mtl_bioner import search_space, search_table
@@ -113,6 +114,16 @@ def test_a_search_of_other_arguments_is_refused(
     assert run_mtl_ner.main([*arguments, *options, "--seed", "7"]) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert "was begun with the arguments" in message and "--output_dir" in message
+
+
+def test_a_second_search_in_the_same_folder_is_refused(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "a").mkdir()
+    with FileLock(tmp_path / "a" / "search.lock"):
+        options = ["--output_dir", str(tmp_path / "a"), "--search", "1", "--overwrite_output"]
+        assert run_mtl_ner.main([*arguments, *options]) == 2
+    assert "another --search is at work" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 @pytest.mark.slow
