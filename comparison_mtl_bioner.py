@@ -295,7 +295,7 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
     ]  # fmt: skip
     parts = ["# Single-task against multi-task training", _verdict(summary)]
     for title, rows, header in tables:
-        parts += [title, markdown_table(header, rows)]
+        parts += [title, markdown_table(header, rows)] if rows else []
     parts.insert(2, _rows_note(summary))
     parts += [f"![{name}]({name})" for name in plots]
     return "\n\n".join(filter(None, parts)) + "\n"
