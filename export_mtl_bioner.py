@@ -75,8 +75,9 @@ def test_documents(folder: Path, task: str, data_dir: str) -> list[Any]:
         ValueError: a corpus that isn't known by name, or isn't there.
     """
     own = next(one for one in recorded(folder / "config.json")["tasks"] if one["name"] == task)
-    arguments = recorded(folder / "run.json")["arguments"]
-    corpora = own.get("corpora") or [task]
+    run = recorded(folder / "run.json")
+    arguments, corpora = run["arguments"], own.get("corpora") or [task]
+    corpora = [name for name in corpora if name in run["ledger"]] or corpora  # those that the head was scored on
     if unknown := [name for name in corpora if name not in list_corpora()]:
         raise ValueError(f"--data_dir: {task} was trained on {unknown[0]}, which is not one of the known corpora")
     splits = {"test_size": arguments.get("test_size"), "seed": arguments.get("split_seed", 42)}

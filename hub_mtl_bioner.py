@@ -22,7 +22,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from model_card_mtl_bioner import name_repository, spread_over, write_card
+from model_card_mtl_bioner import is_edited, name_repository, spread_over, write_card
 
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def push_folder(
         if revision:
             api.create_branch(name, branch=revision, exist_ok=True)
         there = api.list_repo_files(name, revision=revision)
-        old = [own for own in there if own not in files and matches(own, LOADED)]
+        old = [own for own in there if "/" not in own and own not in files and matches(own, LOADED)]
         operations = [CommitOperationAdd(own, path) for own, path in files.items()]
         operations += [CommitOperationDelete(own) for own in old]
         return api.create_commit(name, operations, commit_message=message, revision=revision).commit_url
@@ -213,10 +213,16 @@ def push_main(argv: Sequence[str] | None = None) -> int:
         if arguments.space and arguments.revision:
             raise ValueError("--space shows what is on the main branch; leave out --revision, or --space")
         published_files(folder)
-        if is_stock(folder):
+        if is_stock(folder) and (arguments.space or arguments.seeds):
+            raise ValueError("--space and --seeds are for models of several heads; leave them out for an exported one")
+        if "/" not in repository:
+            repository = explained(lambda: created(HfApi(), arguments.repository, private), repository)
+        if is_stock(folder) or is_edited(folder):
             name_repository(folder, repository)
         elif (folder / "run.json").is_file():  # not so in a checkpoint
             write_card(folder, repository, spread_over([folder, *arguments.seeds]))
+        if is_edited(folder):
+            logger.warning("%s/README.md was changed by hand and is pushed as it is; delete it for a new one", folder)
         lines = [push_folder(folder, repository, private, arguments.revision)]
         if arguments.space:
             sys.stdout.write(f"{lines.pop()}\n")

@@ -6,7 +6,9 @@ result changes the card. Names and texts in there may come from a user's files, 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -74,23 +76,38 @@ def spread_over(folders: Sequence[Path]) -> dict[str, float]:
     Raises:
         ValueError: as `write_card`.
     """
+    folders = list(dict.fromkeys(folder.resolve() for folder in folders))
     seeds = [recorded(folder / "all_results.json") for folder in folders]
     keys = set.intersection(*(set(own) for own in seeds))
     return {key: statistics.stdev(own[key] for own in seeds) for key in keys} if len(seeds) > 1 else {}
 
 
 def name_repository(folder: Path, repository: str) -> None:
-    """Put the name on the Hub into the card of an exported model, which was made before there was one."""
+    """Put the name on the Hub into the examples of a card, in the place of an earlier one; all else stays."""
     card = folder / "README.md"
     if card.is_file():
-        text = card.read_text(encoding="utf-8").replace(
-            f"model={json.dumps(UNNAMED)}", f"model={json.dumps(repository)}"
-        )
-        write_text(card, text)
+        text, untouched = card.read_text(encoding="utf-8"), not is_edited(folder)
+        text = re.sub(r'model="(?:[^"\\]|\\.)*"', lambda _: f"model={json.dumps(repository)}", text)
+        write_text(card, sealed(text) if untouched else text)
+
+
+_SEAL = re.compile(r"<!-- made by mtl-bioner, (\w+) -->\n")
+
+
+def sealed(text: str) -> str:
+    """A card with a hash of itself in its last line, which tells whether somebody wrote into it since."""
+    text = _SEAL.sub("", text)
+    return f"{text}<!-- made by mtl-bioner, {hashlib.sha256(text.encode()).hexdigest()[:16]} -->\n"
+
+
+def is_edited(folder: Path) -> bool:
+    """Whether the folder's card is there and not as it was made."""
+    card = folder / "README.md"
+    return card.is_file() and sealed(text := card.read_text(encoding="utf-8")) != text
 
 
 def _write(folder: Path, card: ModelCard) -> None:
-    write_text(folder / "README.md", str(card))
+    write_text(folder / "README.md", sealed(str(card)))
 
 
 def recorded(path: Path) -> dict[str, Any]:
@@ -157,8 +174,9 @@ def metadata(
     """What the Hub reads: tags, widget, and the scores on the test split as a model-index."""
     types = [name for task in config["tasks"] for name in task["types"]]
     texts = dict.fromkeys(text for name, text in EXAMPLES if name in types)
-    datasets = [HUB_DATASETS[corpus] for corpus in corpora_of(config, run) if corpus in HUB_DATASETS]
-    index = list(model_index(config, results))
+    corpora = [] if is_sample(run) else corpora_of(config, run)
+    datasets = [HUB_DATASETS[corpus] for corpus in corpora if corpus in HUB_DATASETS]
+    index = list(model_index(config, results, run))
     return ModelCardData(
         language="en",
         license="other",
@@ -180,15 +198,26 @@ def corpora_of(config: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*run["ledger"], *earlier]))
 
 
-def model_index(config: Mapping[str, Any], results: Mapping[str, float]) -> Iterator[EvalResult]:
-    """Precision, recall and F1 of each task and corpus on the test split."""
+def is_sample(run: Mapping[str, Any]) -> bool:
+    """Whether the training was on the sample corpus, which has nothing of the real ones but their layouts."""
+    return run["arguments"].get("data_dir") == "sample"
+
+
+def model_index(
+    config: Mapping[str, Any], results: Mapping[str, float], run: Mapping[str, Any]
+) -> Iterator[EvalResult]:
+    """Precision, recall and F1 of each task and corpus on its test split; none where that is not the whole of the
+    corpus' own, so that nobody compares what can't be compared."""
+    if is_sample(run) or any(run["arguments"].get(name) for name in ("test_size", "max_predict_samples")):
+        return
     for task in config["tasks"]:
         corpora = task.get("corpora") or [task["name"]]
         for corpus in corpora:
             # a head that went on with another corpus was scored on that one alone, without its name in the key
             several = f"test_{task['name']}_f1_{corpus}" in results
+            alone = [corpus] == [other for other in corpora if other in run["ledger"]]
             suffix = f"_{corpus}" if several else ""
-            for metric in METRICS if several or corpus == corpora[-1] else ():
+            for metric in METRICS if several or alone else ():
                 key = f"test_{task['name']}_{metric}{suffix}"
                 if key in results:
                     yield EvalResult(
@@ -330,15 +359,17 @@ def training_data(config: Mapping[str, Any], run: Mapping[str, Any]) -> str:
             rows.append([name, f"{own['documents']:,}", f"{own['read']:,}", f"{own['kept']:,}", lost])
         else:
             rows.append([name, "not in this training, but in one before it", "", "", ""])
-        if name in list_corpora():
+        if is_sample(run):
+            terms = ["**Text written for MTL-BioNER in the layouts of these corpora: scores say nothing of them.**"]
+        elif name in list_corpora():
             corpus = get_corpus(name)
             terms.append(
                 f"- **{corpus.title}** ({corpus.homepage}): {corpus.licence}\n\n```bibtex\n{corpus.citation}\n```"
             )
         else:
             terms.append(f"- **{plain(name)}**: a corpus of the model's maker; ask them for its terms.")
-    leaks = sum(leak["documents"] for leak in run["leaks"]["train"])
-    header = ["corpus", "training documents", "mentions read", "learned from", "lost"]
+    leaks = run["leaks"]["train_documents"]
+    header = ["corpus", "documents of its training split", "mentions in them", "kept as labels", "lost"]
     mode = run["arguments"].get("leaks", "drop")
     what = {"drop": "They were left out of training.", "warn": "**They were trained on.**"}.get(mode, "")
     return (

@@ -62,3 +62,4 @@ class OneLinePrinter(TrainerCallback):
         line = log_line(logs or {}, self.task_names)
         if line and state.is_local_process_zero:
             sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()  # or a log file shows nothing for minutes

@@ -361,6 +361,11 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, mod
     the `model` that training begins with among the checkpoints that it would delete."""
     folder, resume = Path(args.output_dir), resume_argument(args)
     source = Path(model).resolve()
+    if not args.do_train and source == folder.resolve():
+        raise ValueError(
+            f"--output_dir {folder} is the model's own folder, where scores would take the place of the record of its "
+            "training; name another"
+        )
     if resume is None and source.parent == folder.resolve() and source.name.startswith("checkpoint-"):
         raise ValueError(
             f"--model_name_or_path {model} is one of the checkpoints in --output_dir {folder}, which would be "
@@ -434,10 +439,11 @@ def load_tasks(
     if training:
         corpora, *found = drop_leaks(corpora, data_args.leaks, {name: loaded[name] for name in others})
     names = corpus_names(loaded)
-    report = {
+    report: dict[str, Any] = {
         split: [leak.as_dict() | {"train": names[leak.train], "held_out": names[leak.held_out]} for leak in leaks]
         for split, leaks in zip(("train", "dev"), found, strict=True)
     }
+    report["train_documents"] = len({(leak.train, name) for leak in found[0] for name in leak.document_ids})
     tasks = [replace(task, corpora=tuple(names[source] for source in task.corpora)) for task in tasks]
     return tasks, {names[source]: corpora[source] for source in sources}, report
 
@@ -742,7 +748,7 @@ class Run:
     args: MultiTaskTrainingArguments
     tasks: list[Task]
     corpora: dict[str, LoadedCorpus]
-    leak_report: dict[str, list[dict]]
+    leak_report: dict[str, Any]
     tokenizer: Any
     model: MtlBionerModel
     rows: dict[str, TaskRows]  # of the splits that are needed

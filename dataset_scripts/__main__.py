@@ -15,7 +15,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 
-from .export import export_corpus
+from .export import FORMATS, export_corpus
 from .registry import corpus_root, file_ledgers, get_corpus, list_corpora, load_corpus
 from .schema import CorpusError, Ledger
 from .segments import DEFAULT_WORD_PATTERN
@@ -45,9 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
     stats.set_defaults(run=_stats)
 
-    export = commands.add_parser("export", help="write a corpus as CoNLL, JSONL or parquet")
+    export = commands.add_parser("export", help="write a corpus in another format")
     export.add_argument("corpus", metavar="CORPUS")
-    export.add_argument("--to", required=True, choices=("conll", "jsonl", "parquet"))
+    export.add_argument("--to", required=True, choices=FORMATS)
     export.add_argument("--output", required=True, metavar="DIR", help="a new or empty folder")
     export.add_argument("--native_types", action="store_true", help="the corpus' own type names")
     export.add_argument("--test_size", type=float, help="pool all documents and hold out this share of them")

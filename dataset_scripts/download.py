@@ -9,6 +9,7 @@ module of each corpus says what its hashes are from, and where there are none.
 from __future__ import annotations
 
 import gzip
+import http.client
 import logging
 import lzma
 import os
@@ -152,7 +153,7 @@ def _download(info: Corpus, archive: Archive, target: Path) -> None:
             received = _copy_with_progress(answer, target, announced, _file_name(archive))
     except CorpusError:
         raise
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
         raise CorpusError(_cannot_fetch(info, archive, getattr(error, "reason", error))) from error
     if announced and received != announced:
         raise CorpusError(_cannot_fetch(info, archive, f"{received} of {announced} bytes arrived"))

@@ -1,4 +1,4 @@
-"""A loaded corpus to files that other programs read: CoNLL, JSONL documents, or parquet for `datasets`."""
+"""A loaded corpus to files that other programs read: parquet for `datasets`, CoNLL, or whole documents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from .formats import write_jsonl
+from .formats import write_bioc, write_brat, write_jsonl, write_pubtator
 from .registry import LoadedCorpus
 from .schema import CorpusError, Document
 from .segments import labelled, split_sentences
@@ -19,12 +19,13 @@ SPLIT_NAMES_OF_DATASETS = {"train": "train", "dev": "validation", "test": "test"
 def export_corpus(corpus: LoadedCorpus, to: str, output: str | Path) -> Path:
     """Write every split that holds documents, one file each, and a README with source and terms.
 
-    `conll`: `WORD<tab>TAG`, sentences apart by a blank line, documents begun by `###MEDLINE:id`. `jsonl`: documents
-    with all gold mentions. `parquet`: words with offsets and tags, for `datasets.load_dataset(output)`. CoNLL and
-    parquet hold the mentions that the ledger calls kept. The folder appears when everything is written.
+    `conll`: `WORD<tab>TAG`, sentences apart by a blank line, documents begun by `###MEDLINE:id`. `parquet`: words
+    with offsets and tags, for `datasets.load_dataset(output)`. These two hold the mentions that the ledger calls kept.
+    `jsonl`, `pubtator`, `bioc`, `brat` (a folder a split): documents with all gold mentions. The folder appears when
+    everything is written.
 
     Raises:
-        CorpusError: unknown format, a folder that isn't empty, or a word that CoNLL can't hold.
+        CorpusError: unknown format, a folder that isn't empty, or a word, type or id that the format can't hold.
     """
     if to not in _WRITERS:
         raise CorpusError(f"unknown export format {to!r}; one of {', '.join(_WRITERS)} is needed")
@@ -67,17 +68,23 @@ def _conll_lines(corpus: LoadedCorpus, document: Document) -> Iterator[str]:
         while start >= boundary:
             boundary = next(boundaries, len(document.text) + 1)
         word = document.text[start:end]
-        if re.search(r"\s", word):
-            raise CorpusError(
-                f"document {document.document_id}: the word {word!r} holds white space, which CoNLL can't; "
-                f"export as jsonl or parquet, or use another word_pattern than {corpus.word_pattern!r}"
-            )
+        for what, text in (("word", word), ("tag", tag)):
+            if re.search(r"\s", text):
+                raise CorpusError(
+                    f"document {document.document_id}: the {what} {text!r} holds white space, which CoNLL can't; "
+                    f"export as jsonl or parquet (word_pattern is {corpus.word_pattern!r})"
+                )
         yield f"{word}\t{tag}"
     yield ""
 
 
-def _write_jsonl(corpus: LoadedCorpus, split: str, documents: Sequence[Document], folder: Path) -> None:
-    write_jsonl(documents, folder / f"{split}.jsonl")
+def _whole(write: Callable[..., None], ending: str) -> Callable[..., None]:
+    """A writer of whole documents as one of a split."""
+
+    def write_split(corpus: LoadedCorpus, split: str, documents: Sequence[Document], folder: Path) -> None:
+        write(documents, folder / f"{split}{ending}")
+
+    return write_split
 
 
 def _write_parquet(corpus: LoadedCorpus, split: str, documents: Sequence[Document], folder: Path) -> None:
@@ -125,6 +132,10 @@ def _readme(corpus: LoadedCorpus) -> str:
 
 _WRITERS: dict[str, Callable[[LoadedCorpus, str, Sequence[Document], Path], None]] = {
     "conll": _write_conll,
-    "jsonl": _write_jsonl,
     "parquet": _write_parquet,
+    "jsonl": _whole(write_jsonl, ".jsonl"),
+    "pubtator": _whole(write_pubtator, ".pubtator"),
+    "bioc": _whole(write_bioc, ".xml"),
+    "brat": _whole(write_brat, ""),
 }
+FORMATS = tuple(_WRITERS)

@@ -365,6 +365,14 @@ def _read_bc2gm_folder(in_path: Path) -> Iterator[RawDocument]:
     return read_bc2gm(in_path, genes, _beside(in_path, "ALTGENE.eval"), idmap)
 
 
+def read_together(path: Path) -> list[Path]:
+    """The file, and those beside it that `read_any` reads with it: gold mentions and ids of BC2GM."""
+    if not re.search(r"\.in(\.gz)?$", path.name, re.IGNORECASE):
+        return [path]
+    names = ("GENE.eval", "ALTGENE.eval", f"{_stem(path)}.idmap")
+    return [path, *filter(None, (_beside(path, name) for name in names))]
+
+
 def _beside(path: Path, name: str) -> Path | None:
     candidates = (path.with_name(name), path.with_name(f"{name}.gz"))
     return next(filter(Path.exists, candidates), None)
@@ -457,6 +465,11 @@ def _conll_sentences(path: Path) -> Iterator[tuple[str | None, list[_Row]]]:
 
 def _conll_row(line: str, where: str) -> _Row:
     columns = _columns(line)
+    if "\t" in line and any(" " in column.strip(_BLANK) for column in line.split("\t")):
+        raise CorpusError(
+            f"{where}: {line[:60]!r} has a space in a column, where columns are apart by tabs; write one token "
+            "a line, without spaces"
+        )
     tag = _CONLL_TAG.fullmatch(columns[-1])
     if len(columns) < 2 or tag is None:
         raise CorpusError(
@@ -855,7 +868,8 @@ def read_jsonl(path: FilePath) -> Iterator[RawDocument]:
 def _json_document(record: object, where: str) -> RawDocument:
     if not isinstance(record, dict):
         raise CorpusError(f"{where}: a JSON {type(record).__name__}; expected an object with document_id and text")
-    document_id, text, entities = record.get("document_id"), record.get("text"), record.get("entities", [])
+    document_id, text, entities = record.get("document_id"), record.get("text"), record.get("entities")
+    entities = [] if entities is None else entities
     if type(document_id) is int:
         document_id = str(document_id)  # PMIDs are often written as numbers
     if not isinstance(document_id, str) or not document_id or re.search(f"[\t\n\r{_SURROGATES}]", document_id):
@@ -881,7 +895,7 @@ def _json_mention(entity: object, where: str) -> Mention:
 # ----------------------------------------------------------------------------------------------------------- writers
 
 
-def write_pubtator(documents: Iterable[Document], path: FilePath, native_types: bool = False) -> None:
+def write_pubtator(documents: Iterable[Document], path: FilePath) -> None:
     """Write PubTator with six columns, the last (concept id) "-"; gzip if the name ends so.
 
     The first line of a text is its title, all else its abstract. Tabs and further line breaks become a space each, so
@@ -890,10 +904,10 @@ def write_pubtator(documents: Iterable[Document], path: FilePath, native_types: 
     Raises:
         CorpusError: a document id with a tab, a line break, `|t|` or `|a|`; the format can't hold it.
     """
-    _write(path, (_pubtator_block(document, native_types) for document in documents))
+    _write(path, (_pubtator_block(document) for document in documents))
 
 
-def _pubtator_block(document: Document, native_types: bool) -> str:
+def _pubtator_block(document: Document) -> str:
     document_id = document.document_id
     if not document_id or re.search(r"[\t\n\r]|\|[ta](\||$)", document_id):
         raise CorpusError(f"document id {document_id!r} can't stand in PubTator; rename it or write JSONL")
@@ -902,22 +916,22 @@ def _pubtator_block(document: Document, native_types: bool) -> str:
     lines = [f"{document_id}|t|{title}", f"{document_id}|a|{abstract}"]
     for entity in document.entities:
         columns = (document_id, entity.start, entity.end, flat[entity.start : entity.end])
-        lines.append("\t".join(map(str, (*columns, _type_of(entity, native_types).translate(_LINE_BREAKERS), "-"))))
+        lines.append("\t".join(map(str, (*columns, entity.type.translate(_LINE_BREAKERS), "-"))))
     return "\n".join(lines) + "\n\n"
 
 
-def write_jsonl(documents: Iterable[Document], path: FilePath, native_types: bool = False) -> None:
+def write_jsonl(documents: Iterable[Document], path: FilePath) -> None:
     """Write what `read_jsonl` reads, with `score` and `task` of predicted entities; gzip if the name ends so."""
-    _write(path, (_json_line(document, native_types) for document in documents))
+    _write(path, (_json_line(document) for document in documents))
 
 
-def _json_line(document: Document, native_types: bool) -> str:
+def _json_line(document: Document) -> str:
     entities = []
     for entity in document.entities:
         record: dict[str, object] = {
             "start": entity.start,
             "end": entity.end,
-            "type": _type_of(entity, native_types),
+            "type": entity.type,
             "text": document.text[entity.start : entity.end],
         }
         if entity.score is not None:
@@ -929,7 +943,7 @@ def _json_line(document: Document, native_types: bool) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def write_brat(documents: Iterable[Document], folder: FilePath, native_types: bool = False) -> None:
+def write_brat(documents: Iterable[Document], folder: FilePath) -> None:
     """Write a folder of brat pairs `ID.txt` and `ID.ann`; score and task of a prediction stand in a note (`#` line).
 
     Characters of an id that a file name can't hold are percent-encoded (`10.1/x` is `10.1%2Fx.txt`).
@@ -944,7 +958,7 @@ def write_brat(documents: Iterable[Document], folder: FilePath, native_types: bo
     try:
         temporary.mkdir(parents=True)
         for document in documents:
-            _write_brat_pair(document, temporary, native_types)
+            _write_brat_pair(document, temporary)
         if folder.exists():
             folder.rmdir()  # os.replace takes no existing folder on Windows
         os.replace(temporary, folder)
@@ -952,7 +966,7 @@ def write_brat(documents: Iterable[Document], folder: FilePath, native_types: bo
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_brat_pair(document: Document, folder: Path, native_types: bool) -> None:
+def _write_brat_pair(document: Document, folder: Path) -> None:
     name = quote(document.document_id, safe=" ,;=@+()[]")
     name = "%2E" + name[1:] if name.startswith(".") else name
     text = document.text
@@ -960,7 +974,7 @@ def _write_brat_pair(document: Document, folder: Path, native_types: bool) -> No
     content = (_BOM if text.startswith(_BOM) else "") + text
     lines = []
     for number, entity in enumerate(document.entities, 1):
-        mention_type = _type_of(entity, native_types).translate(_LINE_BREAKERS)
+        mention_type = entity.type.translate(_LINE_BREAKERS)
         mention = text[entity.start : entity.end].translate(_LINE_BREAKERS)
         lines.append(f"T{number}\t{mention_type} {entity.start} {entity.end}\t{mention}\n")
         notes = [] if entity.score is None else [f"score={float(entity.score)}"]
@@ -975,28 +989,28 @@ def _write_brat_pair(document: Document, folder: Path, native_types: bool) -> No
         raise CorpusError(f"document id {document.document_id!r} stands twice; give each document its own") from None
 
 
-def write_bioc(documents: Iterable[Document], path: FilePath, native_types: bool = False) -> None:
+def write_bioc(documents: Iterable[Document], path: FilePath) -> None:
     """Write BioC XML, one passage a document; score and task of a prediction are infons; gzip if the name ends so.
 
     Characters that XML can't hold (most control characters) become a space each, so offsets stay.
     """
-    _write(path, _bioc_parts(documents, native_types))
+    _write(path, _bioc_parts(documents))
 
 
-def _bioc_parts(documents: Iterable[Document], native_types: bool) -> Iterator[str]:
+def _bioc_parts(documents: Iterable[Document]) -> Iterator[str]:
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE collection SYSTEM "BioC.dtd">\n'
     yield "<collection><source>MTL-BioNER</source><date></date><key></key>\n"
     for document in documents:
         yield f"<document><id>{_xml_escaped(document.document_id)}</id>\n"
         yield f"<passage><offset>0</offset><text>{_xml_escaped(document.text)}</text>\n"
         for number, entity in enumerate(document.entities, 1):
-            yield _bioc_annotation(number, entity, document.text, native_types)
+            yield _bioc_annotation(number, entity, document.text)
         yield "</passage></document>\n"
     yield "</collection>\n"
 
 
-def _bioc_annotation(number: int, entity: Entity, text: str, native_types: bool) -> str:
-    infons = {"type": _type_of(entity, native_types)}
+def _bioc_annotation(number: int, entity: Entity, text: str) -> str:
+    infons = {"type": entity.type}
     if entity.score is not None:
         infons["score"] = str(float(entity.score))
     if entity.task:
@@ -1010,10 +1024,6 @@ def _bioc_annotation(number: int, entity: Entity, text: str, native_types: bool)
 def _xml_escaped(text: str) -> str:
     text = re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", " ", text)
     return escape(text, {"\r": "&#13;"})  # else a reader turns \r\n into \n and the offsets move
-
-
-def _type_of(entity: Entity, native_types: bool) -> str:
-    return (native_types and entity.native_type) or entity.type
 
 
 def _temporary(target: Path) -> Path:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .corpus import WHOLE, file_hashes
-from .formats import KNOWN_ENDINGS, is_corpus_path, read_any
+from .formats import KNOWN_ENDINGS, is_corpus_path, read_any, read_together
 from .schema import CorpusError, RawDocument
 from .splits import SPLITS, split_of_name
 
@@ -49,7 +49,7 @@ def hash_own(path: Path) -> dict[str, str]:
 
 def _hashes(path: Path, parts: dict[str, list[Path]]) -> dict[str, str]:
     root = path if path.is_dir() else path.parent
-    return file_hashes(root, (file for files in parts.values() for file in files))
+    return file_hashes(root, (own for files in parts.values() for file in files for own in read_together(file)))
 
 
 def _parts(path: Path) -> dict[str, list[Path]]:

@@ -89,6 +89,25 @@ def test_jsonl_holds_all_gold(own: Path, tmp_path: Path) -> None:
     assert again.ledgers == corpus.ledgers
 
 
+@pytest.mark.parametrize("to", ["pubtator", "bioc", "brat"])
+def test_whole_documents_are_read_back_as_own_corpus(own: Path, tmp_path: Path, to: str) -> None:
+    corpus = load_corpus(own)
+    again = load_corpus(export_corpus(corpus, to, tmp_path / "out"))
+    for split in ("train", "dev", "test"):
+        assert [(d.document_id, d.entities) for d in again.splits[split]] == [
+            (d.document_id, d.entities) for d in corpus.splits[split]
+        ]
+
+
+def test_a_type_with_a_space_is_no_tag(tmp_path: Path) -> None:
+    entity = {"start": 0, "end": 4, "type": "Cell Line"}
+    record = {"document_id": "1", "text": "HeLa cells.", "entities": [entity]}
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(record | {"document_id": split}))
+    with pytest.raises(CorpusError, match="the tag 'B-Cell Line' holds white space"):
+        export_corpus(load_corpus(tmp_path), "conll", tmp_path / "out")
+
+
 def test_parquet_is_read_by_datasets_offline(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
@@ -152,7 +171,7 @@ def test_an_export_that_fails_leaves_nothing(own: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="'The TNF' holds white space"):
         export_corpus(corpus, "conll", tmp_path / "exports/out")
     assert not list((tmp_path / "exports").iterdir())
-    with pytest.raises(CorpusError, match="'csv'; one of conll, jsonl, parquet"):
+    with pytest.raises(CorpusError, match="'csv'; one of conll, parquet, jsonl"):
         export_corpus(corpus, "csv", tmp_path / "out")
 
 

@@ -183,8 +183,13 @@ def test_a_push_deletes_old_weights_and_does_not_publish_what_shall_be_private(
     refused = push(hub, tmp_path / "a", str(folder), "me/ner", "--private")
     assert refused.returncode == 2 and "me/ner is there and public" in refused.stderr
     assert len(hub.commits("me/ner")) == 3
-    assert push(hub, tmp_path / "a", str(folder), "mine", "--private").returncode == 0  # an own name, without owner
-    assert "model.safetensors" in hub.files("me/mine") and hub.private["me/mine"]
+    with (folder / "README.md").open("a") as card:
+        card.write("Ask Ann.\n")
+    edited = push(hub, tmp_path / "a", str(folder), "mine", "--private")  # an own name, without owner
+    assert edited.returncode == 0 and "README.md was changed by hand and is pushed as it is" in edited.stderr
+    files = hub.files("me/mine")
+    assert "model.safetensors" in files and hub.private["me/mine"]
+    assert b'model="me/mine"' in files["README.md"] and b"Ask Ann." in files["README.md"]
 
 
 @pytest.mark.slow
@@ -196,6 +201,8 @@ def test_a_checkpoint_and_an_exported_model_can_be_pushed(hub: HubDouble, traine
     assert push(hub, tmp_path / "a", str(tmp_path / "stock"), "me/stock").returncode == 0
     files = hub.files("me/stock")
     assert not any(name.endswith(".py") for name in files) and b'model="me/stock"' in files["README.md"]
+    refused = push(hub, tmp_path / "a", str(tmp_path / "stock"), "me/stock", "--space")
+    assert refused.returncode == 2 and "--space and --seeds are for models of several heads" in refused.stderr
 
 
 def test_the_card_tells_the_spread_over_seeds(trained: Path, tmp_path: Path) -> None:
@@ -207,6 +214,7 @@ def test_the_card_tells_the_spread_over_seeds(trained: Path, tmp_path: Path) -> 
     assert spread["test_ncbi_f1"] == pytest.approx(0.02 / 2**0.5) and spread["test_bc5cdr_f1"] == 0
     write_card(other, "me/ner", spread)
     assert "| 1.41 |" in (other / "README.md").read_text() and spread_over([trained]) == {}
+    assert spread_over([trained, other, trained]) == spread  # named twice, by a pattern
 
 
 @pytest.mark.slow
@@ -385,6 +393,10 @@ def test_export_command_writes_a_model_for_the_stock_pipeline(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "stock"
+    trained = Path(shutil.copytree(trained, tmp_path / "trained"))
+    record = json.loads((trained / "run.json").read_text())
+    record["arguments"] |= {"data_dir": "official", "max_predict_samples": None}  # else there is no model index
+    (trained / "run.json").write_text(json.dumps(record))
     command = [str(trained), "--task", "ncbi", "--output", str(output), "--data_dir", "sample"]
     assert export_mtl_bioner.main(command) == 0
     score = json.loads((output / "all_results.json").read_text())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from model_card_mtl_bioner import make_card, write_card
+from model_card_mtl_bioner import is_edited, make_card, name_repository, write_card
 
 
 CONFIG: dict[str, Any] = {
@@ -40,7 +40,7 @@ RUN: dict[str, Any] = {
         "ncbi": {"train": {"documents": 591, "read": 5145, "kept": 5121, "dropped": {"leak": 11, "not alignable": 2}}},
         "mine|<b>": {"train": {"documents": 3, "read": 4, "kept": 4, "dropped": {}}},
     },
-    "leaks": {"train": [{"documents": 1}, {"documents": 2}], "dev": []},
+    "leaks": {"train": [{"documents": 1}, {"documents": 2}], "dev": [], "train_documents": 3},
 }
 
 
@@ -58,6 +58,40 @@ def test_metadata_that_the_hub_reads() -> None:
     assert found["NCBI Disease", "f1"] == 0.812
     assert found["BC5CDR", "precision"] == 0.61 and found["mine|<b>", "recall"] == 0.511
     assert len(found) == 9
+
+
+@pytest.mark.parametrize("other", [{"data_dir": "sample"}, {"test_size": 0.15}, {"max_predict_samples": 5}])
+def test_scores_on_another_test_split_than_the_official_one_are_no_result_of_the_corpus(other: dict[str, Any]) -> None:
+    card = ModelCard(text(arguments=RUN["arguments"] | other))
+    assert card.data.eval_results is None and "| ncbi | all | 81.00" in card.text
+    sample = "data_dir" in other
+    assert (card.data.datasets is None) == sample
+    assert ("scores say nothing of them" in card.text) == sample and ("bibtex" in card.text) != sample
+
+
+def test_scores_of_a_head_that_went_on_are_those_of_the_corpus_it_went_on_with() -> None:
+    config = copy.deepcopy(CONFIG)
+    config["tasks"] = [{"name": "disease", "types": ["Disease"], "corpora": ["ncbi", "bc5cdr"]}]
+    found = ModelCard(str(make_card(config, dict.fromkeys(KEYS, 0.8), RUN))).data.eval_results
+    assert [(result.dataset_name, result.metric_value) for result in found] == [("NCBI Disease", 0.8)] * 3
+
+
+KEYS = ("test_disease_precision", "test_disease_recall", "test_disease_f1")
+
+
+def test_a_card_tells_whether_it_was_edited(tmp_path: Path) -> None:
+    for name, content in (("config", CONFIG), ("all_results", RESULTS), ("run", RUN)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    card = tmp_path / "README.md"
+    assert not is_edited(tmp_path)
+    write_card(tmp_path)
+    name_repository(tmp_path, "me/one")
+    name_repository(tmp_path, "me/two")
+    assert not is_edited(tmp_path)
+    assert 'model="me/two"' in card.read_text() and "me/one" not in card.read_text()
+    card.write_text(card.read_text().replace("## Limits", "## Limits\n\nNot for my enemies."))
+    name_repository(tmp_path, "me/three")
+    assert is_edited(tmp_path) and 'model="me/three"' in card.read_text() and "my enemies" in card.read_text()
 
 
 def test_base_model_is_an_encoder_of_the_hub_or_none() -> None:
@@ -121,4 +155,4 @@ def test_card_is_written_from_the_files_of_a_training(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(RUN))
     (tmp_path / "learning_curves.png").write_bytes(b"")
     write_card(tmp_path, "me/ner")
-    assert (tmp_path / "README.md").read_text().endswith("![learning_curves.png](learning_curves.png)\n")
+    assert "\n\n![learning_curves.png](learning_curves.png)\n" in (tmp_path / "README.md").read_text()

@@ -484,6 +484,12 @@ def test_hash_tells_the_files_of_a_corpus(tmp_path: Path) -> None:
     assert len(first) == 16 and hash_corpus(str(path)) == first
     write(path, jsonl(1, 4))
     assert hash_corpus(path) != first
+    folder = tmp_path / "genes"
+    write(folder / "train" / "train.in", "P1 BRCA1 gene\n")
+    gold = write(folder / "train" / "GENE.eval", "P1|0 4|BRCA1\n")
+    first = hash_corpus(folder)
+    gold.write_text("P1|0 8|BRCA1 gene\n")
+    assert hash_corpus(folder) != first
     assert hash_corpus("ncbi", "sample") == hash_corpus("ncbi", "sample") != hash_corpus("bc5cdr", "sample")
     with pytest.raises(CorpusError, match="did you mean 'ncbi'"):
         hash_corpus("nbci", "sample")

@@ -940,6 +940,12 @@ def test_the_checkpoint_that_training_begins_with_is_not_deleted(
     assert (checkpoint / "config.json").is_file()
 
 
+def test_scoring_does_not_overwrite_the_record_of_the_training(trained: Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", str(trained), "--output_dir", str(trained), *SMALL]
+    assert run_mtl_ner.main([*arguments, "--do_predict", "--overwrite_output"]) == 2
+    assert "is the model's own folder" in capsys.readouterr().err
+
+
 def test_training_anew_removes_what_an_earlier_run_wrote(encoder: str, tmp_path: Path) -> None:
     (tmp_path / "checkpoint-999").mkdir()
     for name in ("predictions_old.jsonl", "predictions_old.pubtator", "notes.txt"):
