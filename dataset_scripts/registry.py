@@ -287,8 +287,14 @@ def _check_content(name: str, splits: Mapping[str, Sequence[Document]], info: Co
 
 
 def with_dev_in_train(corpus: LoadedCorpus) -> LoadedCorpus:
-    """The corpus with its development documents among those of training, and no development split."""
-    splits = {**corpus.splits, "train": corpus.splits["train"] + corpus.splits["dev"], "dev": []}
+    """The corpus with its development documents among those of training, and no development split.
+
+    Those of a user's corpus whose ids are ids of training documents too (row numbers of each file) get others.
+    """
+    train, dev = corpus.splits["train"], corpus.splits["dev"]
+    taken = {document.document_id for document in train} if corpus.info is None else set()
+    dev = [replace(doc, document_id=f"dev {doc.document_id}") if doc.document_id in taken else doc for doc in dev]
+    splits = {**corpus.splits, "train": train + dev, "dev": []}
     together = corpus.ledgers["train"] + corpus.ledgers["dev"]
     return replace(corpus, splits=splits, ledgers={**corpus.ledgers, "train": together, "dev": Ledger()})
 

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from dataset_scripts import CorpusError, LoadedCorpus, file_ledgers, get_corpus, hash_corpus, list_corpora, load_corpus
+from dataset_scripts import (
+    CorpusError,
+    LoadedCorpus,
+    file_ledgers,
+    get_corpus,
+    hash_corpus,
+    list_corpora,
+    load_corpus,
+    with_dev_in_train,
+)
 from dataset_scripts.schema import RawDocument
 from dataset_scripts.splits import cut, split_of_name
 
@@ -476,6 +485,19 @@ def test_words_that_lose_mentions_are_counted(ncbi: Path, caplog: pytest.LogCapt
         "dropped": {"not alignable": 3},
         "types": {"Disease": 3},
     }
+
+
+def test_development_documents_that_go_into_training_have_ids_of_their_own(tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        write(tmp_path / f"{split}.jsonl", jsonl(1, 3))
+    corpus = load_corpus(tmp_path)
+    joined = with_dev_in_train(corpus)
+    names = [document.document_id for document in joined.splits["train"]]
+    assert names == [
+        *(d.document_id for d in corpus.splits["train"]),
+        *(f"dev {d.document_id}" for d in corpus.splits["dev"]),
+    ]
+    assert joined.splits["dev"] == [] and len(set(names)) == len(names)
 
 
 def test_hash_tells_the_files_of_a_corpus(tmp_path: Path) -> None:
