@@ -208,11 +208,11 @@ def corpora_of(groups: Iterable[str]) -> str:
 
 
 def settings_of(arguments: argparse.Namespace, rest: Sequence[str]) -> dict[str, Any]:
-    """What all cells have in common, without the folders of paths, but with hashes of what is in them."""
+    """What all cells have in common: arguments, and hashes instead of the names of corpora's and encoder's folders."""
     corpora, (encoder, data_dir, revision) = corpora_of([arguments.tasks, *arguments.groups]), places_of(rest)
     check_names(corpora.split(","))
     return {
-        "arguments": [without_path(part) for part in rest],
+        "arguments": [without_path(part) for part in without(rest, *HASHED)],
         "leak_corpora": without_path(corpora),
         "corpora": {without_path(source): hash_corpus(source, data_dir) for source in corpora.split(",")},
         "encoder": encoder_hash(encoder, revision),
@@ -330,10 +330,11 @@ def check_cells(cells: Iterable[Cell], arguments: argparse.Namespace, rest: Sequ
             run_cell(cell, arguments, own, Path(folder) / "part", Path(folder) / "log")
 
 
-def without(rest: Sequence[str], name: str) -> list[str]:
-    """Arguments without one of them and its value: loss weights name tasks, which other cells don't have."""
+def without(rest: Sequence[str], *names: str) -> list[str]:
+    """Arguments without some of them and their values (loss weights name tasks that other cells don't have)."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}")
+    for name in names:
+        parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}")
     return parser.parse_known_args(rest)[1]
 
 
@@ -378,9 +379,11 @@ def check_heads(run: Any) -> None:
             seen[key] = task.name
 
 
-# Arguments of `run_mtl_ner.py` that differ between the cells of a comparison.
+HASHED = ("data_dir", "model_name_or_path", "model_revision")  # what stands there is told by hashes, not by its name
+
+# Arguments of `run_mtl_ner.py` that may differ between the cells of a comparison.
 CELL_ARGUMENTS = ("tasks", "sharing", "seed", "data_seed", "train_fraction", "leak_corpora", "output_dir", "run_name",
-                  "task_loss_weights")  # fmt: skip
+                  "task_loss_weights", *HASHED)  # fmt: skip
 
 
 def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:

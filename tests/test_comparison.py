@@ -334,6 +334,8 @@ def test_cells_of_other_inputs_are_refused_before_any_training(
     other_encoder = tmp_path / Path(toy_encoder("bert")).name
     shutil.copytree(toy_encoder("bert"), other_encoder)
     run_comparison.check_settings(*settings(*sample, "--model_name_or_path", str(other_encoder)))  # the same weights
+    renamed = Path(shutil.copytree(other_encoder, tmp_path / "renamed"))
+    run_comparison.check_settings(*settings(*sample, f"--model_name_or_path={renamed}"))
     next(other_encoder.glob("*.safetensors")).write_bytes(b"x")
     for changed, name in (
         (settings(*sample, "--model_name_or_path", str(other_encoder)), "encoder"),
