@@ -286,7 +286,7 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
         ("## Differences from single-task training", _comparison_rows(summary["comparisons"]),
          ["training documents", "system", "on", "difference of F1", "95 % interval", "p", "corrected", "seeds"]),
         ("## On the development splits", _development_rows(summary["development"]),
-         ["training documents", "system", "tasks", "macro F1", "best epoch", "rise of the last epoch", "seeds"]),
+         ["training documents", "system", "tasks", "macro F1", "best epoch", "rise of the last evaluation", "seeds"]),
         ("## Cost", _cost_rows(summary["costs"]),
          ["system", "minutes", "rows", "steps", "million sub-words", "million parameters", "encoder passes"]),
         ("## Errors, mean of a training", _error_rows(reports), ["system", "corpus", "type", *KINDS]),
