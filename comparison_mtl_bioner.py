@@ -232,8 +232,8 @@ def costs(cells: Cells) -> list[dict[str, Any]]:
 
 
 def development(cells: Cells) -> list[dict[str, Any]]:
-    """By system and its trainings: the best development macro F1, at which epoch of how many, and by how much the last
-    epoch was above the best before it, which tells whether the training had reached its plateau; means over seeds."""
+    """By system and its trainings: the best development macro F1, at which epoch of how many, and how far the last
+    evaluation was above the best before it, which tells whether a training reached its plateau; means over seeds."""
     rows = []
     for (system, fraction), trainings in cells.curves.items():
         for tasks, by_seed in trainings.items():
@@ -444,7 +444,8 @@ def _draw_scores(pyplot: Any, cells: Cells, rows: Sequence[Mapping[str, Any]]) -
         spread = [100 * (row["f1_spread"] or 0) for _, row in own]
         axis.bar(places, [100 * row["f1"] for _, row in own], width, yerr=spread, label=system)
     axis.set_xticks(range(len(corpora)), corpora)
-    axis.set(title="F1 on the test split", ylim=(_floor(100 * row["f1"] for row in found.values()), None))
+    title = f"F1 on the test split, {100 * fraction:g} % of the training documents"
+    axis.set(title=title, ylim=(_floor(100 * row["f1"] for row in found.values()), None))
     axis.legend()
     return figure
 
