@@ -25,7 +25,7 @@ ALLOWED = {
         "modeling_mtl_bioner", "progress_mtl_bioner",
     },
     "results_mtl_bioner": {"dataset_scripts", "metrics_mtl_bioner"},
-    "search_mtl_bioner": set(),
+    "search_mtl_bioner": {"results_mtl_bioner"},
     "model_card_mtl_bioner": {"dataset_scripts", "results_mtl_bioner"},
     "handler_mtl_bioner": set(),
     "space": set(),
