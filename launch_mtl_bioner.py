@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from transformers import PreTrainedModel, Trainer
 
 
 def has_fast_bf16(use_cpu: bool) -> bool:
@@ -80,6 +80,11 @@ class ByteDropout(nn.Dropout):
         draws = torch.empty((size + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
         kept = draws.view(torch.uint8)[:size].view(features.shape) >= dropped
         return features * (kept.to(features.dtype) * (256 / (256 - dropped)))
+
+
+def use_plain_attention(encoder: PreTrainedModel) -> None:
+    """Matrix products instead of torch's fused attention kernel, whose backward pass on CPU is slow in bfloat16."""
+    encoder.set_attn_implementation("eager")
 
 
 def use_byte_dropout(model: nn.Module) -> None:

@@ -35,7 +35,7 @@ from transformers.trainer_utils import EvalLoopOutput, HubStrategy, IntervalStra
 from calibration_mtl_bioner import fit_calibration
 from data_collators import TaskBatchSampler, TaskRows, TaskText, padded_length
 from hub_mtl_bioner import PushError, explained, push_folder
-from launch_mtl_bioner import check_processes, has_fast_bf16, use_byte_dropout
+from launch_mtl_bioner import check_processes, has_fast_bf16, use_byte_dropout, use_plain_attention
 from metrics_mtl_bioner import Score, calibration_error, score_with_alternatives, summarise, task_metrics
 from modeling_mtl_bioner import IGNORE, MtlBionerModel, multi_task_loss
 from progress_mtl_bioner import OneLinePrinter, OneLineProgress
@@ -211,6 +211,8 @@ class MultiTaskTrainer(Trainer):
             model.learn_loss_weights()
         if self.args.device.type == "cpu":
             use_byte_dropout(model)
+            if self.args.bf16:
+                use_plain_attention(model.encoder)
 
     def _set_sampling_and_weights(self) -> None:
         """What the arguments say of them; again for each trial of a search."""
