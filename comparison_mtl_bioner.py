@@ -51,6 +51,7 @@ class Cells:
         self.runs: dict[tuple[str, float], dict[str, dict[int, dict[str, Any]]]] = {}
         self.costs: dict[tuple[str, float], dict[int, list[Mapping[str, Any]]]] = {}
         self.curves: dict[tuple[str, float], dict[str, dict[int, list[list[float]]]]] = {}
+        self.tuned: dict[tuple[str, float], dict[str, Mapping[str, Any]]] = {}
         documents: dict[str, str] = {}
         identities: dict[float, Mapping[str, Any]] = {}
         for content in cells:
@@ -59,6 +60,8 @@ class Cells:
             check_identity(identities.setdefault(cell["fraction"], content["identity"]), content["identity"])
             self.curves.setdefault(system, {}).setdefault(cell["tasks"], {})[seed] = content["development"]
             self.costs.setdefault(system, {}).setdefault(seed, []).append(content["cost"])
+            if "tuned" in content:
+                self.tuned.setdefault(system, {})[cell["tasks"]] = content["tuned"]
             for corpus, counts in content["counts"].items():
                 if documents.setdefault(corpus, counts["documents"]) != counts["documents"]:
                     raise ValueError(f"cells were scored on different documents of {corpus}; compute them anew")
@@ -249,6 +252,16 @@ def development(cells: Cells) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["fraction"], row["system"] != SINGLE, row["system"]))
 
 
+def tuning(cells: Cells) -> list[dict[str, Any]]:
+    """By system and its trainings: the argument that was tuned, the best development macro F1 with each value, and the
+    value that was taken."""
+    return [
+        {"system": system, "fraction": fraction, "tasks": tasks, **own}
+        for (system, fraction), by_tasks in sorted(cells.tuned.items(), key=lambda item: (-item[0][1], item[0][0]))
+        for tasks, own in by_tasks.items()
+    ]
+
+
 def errors(cells: Cells) -> dict[str, dict[str, Any]]:
     """By system, then corpus, the mean errors of a training with most training documents."""
     return {system: cells.errors(system, cells.fractions[0]) for system in cells.systems(cells.fractions[0])}
@@ -267,6 +280,7 @@ def write(contents: Sequence[Mapping[str, Any]], primary: Primary, output: Path)
         "scores": scores(cells),
         "comparisons": compare(cells, primary),
         "development": development(cells),
+        "tuning": tuning(cells),
         "other_documents": cells.trained_on_others(),
         "costs": costs(cells),
         "errors": errors(cells),
@@ -287,6 +301,8 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
          ["training documents", "system", "on", "difference of F1", "95 % interval", "p", "corrected", "seeds"]),
         ("## On the development splits", _development_rows(summary["development"]),
          ["training documents", "system", "tasks", "macro F1", "best epoch", "rise of the last evaluation", "seeds"]),
+        ("### Tuned, with the first seed", _tuning_rows(summary["tuning"]),
+         ["training documents", "system", "tasks", "argument", "taken", "macro F1 by value"]),
         ("## Cost", _cost_rows(summary["costs"]),
          ["system", "minutes", "rows", "steps", "million sub-words", "million parameters", "encoder passes"]),
         ("## Errors, mean of a training", _error_rows(reports), ["system", "corpus", "type", *KINDS]),
@@ -344,6 +360,16 @@ def _development_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
         [
             f"{100 * row['fraction']:g} %", row["system"], row["tasks"], f"{100 * row['f1']:.2f}",
             f"{row['best_epoch']:.3g} of {row['epochs']:g}", f"{100 * row['rise']:+.2f}", row["seeds"],
+        ]
+        for row in rows
+    ]  # fmt: skip
+
+
+def _tuning_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
+    return [
+        [
+            f"{100 * row['fraction']:g} %", row["system"], row["tasks"], row["argument"], row["value"],
+            ", ".join(f"{value}: {100 * f1:.2f}" for value, f1 in row["development"].items()),
         ]
         for row in rows
     ]  # fmt: skip

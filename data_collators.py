@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from tokenizers import pre_tokenizers
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import AutoTokenizer, PreTrainedConfig
 
@@ -118,6 +118,7 @@ class Row:
     task_id: int
     text: int  # index into TaskRows.texts
     window: Any
+    soft_labels: Tensor | None = None  # (length, labels of all tasks), see teachers_mtl_bioner.py
 
 
 class TaskRows(Dataset):
@@ -219,7 +220,8 @@ def padded_length(longest: int, padded_lengths: Sequence[int]) -> int:
 
 @dataclass
 class MultiTaskCollator:
-    """Rows to a batch: `input_ids`, `attention_mask`, `labels` (batch, length) and `task_id` (batch,).
+    """Rows to a batch: `input_ids`, `attention_mask`, `labels` (batch, length) and `task_id` (batch,); if rows have
+    them, `soft_labels` (batch, length, labels of all tasks).
 
     Attributes:
         pad_token_id: what `input_ids` are padded with.
@@ -232,12 +234,17 @@ class MultiTaskCollator:
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         length = padded_length(max(len(row.input_ids) for row in rows), self.padded_lengths)
-        return {
+        batch = {
             "input_ids": pad_batch([row.input_ids for row in rows], self.pad_token_id, length),
             "attention_mask": pad_batch([[1] * len(row.input_ids) for row in rows], 0, length),
             "labels": pad_batch([row.labels for row in rows], IGNORE, length),
             "task_id": torch.tensor([row.task_id for row in rows]),
         }
+        if rows[0].soft_labels is not None:
+            batch["soft_labels"] = torch.stack(
+                [nn.functional.pad(row.soft_labels, (0, 0, 0, length - len(row.soft_labels))) for row in rows]
+            )
+        return batch
 
 
 # ------------------------------------------------------------------------------------------------------------ sampler

@@ -8,7 +8,9 @@ Each cell is one training with `run_mtl_ner.py`, in a process of its own: of a s
 structure, for one seed and one fraction of the training documents. All cells of a fraction have the same rows (text
 that is held-out text of any of the tasks' corpora is in no training), the same epochs, and the best of these by the
 same rule. A small fraction needs more epochs to reach its plateau, which `--fractions 0.1:20` gives it; the report
-shows how much each training still rose at its end. A finished cell is kept in `--output_dir/cells` and never computed
+shows how much each training still rose at its end. `--tune learning_rate=1e-4,2e-4` lets every system, and every
+single task, take the value that serves it best on its development split: trainings that score no test split, one for
+each value, with the first seed. A finished cell is kept in `--output_dir/cells` and never computed
 again, so the same command goes on where it stopped, or with more seeds. Other arguments are handed on to
 `run_mtl_ner.py`; the argument file of its `--search` may stand first.
 
@@ -29,7 +31,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ logger = logging.getLogger("run_comparison")
 # Of run_mtl_ner.py and modeling_mtl_bioner.py, which are slow to import.
 DEFAULT_ENCODER = "dmis-lab/biobert-base-cased-v1.2"
 STRUCTURES = ("hard", "shared_private", "adversarial", "cross")
+TAUGHT = "taught"  # hard sharing, with the single-task models of the same seed and fraction as teachers
 QUICK = ["--data_dir", "sample", "--num_train_epochs", "4", "--max_tokens_per_batch", "512", "--save_strategy", "best"]
 
 
@@ -72,8 +75,12 @@ class Cell:
     @property
     def name(self) -> str:
         """A file name."""
-        name = f"{without_path(self.system)}_{without_path(self.tasks)}_{self.fraction:g}_{self.seed}"
-        return re.sub(r"[^\w=+,.-]", "_", name)
+        return file_name(f"{without_path(self.system)}_{without_path(self.tasks)}_{self.fraction:g}_{self.seed}")
+
+
+def file_name(text: str) -> str:
+    """The text, with `_` for characters that file systems may refuse."""
+    return re.sub(r"[^\w=+,.-]", "_", text)
 
 
 # ---------------------------------------------------------------------------------------------------------- arguments
@@ -92,14 +99,19 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     )
     parser.add_argument("--tasks", default="ncbi,bc5cdr", help="as in run_mtl_ner.py (default: %(default)s)")
     parser.add_argument(
-        "--structures", nargs="+", default=["hard", "cross"], choices=STRUCTURES, help="sharing layers (%(default)s)"
-    )
+        "--structures", nargs="+", default=["hard", "cross"], choices=(*STRUCTURES, TAUGHT),
+        help="sharing layers, and `taught`: hard sharing with the single-task models as teachers (%(default)s)",
+    )  # fmt: skip
     parser.add_argument("--primary", help="the structure compared with single-task training (default: the first)")
     parser.add_argument("--groups", nargs="*", default=[], help="further --tasks to train with the primary structure")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], help="(default: %(default)s)")
     parser.add_argument(
         "--fractions", nargs="+", type=fraction_and_epochs, default=[(1.0, None)], metavar="FRACTION[:EPOCHS]",
         help="of training documents, each perhaps with epochs of its own (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tune", type=argument_and_values, metavar="ARGUMENT=VALUE,VALUE",
+        help="of run_mtl_ner.py, chosen for each system on the development split, by trainings with the first seed",
     )  # fmt: skip
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/comparison"), help="(default: %(default)s)")
     parser.add_argument("--keep_models", action="store_true", help="keep the trained models, in models/")
@@ -110,10 +122,12 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
         argv = [*shared_arguments(Path(argv[0])), *argv[1:]]
     arguments, rest = parser.parse_known_args(argv)
     arguments.primary = arguments.primary or arguments.structures[0]
+    arguments.keep_models |= TAUGHT in arguments.structures
     if arguments.primary not in arguments.structures:
         raise ValueError(f"--primary {arguments.primary} is none of --structures {' '.join(arguments.structures)}")
+    decided = (*DECIDED, *([arguments.tune[0]] if arguments.tune else ()))
     for name in () if arguments.cell else (part.partition("=")[0] for part in rest):
-        if argument_name(name) in DECIDED:
+        if argument_name(name) in decided:
             raise ValueError(f"{name} is decided by the comparison; leave it out")
     if arguments.quick:
         arguments.seeds = arguments.seeds[:1]
@@ -124,7 +138,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
 # Arguments of `run_mtl_ner.py` that a cell has of its own, or that make no sense in one.
 DECIDED = (
     "seed", "sharing", "output_dir", "train_fraction", "do_train", "do_eval", "do_predict", "leak_corpora", "dry_run",
-    "report_gates", "resume_from_checkpoint", "overwrite_output", "hub_token", "push_to_hub", "hub_model_id", "search",
+    "report_gates", "teachers", "resume_from_checkpoint", "overwrite_output", "hub_token", "push_to_hub",
+    "hub_model_id", "search",
 )  # fmt: skip
 
 
@@ -135,6 +150,15 @@ def fraction_and_epochs(text: str) -> tuple[float, float | None]:
     if not 0 < values[0] <= 1 or (values[1] is not None and values[1] <= 0):
         raise argparse.ArgumentTypeError(f"{text} is no share of the documents, from 0 to 1, with epochs above 0")
     return values
+
+
+def argument_and_values(text: str) -> tuple[str, tuple[str, ...]]:
+    """`learning_rate=1e-4,2e-4` as ("learning_rate", ("1e-4", "2e-4"))."""
+    name, _, values = text.partition("=")
+    found = argument_name(name), tuple(dict.fromkeys(values.split(",")))
+    if found[0] in (*DECIDED, "num_train_epochs") or "" in found or "" in found[1] or len(found[1]) < 2:
+        raise argparse.ArgumentTypeError(f"{text} names no argument that can be tuned, with two values or more")
+    return found
 
 
 def shared_arguments(path: Path) -> list[str]:
@@ -170,9 +194,31 @@ def plan(arguments: argparse.Namespace) -> list[Cell]:
         for share in arguments.fractions:  # and its epochs
             cells += [Cell("single", spec, "hard", seed, *share) for spec in specs]
             structures = sorted(arguments.structures, key=lambda s: s != arguments.primary)
-            cells += [Cell(structure, arguments.tasks, structure, seed, *share) for structure in structures]
-            cells += [Cell(group, group, arguments.primary, seed, *share) for group in arguments.groups]
+            cells += [Cell(name, arguments.tasks, sharing_of(name), seed, *share) for name in structures]
+            cells += [Cell(group, group, sharing_of(arguments.primary), seed, *share) for group in arguments.groups]
     return cells
+
+
+def sharing_of(structure: str) -> str:
+    """The sharing layer of a structure."""
+    return "hard" if structure == TAUGHT else structure
+
+
+def teachers_of(cell: Cell, arguments: argparse.Namespace) -> list[str]:
+    """For a taught cell, the argument that names the models of the single-task cells of its seed and fraction.
+
+    Raises:
+        ValueError: one of them was not kept.
+    """
+    if cell.system != TAUGHT:
+        return []
+    singles = [replace(cell, system=report.SINGLE, tasks=spec) for spec in cell.tasks.split(",")]
+    models = [arguments.output_dir / "models" / single.name for single in singles]
+    for model, single in zip(models, singles, strict=True):
+        if not model.is_dir():
+            kept = cell_path(single, arguments)
+            raise ValueError(f"the teacher {model} is not there; delete {kept}, so that it is trained and kept again")
+    return [f"--teachers={','.join(map(str, models))}"]
 
 
 def keep_plan(arguments: argparse.Namespace) -> report.Primary:
@@ -212,6 +258,7 @@ def settings_of(arguments: argparse.Namespace, rest: Sequence[str]) -> dict[str,
     corpora, (encoder, data_dir, revision) = corpora_of([arguments.tasks, *arguments.groups]), places_of(rest)
     check_names(corpora.split(","))
     return {
+        "tune": [arguments.tune[0], *arguments.tune[1]] if arguments.tune else None,
         "arguments": [without_path(part) for part in without(rest, *HASHED)],
         "leak_corpora": without_path(corpora),
         "corpora": {without_path(source): hash_corpus(source, data_dir) for source in corpora.split(",")},
@@ -260,10 +307,10 @@ def check_settings(arguments: argparse.Namespace, settings: dict[str, Any]) -> N
             continue
         found = {**content["settings"], "epochs": content["cell"]["epochs"]}
         for name, value in {**settings, "epochs": wanted[fraction]}.items():
-            if found[name] != value:
+            if found.get(name) != value:
                 raise ValueError(
-                    f"{path}: cells of {fraction:g} of the documents were computed with the {name} {found[name]}, not "
-                    f"{value}; choose another --output_dir"
+                    f"{path}: cells of {fraction:g} of the documents were computed with the {name} {found.get(name)}, "
+                    f"not {value}; choose another --output_dir"
                 )
 
 
@@ -280,23 +327,69 @@ def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], sett
     """
     path = cell_path(cell, arguments)
     path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"cell": {**asdict(cell), "tasks": without_path(cell.tasks), "system": without_path(cell.system)}}
+    about["settings"] = settings
+    if arguments.tune:
+        name, values = arguments.tune
+        trials = tune(cell, arguments, rest, about)
+        if trials is None:
+            return False
+        chosen = max(values, key=lambda value: trials[value])
+        about["tuned"] = {"argument": name, "value": chosen, "development": trials}
+        rest = [*rest, f"--{name}={chosen}"]
+    found = train(cell, arguments, [*rest, "--do_train", "--do_eval", "--do_predict"], path)
+    if found is not None:
+        if arguments.tune:
+            del found["identity"][name]
+        write_json(path, about | found, indent=None)
+    return found is not None
+
+
+def tune(
+    cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], about: dict[str, Any]
+) -> dict[str, float] | None:
+    """Best development macro F1 of the cell's tasks with each value of `--tune`, by trainings with the first seed that
+    score no test split and are kept in `trials/`; None if one failed."""
+    name, values = arguments.tune
+    first, found = replace(cell, seed=arguments.seeds[0]), {}
+    for value in values:
+        path = arguments.output_dir / "trials" / f"{first.name}_{file_name(value)}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            logger.info("trial of %s with --%s %s", first.name, name, value)
+            trial = train(first, arguments, [*rest, f"--{name}={value}", "--do_train", "--do_eval"], path)
+            if trial is None:
+                return None
+            write_json(path, about | {"value": value} | trial, indent=None)
+        trial = json.loads(path.read_text(encoding="utf-8"))
+        if trial["settings"] != about["settings"]:
+            raise ValueError(f"{path} was computed with other settings; choose another --output_dir")
+        found[value] = max(f1 for _, f1 in trial["development"])
+    return found
+
+
+def train(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], path: Path) -> dict[str, Any] | None:
+    """What the process of a cell found; None if it failed, which its log, beside `path`, tells.
+
+    Raises:
+        ValueError: `run_mtl_ner.py` can't use the input.
+    """
     part, log = path.with_suffix(".part"), path.with_suffix(".log")
     part.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="training-") as folder:
         model = Path(folder) / "model"
-        status = run_cell(cell, arguments, [*rest, "--output_dir", str(model), "--overwrite_output"], part, log)
-        if status == 0 and arguments.keep_models:
+        own = [*rest, *teachers_of(cell, arguments), "--output_dir", str(model), "--overwrite_output"]
+        status = run_cell(cell, arguments, own, part, log)
+        if status == 0 and arguments.keep_models and "--do_predict" in rest:
             keep_model(model, arguments.output_dir / "models" / cell.name)
     if status or not part.is_file():
         logger.error("%s failed, see %s", cell.name, log)
-        return False
-    # Only now is there a cell: a child that outlives this process leaves nothing that could be taken for one.
-    about = {**asdict(cell), "tasks": without_path(cell.tasks), "system": without_path(cell.system)}
+        return None
+    # A child that outlives this process leaves nothing that could be taken for a cell: its name is given here.
     found = json.loads(part.read_text(encoding="utf-8"))
-    write_json(path, {"cell": about, "settings": settings, **found}, indent=None)
     part.unlink()
     log.unlink()
-    return True
+    return found
 
 
 def run_cell(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], part: Path, log: Path) -> int:
@@ -326,8 +419,10 @@ def check_cells(cells: Iterable[Cell], arguments: argparse.Namespace, rest: Sequ
     """
     with tempfile.TemporaryDirectory() as folder:
         for cell in {cell.tasks: cell for cell in cells if cell.system != report.SINGLE}.values():
-            own = [*rest, "--output_dir", f"{folder}/model", "--dry_run"]
-            run_cell(cell, arguments, own, Path(folder) / "part", Path(folder) / "log")
+            for value in arguments.tune[1] if arguments.tune else (None,):
+                tuned = [] if value is None else [f"--{arguments.tune[0]}={value}"]
+                own = [*rest, *tuned, "--output_dir", f"{folder}/model", "--dry_run"]
+                run_cell(cell, arguments, own, Path(folder) / "part", Path(folder) / "log")
 
 
 def without(rest: Sequence[str], *names: str) -> list[str]:
@@ -382,12 +477,15 @@ def check_heads(run: Any) -> None:
 HASHED = ("data_dir", "model_name_or_path", "model_revision")  # what stands there is told by hashes, not by its name
 
 # Arguments of `run_mtl_ner.py` that may differ between the cells of a comparison.
-CELL_ARGUMENTS = ("tasks", "sharing", "seed", "data_seed", "train_fraction", "leak_corpora", "output_dir", "run_name",
-                  "task_loss_weights", *HASHED)  # fmt: skip
+CELL_ARGUMENTS = ("tasks", "sharing", "seed", "data_seed", "train_fraction", "leak_corpora", "teachers", "output_dir",
+                  "run_name", "task_loss_weights", *HASHED)  # fmt: skip
 
 
 def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
-    """What is kept of a training: scores, counts by document, errors, cost; no text but frequent mentions."""
+    """What is kept of a training: scores, counts by document, errors, cost; no text but frequent mentions. Of a trial
+    of `--tune`, which scores no test split, only the development scores."""
+    if not run.args.do_predict:
+        return {"development": development(trainer.state.log_history)}
     arguments = {name: value for name, value in recorded_arguments(run).items() if name not in CELL_ARGUMENTS}
     versions = {name: package_version(name) for name in ("torch", "transformers", "accelerate")}
     return {
@@ -488,8 +586,9 @@ def compute_all(arguments: argparse.Namespace, rest: Sequence[str]) -> list[bool
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(arguments.output_dir / "lock", timeout=0):
-            for stale in (arguments.output_dir / "cells").glob("training-*"):  # of a process that was killed
-                shutil.rmtree(stale)
+            for folder in ("cells", "trials"):
+                for stale in (arguments.output_dir / folder).glob("training-*"):  # of a process that was killed
+                    shutil.rmtree(stale)
             check_settings(arguments, settings)
             cells, done = plan(arguments), []
             if any(not cell_path(cell, arguments).is_file() for cell in cells):

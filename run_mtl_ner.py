@@ -52,6 +52,7 @@ from hub_mtl_bioner import PushError
 from launch_mtl_bioner import LaunchError, check_processes, leave_processes, use_all_cores
 from model_card_mtl_bioner import write_card
 from modeling_mtl_bioner import SHARING, MtlBionerConfig, MtlBionerModel, sentence_breaks
+from teachers_mtl_bioner import teach
 from trainer_mtl_bioner import (
     MultiTaskTrainer,
     MultiTaskTrainingArguments,
@@ -117,6 +118,13 @@ class ModelArguments:
     freeze_encoder: bool = field(
         default=False,
         metadata={"help": "Train what belongs to the tasks of --tasks alone (heads); encoder and other heads stay."},
+    )
+    teachers: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folders or Hub ids of saved models, separated by commas: their heads of the names in --tasks "
+            "label the training text of the other tasks, softly, and that is learned too (--teacher_weight)."
+        },
     )
     report_gates: bool = field(
         default=False,
@@ -779,6 +787,8 @@ def prepare(argv: Sequence[str]) -> Run:
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {})
     for split, limit in needed_splits(run).items():
         run.rows[split] = make_rows(run, split, limit)
+    if model_args.teachers and args.do_train:
+        teach(run.rows["train"], model.config, tokenizer, model_args.teachers.split(","), args.device, args.bf16)
     run.old = old_rows(run, saved, names)
     if model_args.freeze_encoder:
         model.freeze(names)

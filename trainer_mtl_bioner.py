@@ -39,6 +39,7 @@ from launch_mtl_bioner import check_processes, has_fast_bf16, use_byte_dropout, 
 from metrics_mtl_bioner import Score, calibration_error, score_with_alternatives, summarise, task_metrics
 from modeling_mtl_bioner import IGNORE, MtlBionerModel, multi_task_loss
 from progress_mtl_bioner import OneLinePrinter, OneLineProgress
+from teachers_mtl_bioner import soft_loss
 
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,9 @@ class MultiTaskTrainingArguments(TrainingArguments):
             "help": "Share of sub-words that training replaces by the mask token, anew at each step, so that "
             "mentions are told by their context too."
         },
+    )
+    teacher_weight: float = field(
+        default=1.0, metadata={"help": "With --teachers: weight of the loss on what they say of other tasks' rows."}
     )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better development macro F1."}
@@ -137,7 +141,8 @@ class MultiTaskTrainingArguments(TrainingArguments):
 
     def _check_values(self) -> None:
         least = {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1}
-        least |= {"max_tokens_per_batch": 0, "early_stopping_patience": 1, "task_sampling_alpha": 0}
+        least |= {"max_tokens_per_batch": 0, "early_stopping_patience": 1}
+        least |= {"task_sampling_alpha": 0, "teacher_weight": 0}
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and not bound <= value < math.inf:
@@ -279,7 +284,10 @@ class MultiTaskTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """`multi_task_loss` with the tasks' weights; N counts the labelled tokens of the whole update."""
-        features = {key: value for key, value in inputs.items() if key != "labels"}
+        soft_labels = inputs.get("soft_labels")
+        features = {key: value for key, value in inputs.items() if key not in ("labels", "soft_labels")}
+        if soft_labels is not None:
+            features["all_tasks"] = True
         if model.training and self.mask_probability:
             features["input_ids"] = self._mask(features["input_ids"])
         outputs = model(**features)
@@ -292,6 +300,10 @@ class MultiTaskTrainer(Trainer):
             outputs.penalty,
             outputs.log_variance,
         )
+        if soft_labels is not None:
+            n = counts.sum() if num_items_in_batch is None else num_items_in_batch
+            taught = soft_loss(outputs.task_logits, soft_labels, inputs["labels"])
+            loss = loss + self.args.teacher_weight * taught / n
         if model.training:
             self._loss_log += torch.stack([sums, counts])
             self.subwords += inputs["attention_mask"].sum()

@@ -22,8 +22,9 @@ ALLOWED = {
     "calibration_mtl_bioner": {"modeling_mtl_bioner"},
     "trainer_mtl_bioner": {
         "calibration_mtl_bioner", "data_collators", "hub_mtl_bioner", "launch_mtl_bioner", "metrics_mtl_bioner",
-        "modeling_mtl_bioner", "progress_mtl_bioner",
+        "modeling_mtl_bioner", "progress_mtl_bioner", "teachers_mtl_bioner",
     },
+    "teachers_mtl_bioner": {"data_collators", "modeling_mtl_bioner"},
     "results_mtl_bioner": {"dataset_scripts", "metrics_mtl_bioner"},
     "search_mtl_bioner": {"results_mtl_bioner"},
     "model_card_mtl_bioner": {"dataset_scripts", "results_mtl_bioner"},
@@ -41,7 +42,8 @@ ALLOWED = {
     },
     "run_mtl_ner": {
         "data_collators", "dataset_scripts", "hub_mtl_bioner", "launch_mtl_bioner", "model_card_mtl_bioner",
-        "modeling_mtl_bioner", "results_mtl_bioner", "search_mtl_bioner", "trainer_mtl_bioner",
+        "modeling_mtl_bioner", "results_mtl_bioner", "search_mtl_bioner", "teachers_mtl_bioner",
+        "trainer_mtl_bioner",
     },
 }  # fmt: skip
 

@@ -69,6 +69,51 @@ def test_a_search_gives_its_arguments_to_all_cells(tmp_path: Path) -> None:
     assert without(["--a", "--task_loss_weights", "ncbi=2", "--b"], "task_loss_weights") == ["--a", "--b"]
 
 
+@pytest.mark.parametrize("text", ["learning_rate", "learning_rate=1e-4", "learning_rate=1,1", "seed=1,2", "=1,2"])
+def test_what_cannot_be_tuned(text: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["--tune", text])
+    assert "names no argument that can be tuned, with two values or more" in capsys.readouterr().err
+
+
+def test_every_system_takes_the_value_that_serves_it_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials are those of the first seed, without test scores, and computed once."""
+    best = {("single", "1e-4"): [0.5, 0.7, 0.6], ("single", "3e-4"): [0.4, 0.6, 0.65],
+            ("cross", "1e-4"): [0.3, 0.3, 0.3], ("cross", "3e-4"): [0.1, 0.4, 0.2]}  # fmt: skip
+    trained = []
+
+    def train(own: Cell, arguments: Any, rest: list[str], path: Path) -> dict[str, Any]:
+        value = next(part.partition("=")[2] for part in rest if part.startswith("--learning_rate="))
+        trained.append((own.system, own.seed, value, "--do_predict" in rest))
+        curve = [[float(i), f1] for i, f1 in enumerate(best[own.system, value], 1)]
+        if "--do_predict" not in rest:
+            return {"development": curve}
+        found = joint(own.system, own.seed, ncbi=30)
+        return found | {"development": curve, "identity": {"learning_rate": float(value)}}
+
+    monkeypatch.setattr(run_comparison, "train", train)
+    arguments, _ = parse_arguments(
+        ["--tasks", "ncbi", "--structures", "cross", "--seeds", "1", "2", "--tune", "learning-rate=1e-4,3e-4",
+         "--output_dir", str(tmp_path)]
+    )  # fmt: skip
+    for own in plan(arguments):
+        assert run_comparison.compute(own, arguments, [], {"tune": "as before"})
+    assert trained == [
+        ("single", 1, "1e-4", False), ("single", 1, "3e-4", False), ("single", 1, "1e-4", True),
+        ("cross", 1, "1e-4", False), ("cross", 1, "3e-4", False), ("cross", 1, "3e-4", True),
+        ("single", 2, "1e-4", True), ("cross", 2, "3e-4", True),
+    ]  # fmt: skip
+    contents = list(run_comparison.finished(tmp_path))
+    assert contents[0]["tuned"] == {
+        "argument": "learning_rate", "value": "3e-4", "development": {"1e-4": 0.3, "3e-4": 0.4}
+    }  # fmt: skip
+
+
+def test_what_was_tuned_is_decided_by_the_comparison() -> None:
+    with pytest.raises(ValueError, match="--learning_rate is decided by the comparison"):
+        parse_arguments(["--tune", "learning_rate=1e-4,3e-4", "--learning_rate=1e-4"])
+
+
 def test_names_that_are_kept_twice_are_the_same() -> None:
     assert ModelArguments().model_name_or_path == run_comparison.DEFAULT_ENCODER
     assert tuple(SHARING) == run_comparison.STRUCTURES
@@ -401,3 +446,20 @@ def test_real_cells_are_computed_once_and_reported(
     assert {path: path.stat().st_mtime_ns for path in (output / "cells").iterdir()} == times
     assert run_comparison.main([*arguments, "--learning_rate", "1"]) == 2
     assert "choose another --output_dir" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_real_cells_are_tuned_and_taught(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    output = tmp_path / "out"
+    tuned = [*arguments, "--structures", "taught", "--tune", "learning_rate=1e-3,1e-4"]
+    assert run_comparison.main(tuned) == 0
+    printed = capsys.readouterr().out
+    assert "### Tuned, with the first seed" in printed and "| learning_rate | " in printed
+    assert len(list((output / "trials").glob("*.json"))) == 3 * 2
+    times = {path: path.stat().st_mtime_ns for path in (output / "trials").iterdir()}
+    shutil.rmtree(output / "models")
+    assert run_comparison.main([*tuned, "--seeds", "1"]) == 0  # nothing is left to do
+    assert {path: path.stat().st_mtime_ns for path in (output / "trials").iterdir()} == times
+    (output / "cells" / "taught_ncbi,bc5cdr_1_1.json").unlink()
+    assert run_comparison.main(tuned) == 2
+    assert "models/single_ncbi_1_1 is not there" in capsys.readouterr().err

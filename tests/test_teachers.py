@@ -1,0 +1,149 @@
+"""Teachers: what they say of which rows, and what the model in training learns of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import run_mtl_ner
+from data_collators import MultiTaskCollator, TaskRows
+from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel
+from teachers_mtl_bioner import soft_loss, teach
+from tests.test_trainer import TASKS, make_rows
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def tokenizer(toy_tokenizer: Callable[[str], Any]) -> Any:
+    return toy_tokenizer("bert")
+
+
+@pytest.fixture
+def teacher(toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Path) -> Callable[..., tuple[str, Any]]:
+    """A saved model with heads for these tasks: its folder, and itself."""
+
+    def make(tasks: list[dict[str, Any]], name: str = "teacher") -> tuple[str, MtlBionerModel]:
+        torch.manual_seed(1)
+        model = MtlBionerModel.from_encoder(toy_encoder("bert"), tasks).eval()
+        model.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        return str(tmp_path / name), model
+
+    return make
+
+
+@pytest.fixture
+def config(toy_encoder: Callable[[str], str]) -> MtlBionerConfig:
+    return MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS).config
+
+
+def test_a_teacher_labels_the_rows_of_other_tasks_alone(
+    teacher: Callable[..., tuple[str, Any]], config: MtlBionerConfig, tokenizer: Any
+) -> None:
+    rows = make_rows(tokenizer)
+    folder, model = teacher([TASKS[0]])
+    teach(rows, config, tokenizer, [folder], CPU, bf16=False)
+    for row in rows.rows:
+        assert row.soft_labels.shape == (len(row.input_ids), 3 + 5)
+        assert not row.soft_labels[:, 3:].any()  # nobody teaches the genes
+        if row.task_id == 0:
+            assert not row.soft_labels.any()
+        else:
+            logits = model(input_ids=torch.tensor([row.input_ids])).logits[0]
+            torch.testing.assert_close(row.soft_labels[:, :3].float(), logits.softmax(-1), atol=1e-3, rtol=0)
+
+
+def test_several_teachers_and_one_with_several_heads_say_the_same(
+    teacher: Callable[..., tuple[str, Any]], config: MtlBionerConfig, tokenizer: Any
+) -> None:
+    rows, again = make_rows(tokenizer), make_rows(tokenizer)
+    folder, model = teacher([TASKS[1], TASKS[0]])  # in another order than those of the model in training
+    teach(rows, config, tokenizer, [folder], CPU, bf16=False)
+    parts = []
+    for name in ("gene", "ill"):
+        single = model.with_tasks([], drop=[name])
+        single.save_pretrained(Path(folder).parent / name)
+        tokenizer.save_pretrained(Path(folder).parent / name)
+        parts.append(str(Path(folder).parent / name))
+    teach(again, config, tokenizer, parts, CPU, bf16=False)
+    for one, other in zip(rows.rows, again.rows, strict=True):
+        assert torch.equal(one.soft_labels, other.soft_labels) and one.soft_labels.any()
+
+
+def test_the_loss_has_the_value_of_its_equation() -> None:
+    logits = {"a": torch.tensor([[[0.0, 0.0], [5.0, 1.0]]]), "b": torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])}
+    soft = torch.tensor([[[0.25, 0.75, 0.0, 0.0, 0.0], [0.5, 0.5, 1.0, 0.0, 0.0]]])
+    labels = torch.tensor([[2, IGNORE]])  # the second sub-word counts for nothing
+    assert soft_loss(logits, soft, labels).item() == pytest.approx(0.6931, abs=1e-4)  # log 2
+    soft[0, 0, 2:] = torch.tensor([0.0, 1.0, 0.0])
+    expected = 0.693147 + 1.551445  # log 2 + log(e + 2)
+    assert soft_loss(logits, soft, labels).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_padding_has_no_soft_labels(
+    teacher: Callable[..., tuple[str, Any]], config: MtlBionerConfig, tokenizer: Any
+) -> None:
+    rows: TaskRows = make_rows(tokenizer)
+    assert "soft_labels" not in MultiTaskCollator(0)(rows.rows)
+    teach(rows, config, tokenizer, [teacher(TASKS)[0]], CPU, bf16=False)
+    batch = MultiTaskCollator(0)(rows.rows)
+    assert batch["soft_labels"].shape == (*batch["input_ids"].shape, 8)
+    assert not batch["soft_labels"][batch["attention_mask"] == 0].any()
+
+
+def test_a_head_learns_from_a_teacher_what_no_gold_label_says(
+    teacher: Callable[..., tuple[str, Any]],
+    toy_encoder: Callable[[str], str],
+    tokenizer: Any,
+    tmp_path: Path,
+) -> None:
+    """The text of `bc5cdr` alone is trained on for `ncbi`, whose gold labels have no weight."""
+    folder, taught = teacher([{"name": "ncbi", "types": ["Disease"]}])
+    with torch.no_grad():
+        taught.heads["ncbi"].bias.copy_(torch.tensor([-4.0, 4.0, -4.0]))  # calls everything B-Disease
+    taught.save_pretrained(folder)
+    arguments = [
+        "--tasks=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}", "--do_train",
+        "--max_train_samples=4", "--num_train_epochs=4", "--learning_rate=1e-2", "--eval_strategy=no",
+        "--save_strategy=no", "--task_loss_weights=ncbi=0,bc5cdr=1", f"--teachers={folder}", "--use_cpu",
+        f"--output_dir={tmp_path / 'student'}",
+    ]  # fmt: skip
+    assert run_mtl_ner.main(arguments) == 0
+    student = MtlBionerModel.from_pretrained(tmp_path / "student").eval()
+    ids = torch.tensor([tokenizer(["EGFR", "binds"], is_split_into_words=True)["input_ids"]])
+    logits = student(input_ids=ids, task_id=torch.tensor([0])).logits[0, 1:-1]
+    assert (logits.argmax(-1) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("{missing}", ["--teachers names", "no saved multi-task model"]),
+        ("{other}", ["--teachers names", "{'plants': ['Plant']}", "none of --tasks"]),
+        ("{vocabulary}", ["--teachers names", "sub-words are others"]),
+    ],
+)
+def test_teachers_that_can_teach_nothing(
+    name: str,
+    parts: list[str],
+    teacher: Callable[..., tuple[str, Any]],
+    toy_encoder: Callable[[str], str],
+    toy_tokenizer: Callable[[str], Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    folders = {"missing": str(tmp_path / "nowhere")}
+    folders["other"], _ = teacher([{"name": "plants", "types": ["Plant"]}], "other")
+    folders["vocabulary"], _ = teacher([{"name": "ncbi", "types": ["Disease"]}], "vocabulary")
+    toy_tokenizer("roberta").save_pretrained(folders["vocabulary"])
+    arguments = ["--tasks=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
+    arguments += [f"--teachers={name.format(**folders)}", f"--output_dir={tmp_path / 'student'}"]
+    assert run_mtl_ner.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert all(part in message for part in parts)
