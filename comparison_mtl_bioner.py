@@ -20,6 +20,7 @@ from results_mtl_bioner import import_pyplot, markdown_table, save_figure, write
 
 
 SINGLE = "single"
+TAUGHT = "taught"  # hard sharing, with the single-task models of the same seed and fraction as teachers
 Table = list[Sequence[Any]]
 
 
@@ -220,8 +221,8 @@ def common_types(cells: Cells, system: str, fraction: float) -> dict[str, list[s
 
 
 def costs(cells: Cells) -> list[dict[str, Any]]:
-    """Of each system with most training documents: what training it and annotating with it takes, mean over seeds of
-    which all trainings are there."""
+    """Of each system with most training documents: what training it, its teachers included, and annotating with it
+    takes, mean over seeds of which all trainings are there."""
     rows, fraction = [], cells.fractions[0]
     for system in cells.systems(fraction):
         trainings = cells.costs[system, fraction].values()
@@ -231,6 +232,10 @@ def costs(cells: Cells) -> list[dict[str, Any]]:
             for name in ("seconds", "steps", "subwords", "parameters", "rows")
         }
         rows.append({"system": system, "encoder_passes": max(map(len, seeds)), **means})
+    single = rows[0]
+    for row in rows:
+        if row["system"] == TAUGHT and single["system"] == SINGLE:  # whose models are its teachers
+            row |= {name: row[name] + single[name] for name in ("seconds", "steps", "subwords")}
     return rows
 
 

@@ -49,7 +49,6 @@ logger = logging.getLogger("run_comparison")
 # Of run_mtl_ner.py and modeling_mtl_bioner.py, which are slow to import.
 DEFAULT_ENCODER = "dmis-lab/biobert-base-cased-v1.2"
 STRUCTURES = ("hard", "shared_private", "adversarial", "cross")
-TAUGHT = "taught"  # hard sharing, with the single-task models of the same seed and fraction as teachers
 QUICK = ["--data_dir", "sample", "--num_train_epochs", "4", "--max_tokens_per_batch", "512", "--save_strategy", "best"]
 
 
@@ -99,7 +98,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     )
     parser.add_argument("--tasks", default="ncbi,bc5cdr", help="as in run_mtl_ner.py (default: %(default)s)")
     parser.add_argument(
-        "--structures", nargs="+", default=["hard", "cross"], choices=(*STRUCTURES, TAUGHT),
+        "--structures", nargs="+", default=["hard", "cross"], choices=(*STRUCTURES, report.TAUGHT),
         help="sharing layers, and `taught`: hard sharing with the single-task models as teachers (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--primary", help="the structure compared with single-task training (default: the first)")
@@ -122,7 +121,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
         argv = [*shared_arguments(Path(argv[0])), *argv[1:]]
     arguments, rest = parser.parse_known_args(argv)
     arguments.primary = arguments.primary or arguments.structures[0]
-    arguments.keep_models |= TAUGHT in arguments.structures
+    arguments.keep_models |= report.TAUGHT in arguments.structures
     if arguments.primary not in arguments.structures:
         raise ValueError(f"--primary {arguments.primary} is none of --structures {' '.join(arguments.structures)}")
     decided = (*DECIDED, *([arguments.tune[0]] if arguments.tune else ()))
@@ -201,7 +200,7 @@ def plan(arguments: argparse.Namespace) -> list[Cell]:
 
 def sharing_of(structure: str) -> str:
     """The sharing layer of a structure."""
-    return "hard" if structure == TAUGHT else structure
+    return "hard" if structure == report.TAUGHT else structure
 
 
 def teachers_of(cell: Cell, arguments: argparse.Namespace) -> list[str]:
@@ -210,7 +209,7 @@ def teachers_of(cell: Cell, arguments: argparse.Namespace) -> list[str]:
     Raises:
         ValueError: one of them was not kept.
     """
-    if cell.system != TAUGHT:
+    if cell.system != report.TAUGHT:
         return []
     singles = [replace(cell, system=report.SINGLE, tasks=spec) for spec in cell.tasks.split(",")]
     models = [arguments.output_dir / "models" / single.name for single in singles]

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from data_collators import TaskRows, load_tokenizer
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel, pad_batch
@@ -49,7 +50,7 @@ def teach(
             raise ValueError(
                 f"--teachers names {name}, whose heads are {known}; it has none of --tasks, of the same name and types"
             )
-        logger.info("%s labels %s rows for %s", name, f"{len(rows):,}", ", ".join(own))
+        logger.info("%s labels the rows of other tasks for %s", name, ", ".join(own))
         _label(rows, teacher.to(device).eval(), tokenizer, {task: starts[task] for task in own}, config, bf16)
 
 
@@ -61,7 +62,8 @@ def load_teacher(name: str, tokenizer: Any) -> MtlBionerModel:
     """
     try:
         teacher = MtlBionerModel.from_pretrained(name, dtype=torch.float32)
-        vocabulary = load_tokenizer(name).get_vocab()
+        # Its config, since AutoTokenizer would look for the class of the saved one, and ask whether to trust its code.
+        vocabulary = load_tokenizer(name, config=teacher.config.encoder_config).get_vocab()
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"--teachers names {name}, which is no saved multi-task model: {error}") from error
     if vocabulary != tokenizer.get_vocab():
@@ -80,8 +82,9 @@ def _label(
     batch_size: int = 32,
 ) -> None:
     """Write a teacher's probabilities into the rows of other tasks; `starts` says where those of a task begin."""
-    order = sorted(rows.rows, key=lambda row: len(row.input_ids))
-    for begin in range(0, len(order), batch_size):
+    others = [row for row in rows.rows if starts.keys() - {config.task_names[row.task_id]}]
+    order = sorted(others, key=lambda row: len(row.input_ids))
+    for begin in tqdm(range(0, len(order), batch_size), f"labels of {', '.join(starts)}", leave=False, disable=None):
         batch = order[begin : begin + batch_size]
         ids = pad_batch([row.input_ids for row in batch], tokenizer.pad_token_id or 0).to(teacher.device)
         mask = pad_batch([[1] * len(row.input_ids) for row in batch], 0).to(teacher.device)

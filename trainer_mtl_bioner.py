@@ -365,7 +365,7 @@ class MultiTaskTrainer(Trainer):
         self.model.train()
         for number, inputs in enumerate(itertools.islice(self.get_train_dataloader(), batches + 1)):
             begun = time.perf_counter()
-            with self.compute_loss_context_manager():
+            with self.accelerator.autocast():  # which training wraps the model in
                 loss = self.compute_loss(self.model, inputs)
             loss.backward()
             if number or len(self.train_sampler) == self.args.world_size:

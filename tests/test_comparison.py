@@ -234,6 +234,13 @@ def typed(system: str, tasks: str, **rights: int) -> dict[str, Any]:
     return made
 
 
+def test_the_cost_of_a_taught_model_has_that_of_its_teachers(tmp_path: Path) -> None:
+    report.write([*CELLS, joint("taught", 1, ncbi=40, bc5cdr=35)], PRIMARY, tmp_path)
+    rows = {row["system"]: row for row in json.loads((tmp_path / "comparison.json").read_text())["costs"]}
+    assert [rows[name]["seconds"] for name in ("single", "cross", "taught")] == [120, 60, 180]
+    assert rows["taught"]["encoder_passes"] == 1 and rows["taught"]["parameters"] == 2_000_000
+
+
 def test_types_of_a_corpus_in_tasks_of_their_own_are_put_together(tmp_path: Path) -> None:
     single = [typed("single", "bc5cdr:Chemical", Chemical=40), typed("single", "bc5cdr:Disease", Disease=20)]
     report.write([*single, typed("hard", "bc5cdr", Chemical=40, Disease=20)], ONE, tmp_path)
