@@ -381,7 +381,7 @@ def training_data(config: Mapping[str, Any], run: Mapping[str, Any]) -> str:
 SHOWN_ARGUMENTS = (
     "tasks", "sharing", "sharing_size", "num_train_epochs", "learning_rate", "max_tokens_per_batch", "max_seq_length",
     "text_unit", "label_subwords", "mask_probability", "head_dropout", "attention_dropout", "task_loss_weights",
-    "loss_weighting", "task_sampling_alpha", "train_fraction", "test_size", "bf16", "seed",
+    "loss_weighting", "teachers", "task_sampling_alpha", "train_fraction", "test_size", "bf16", "seed",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from data_collators import MultiTaskCollator, TaskRows
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel
 from teachers_mtl_bioner import soft_loss, teach
 from tests.test_trainer import TASKS, make_rows
+from trainer_mtl_bioner import MultiTaskTrainer, MultiTaskTrainingArguments
 
 
 CPU = torch.device("cpu")
@@ -95,6 +96,40 @@ def test_padding_has_no_soft_labels(
     batch = MultiTaskCollator(0)(rows.rows)
     assert batch["soft_labels"].shape == (*batch["input_ids"].shape, 8)
     assert not batch["soft_labels"][batch["attention_mask"] == 0].any()
+
+
+def test_a_step_loses_by_gold_labels_and_by_teachers(
+    teacher: Callable[..., tuple[str, Any]], toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Path
+) -> None:
+    rows = make_rows(tokenizer)
+    teach(
+        rows,
+        MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS).config,
+        tokenizer,
+        [teacher(TASKS)[0]],
+        CPU,
+        False,
+    )
+    batch = MultiTaskCollator(0)(rows.rows)
+    labelled = int((batch["labels"] != IGNORE).sum())
+    losses = {}
+    for weight in (0.0, 1.0, 3.0):
+        torch.manual_seed(2)
+        model = MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS).eval()
+        args = MultiTaskTrainingArguments(
+            str(tmp_path / "out"), teacher_weight=weight, bf16=False, use_cpu=True, eval_strategy="no"
+        )
+        trainer = MultiTaskTrainer(model, args, train_dataset=rows, processing_class=tokenizer)
+        losses[weight] = [
+            trainer.compute_loss(model, batch, num_items_in_batch=n).item() for n in (None, 2 * labelled)
+        ]
+    plain = model(**{key: value for key, value in batch.items() if key != "soft_labels"}).loss.item()
+    outputs = model(batch["input_ids"], batch["attention_mask"])
+    soft = soft_loss(outputs.task_logits, batch["soft_labels"], batch["labels"]).item() / labelled
+    assert soft > 0.5
+    for weight, (whole, half) in losses.items():
+        assert whole == pytest.approx(plain + weight * soft, rel=1e-5)
+        assert half == pytest.approx(whole / 2, rel=1e-5)
 
 
 def test_a_head_learns_from_a_teacher_what_no_gold_label_says(
