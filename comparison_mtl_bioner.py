@@ -130,12 +130,14 @@ class Cells:
 
 
 def check_identity(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Raises ValueError for cells that don't have the arguments, versions and encoder in common."""
-    for name in sorted(one.keys() | other.keys()):
-        if one.get(name) != other.get(name):
+    """Raises ValueError for cells that don't have the arguments, versions and encoder in common. (Arguments that only
+    one knows, since the other is from before there were any, were not given: cells of other given arguments are none
+    of the same comparison.)"""
+    for name in sorted(one.keys() & other.keys()):
+        if one[name] != other[name]:
             raise ValueError(
-                f"cells were computed with different {name} ({one.get(name)} and {other.get(name)}) and can't be "
-                "compared; take the older ones out of cells/"
+                f"cells were computed with different {name} ({one[name]} and {other[name]}) and can't be compared; "
+                f"give --{name} {one[name]}, or another --output_dir"
             )
 
 

@@ -118,7 +118,7 @@ class Row:
     task_id: int
     text: int  # index into TaskRows.texts
     window: Any
-    soft_labels: Tensor | None = None  # (length, labels of all tasks), see teachers_mtl_bioner.py
+    soft_labels: Tensor | None = None  # (length, labels of the taught tasks), see teachers_mtl_bioner.py
 
 
 class TaskRows(Dataset):
@@ -144,6 +144,7 @@ class TaskRows(Dataset):
         self.texts = list(texts)
         self.labels = [list(task_labels) for task_labels in labels]
         self.rows: list[Row] = []
+        self.taught: list[str] = []  # tasks that teachers label rows for
         known: dict[int, int] = {}  # one object for each number: four corpora take 50 MB less
         for index, text in enumerate(self.texts):
             words = [text.document.text[start:end] for start, end in text.words]
@@ -221,7 +222,7 @@ def padded_length(longest: int, padded_lengths: Sequence[int]) -> int:
 @dataclass
 class MultiTaskCollator:
     """Rows to a batch: `input_ids`, `attention_mask`, `labels` (batch, length) and `task_id` (batch,); if rows have
-    them, `soft_labels` (batch, length, labels of all tasks).
+    them, `soft_labels` (batch, length, labels of the taught tasks).
 
     Attributes:
         pad_token_id: what `input_ids` are padded with.

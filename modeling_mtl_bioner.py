@@ -316,7 +316,7 @@ class MtlBionerOutput(ModelOutput):
     Attributes:
         loss: scalar, given `labels`.
         logits: (batch, length, widest label set), impossible classes at the dtype's minimum; given one task a row.
-        task_logits: task name -> (batch, length, its labels); given no `task_id` and several tasks, or `all_tasks`.
+        task_logits: task name -> (batch, length, its labels); given no `task_id` and several tasks, or `tasks`.
         hidden_states: the encoder's last hidden state (batch, length, hidden).
         penalty: (batch,) what the sharing layer adds to the loss of each labelled token of a row; in training, if any.
         log_variance: (batch,) the learned s of each row's task, see `multi_task_loss`; in training, if it is learned.
@@ -526,7 +526,7 @@ class MtlBionerModel(PreTrainedModel):
         task_id: Tensor | None = None,
         labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
-        all_tasks: bool = False,
+        tasks: Sequence[str] = (),
         return_dict: bool | None = None,
     ) -> MtlBionerOutput | tuple[Tensor, ...]:
         """One encoder pass, then the heads.
@@ -536,7 +536,7 @@ class MtlBionerModel(PreTrainedModel):
             task_id: (batch,) index of each row's task. May be left out with one task, or to get all tasks' logits.
             labels: (batch, length) label ids of the row's task, `IGNORE` where there is none.
             num_items_in_batch: the N of the loss; the labelled tokens of this batch if None.
-            all_tasks: gives the logits of all tasks for each row too.
+            tasks: names of tasks whose logits are wanted for all rows, whatever their `task_id`.
 
         Raises:
             ValueError: `labels` for several tasks without `task_id`, or a `task_id` without a task.
@@ -552,7 +552,7 @@ class MtlBionerModel(PreTrainedModel):
                     f"labels were given without task_id, and the model has {len(self.config.tasks)} tasks; give "
                     "task_id, shape (batch,), which says whose labels each row carries"
                 )
-            all_tasks = True
+            tasks = self.config.task_names
         else:
             features = self.features(hidden, task_id)
             logits = self.classify_rows(features, task_id)
@@ -560,8 +560,8 @@ class MtlBionerModel(PreTrainedModel):
                 mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
                 penalty = self.sharing.penalty(features, task_id, mask)
                 log_variance = None if self.log_variances is None else self.scaled_log_variances()[task_id]
-        if all_tasks:
-            task_logits = self.classify(hidden, self.config.task_names)
+        if tasks:
+            task_logits = self.classify(hidden, tasks)
         if labels is not None:
             weights = torch.ones(len(self.config.tasks))
             loss, _, _ = multi_task_loss(logits, labels, task_id, weights, num_items_in_batch, penalty, log_variance)

@@ -117,14 +117,20 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     parser.add_argument("--report_only", action="store_true", help="write the report of the cells there are")
     parser.add_argument("--quick", action="store_true", help="on the sample corpus, with the quickstart's encoder")
     parser.add_argument("--cell", type=Path, help=argparse.SUPPRESS)
-    if argv and argv[0].endswith(".json"):
-        argv = [*shared_arguments(Path(argv[0])), *argv[1:]]
-    arguments, rest = parser.parse_known_args(argv)
+    shared = shared_arguments(Path(argv[0])) if argv and argv[0].endswith(".json") else []
+    arguments, rest = parser.parse_known_args([*shared, *argv[1:]] if shared else argv)
+    if arguments.tune and arguments.tune[0] in vars(arguments):
+        raise ValueError(f"--tune names {arguments.tune[0]}, which is an argument of the comparison itself")
     arguments.primary = arguments.primary or arguments.structures[0]
     arguments.keep_models |= report.TAUGHT in arguments.structures
     if arguments.primary not in arguments.structures:
         raise ValueError(f"--primary {arguments.primary} is none of --structures {' '.join(arguments.structures)}")
+    if arguments.primary == report.TAUGHT and arguments.groups:
+        raise ValueError(
+            "--groups are trained with the primary structure, and have no teachers; name another --primary"
+        )
     decided = (*DECIDED, *([arguments.tune[0]] if arguments.tune else ()))
+    rest = [part for part in rest if part not in shared or argument_name(part.partition("=")[0]) not in decided]
     for name in () if arguments.cell else (part.partition("=")[0] for part in rest):
         if argument_name(name) in decided:
             raise ValueError(f"{name} is decided by the comparison; leave it out")
@@ -155,7 +161,8 @@ def argument_and_values(text: str) -> tuple[str, tuple[str, ...]]:
     """`learning_rate=1e-4,2e-4` as ("learning_rate", ("1e-4", "2e-4"))."""
     name, _, values = text.partition("=")
     found = argument_name(name), tuple(dict.fromkeys(values.split(",")))
-    if found[0] in (*DECIDED, "num_train_epochs") or "" in found or "" in found[1] or len(found[1]) < 2:
+    fixed = (*DECIDED, *CELL_ARGUMENTS, "num_train_epochs")
+    if found[0] in fixed or "" in found or "" in found[1] or len(found[1]) < 2:
         raise argparse.ArgumentTypeError(f"{text} names no argument that can be tuned, with two values or more")
     return found
 
@@ -203,21 +210,28 @@ def sharing_of(structure: str) -> str:
     return "hard" if structure == report.TAUGHT else structure
 
 
-def teachers_of(cell: Cell, arguments: argparse.Namespace) -> list[str]:
-    """For a taught cell, the argument that names the models of the single-task cells of its seed and fraction.
-
-    Raises:
-        ValueError: one of them was not kept.
-    """
+def teachers_of(cell: Cell) -> list[Cell]:
+    """The single-task cells of the seed and fraction of a taught cell, whose models teach it."""
     if cell.system != report.TAUGHT:
         return []
-    singles = [replace(cell, system=report.SINGLE, tasks=spec) for spec in cell.tasks.split(",")]
-    models = [arguments.output_dir / "models" / single.name for single in singles]
-    for model, single in zip(models, singles, strict=True):
-        if not model.is_dir():
-            kept = cell_path(single, arguments)
-            raise ValueError(f"the teacher {model} is not there; delete {kept}, so that it is trained and kept again")
-    return [f"--teachers={','.join(map(str, models))}"]
+    return [replace(cell, system=report.SINGLE, tasks=spec) for spec in cell.tasks.split(",")]
+
+
+def model_path(cell: Cell, arguments: argparse.Namespace) -> Path:
+    """The folder that a cell's model is kept in."""
+    return arguments.output_dir / "models" / cell.name
+
+
+def check_teachers(cells: Iterable[Cell], arguments: argparse.Namespace) -> None:
+    """Raises ValueError where single-task cells are there without the models that cells to come need as teachers."""
+    to_come = [cell for cell in cells if not cell_path(cell, arguments).is_file()]
+    teachers = dict.fromkeys(teacher for cell in to_come for teacher in teachers_of(cell))
+    paths = [cell_path(t, arguments) for t in teachers if not model_path(t, arguments).is_dir()]
+    if lost := [str(path) for path in paths if path.is_file()]:
+        raise ValueError(
+            f"the models of {', '.join(lost)} were not kept, and have to teach; delete these cells, so that they are "
+            "trained again"
+        )
 
 
 def keep_plan(arguments: argparse.Namespace) -> report.Primary:
@@ -328,43 +342,55 @@ def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], sett
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"cell": {**asdict(cell), "tasks": without_path(cell.tasks), "system": without_path(cell.system)}}
     about["settings"] = settings
-    if arguments.tune:
-        name, values = arguments.tune
-        trials = tune(cell, arguments, rest, about)
-        if trials is None:
+    for teacher in teachers_of(cell):
+        if not model_path(teacher, arguments).is_dir():
+            logger.error("%s has to wait for its teacher %s", cell.name, teacher.name)
             return False
-        chosen = max(values, key=lambda value: trials[value])
-        about["tuned"] = {"argument": name, "value": chosen, "development": trials}
-        rest = [*rest, f"--{name}={chosen}"]
+    if arguments.tune:
+        tuned = tuned_before(cell, arguments) or tune(cell, arguments, rest, settings)
+        if tuned is None:
+            return False
+        about["tuned"] = tuned
+        rest = [*rest, f"--{tuned['argument']}={tuned['value']}"]
     found = train(cell, arguments, [*rest, "--do_train", "--do_eval", "--do_predict"], path)
     if found is not None:
         if arguments.tune:
-            del found["identity"][name]
+            found["identity"].pop(arguments.tune[0])
         write_json(path, about | found, indent=None)
     return found is not None
 
 
+def tuned_before(cell: Cell, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """What `tune` gave for the same training with another seed, if that is finished."""
+    for content in finished(arguments.output_dir):
+        other = content["cell"] | {"seed": cell.seed}
+        if other == asdict(cell) | {"tasks": without_path(cell.tasks), "system": without_path(cell.system)}:
+            return content["tuned"]
+    return None
+
+
 def tune(
-    cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], about: dict[str, Any]
-) -> dict[str, float] | None:
-    """Best development macro F1 of the cell's tasks with each value of `--tune`, by trainings with the first seed that
-    score no test split and are kept in `trials/`; None if one failed."""
+    cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], settings: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Best development macro F1 of a cell with each value of `--tune`, and which value that chooses; None if a
+    training failed. Trials score no test split, and are kept in `trials/`."""
     name, values = arguments.tune
-    first, found = replace(cell, seed=arguments.seeds[0]), {}
+    found = {}
     for value in values:
-        path = arguments.output_dir / "trials" / f"{first.name}_{file_name(value)}.json"
+        path = arguments.output_dir / "trials" / f"{cell.name}_{file_name(value)}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
+        about = {"settings": settings, "epochs": cell.epochs, "value": value}
         if not path.is_file():
-            logger.info("trial of %s with --%s %s", first.name, name, value)
-            trial = train(first, arguments, [*rest, f"--{name}={value}", "--do_train", "--do_eval"], path)
+            logger.info("trial of %s with --%s %s", cell.name, name, value)
+            trial = train(cell, arguments, [*rest, f"--{name}={value}", "--do_train", "--do_eval"], path)
             if trial is None:
                 return None
-            write_json(path, about | {"value": value} | trial, indent=None)
+            write_json(path, about | trial, indent=None)
         trial = json.loads(path.read_text(encoding="utf-8"))
-        if trial["settings"] != about["settings"]:
+        if any(trial[key] != wanted for key, wanted in about.items()):
             raise ValueError(f"{path} was computed with other settings; choose another --output_dir")
         found[value] = max(f1 for _, f1 in trial["development"])
-    return found
+    return {"argument": name, "value": max(values, key=lambda value: found[value]), "development": found}
 
 
 def train(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], path: Path) -> dict[str, Any] | None:
@@ -377,10 +403,12 @@ def train(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], path: 
     part.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="training-") as folder:
         model = Path(folder) / "model"
-        own = [*rest, *teachers_of(cell, arguments), "--output_dir", str(model), "--overwrite_output"]
+        own = [*rest, "--output_dir", str(model), "--overwrite_output"]
+        if teachers := [str(model_path(teacher, arguments)) for teacher in teachers_of(cell)]:
+            own += ["--teachers", *teachers]
         status = run_cell(cell, arguments, own, part, log)
         if status == 0 and arguments.keep_models and "--do_predict" in rest:
-            keep_model(model, arguments.output_dir / "models" / cell.name)
+            keep_model(model, model_path(cell, arguments))
     if status or not part.is_file():
         logger.error("%s failed, see %s", cell.name, log)
         return None
@@ -411,17 +439,24 @@ def run_cell(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], par
 
 
 def check_cells(cells: Iterable[Cell], arguments: argparse.Namespace, rest: Sequence[str]) -> None:
-    """Before anything is trained: whether `run_mtl_ner.py` takes the tasks together and those of each group.
+    """Before anything is trained: whether `run_mtl_ner.py` takes the tasks together and those of each group, and what
+    is there was computed likewise (machines differ in their data type, versions in their arguments).
 
     Raises:
-        ValueError: it doesn't; says why.
+        ValueError: it doesn't, or wasn't; says why.
     """
+    before = {content["cell"]["fraction"]: content["identity"] for content in finished(arguments.output_dir)}
     with tempfile.TemporaryDirectory() as folder:
+        part, log = Path(folder) / "part", Path(folder) / "log"
         for cell in {cell.tasks: cell for cell in cells if cell.system != report.SINGLE}.values():
             for value in arguments.tune[1] if arguments.tune else (None,):
                 tuned = [] if value is None else [f"--{arguments.tune[0]}={value}"]
-                own = [*rest, *tuned, "--output_dir", f"{folder}/model", "--dry_run"]
-                run_cell(cell, arguments, own, Path(folder) / "part", Path(folder) / "log")
+                run_cell(cell, arguments, [*rest, *tuned, "--output_dir", f"{folder}/model", "--dry_run"], part, log)
+                found = json.loads(part.read_text(encoding="utf-8"))
+                if arguments.tune and not found["evaluates"]:
+                    raise ValueError("--tune goes by development scores; leave out --eval_strategy no, --train_on_dev")
+                identity = {k: v for k, v in found["identity"].items() if not arguments.tune or k != arguments.tune[0]}
+                report.check_identity(before.get(cell.fraction, identity), identity)
 
 
 def without(rest: Sequence[str], *names: str) -> list[str]:
@@ -449,12 +484,14 @@ def train_cell(part: Path, argv: Sequence[str]) -> int:
     try:
         run = run_mtl_ner.prepare(argv)
         check_heads(run)
-        if run.data_args.dry_run:
-            return 0
         trainer = run_mtl_ner.make_trainer(run)
     except (ValueError, CorpusError, OSError) as error:
         sys.stderr.write(f"run_comparison: error: {' '.join(str(error).split())}\n")
         return 2
+    if run.data_args.dry_run:
+        evaluates = run.args.eval_strategy != "no"
+        write_json(part, {"identity": identity_of(run), "evaluates": evaluates}, indent=None)
+        return 0
     metrics = run_mtl_ner.execute(run, trainer)
     write_json(part, record(run, trainer, metrics), indent=None)
     return 0
@@ -477,7 +514,7 @@ HASHED = ("data_dir", "model_name_or_path", "model_revision")  # what stands the
 
 # Arguments of `run_mtl_ner.py` that may differ between the cells of a comparison.
 CELL_ARGUMENTS = ("tasks", "sharing", "seed", "data_seed", "train_fraction", "leak_corpora", "teachers", "output_dir",
-                  "run_name", "task_loss_weights", *HASHED)  # fmt: skip
+                  "overwrite_output", "dry_run", "run_name", "task_loss_weights", *HASHED)  # fmt: skip
 
 
 def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
@@ -485,23 +522,27 @@ def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
     of `--tune`, which scores no test split, only the development scores."""
     if not run.args.do_predict:
         return {"development": development(trainer.state.log_history)}
-    arguments = {name: value for name, value in recorded_arguments(run).items() if name not in CELL_ARGUMENTS}
-    versions = {name: package_version(name) for name in ("torch", "transformers", "accelerate")}
     return {
-        "identity": arguments | versions,
+        "identity": identity_of(run),
         "metrics": metrics,
         "development": development(trainer.state.log_history),
         "training_documents": training_documents(run),
         "counts": document_counts(run, trainer.entities),
         "errors": errors_by_corpus(run, trainer.entities),
         "cost": {
-            "seconds": metrics["train_runtime"],
+            "seconds": metrics["train_runtime"] + run.teaching_seconds,
             "steps": trainer.state.global_step,
             "subwords": int(trainer.subwords),
             "parameters": sum(p.numel() for p in trainer.model.parameters()),
             "rows": len(run.rows["train"]),
         },
     }
+
+
+def identity_of(run: Any) -> dict[str, Any]:
+    """What cells that are compared have in common: arguments, and versions of what computes."""
+    arguments = {name: value for name, value in recorded_arguments(run).items() if name not in CELL_ARGUMENTS}
+    return arguments | {name: package_version(name) for name in ("torch", "transformers", "accelerate")}
 
 
 def development(history: Iterable[dict[str, float]]) -> list[list[float]]:
@@ -591,6 +632,7 @@ def compute_all(arguments: argparse.Namespace, rest: Sequence[str]) -> list[bool
             check_settings(arguments, settings)
             cells, done = plan(arguments), []
             if any(not cell_path(cell, arguments).is_file() for cell in cells):
+                check_teachers(cells, arguments)
                 check_cells(cells, arguments, rest)
             primary = keep_plan(arguments)
             for number, cell in enumerate(cells, 1):

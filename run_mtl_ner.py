@@ -25,6 +25,7 @@ import os
 import random
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,7 +53,7 @@ from hub_mtl_bioner import PushError
 from launch_mtl_bioner import LaunchError, check_processes, leave_processes, use_all_cores
 from model_card_mtl_bioner import write_card
 from modeling_mtl_bioner import SHARING, MtlBionerConfig, MtlBionerModel, sentence_breaks
-from teachers_mtl_bioner import teach
+from teachers_mtl_bioner import load_teachers, teach
 from trainer_mtl_bioner import (
     MultiTaskTrainer,
     MultiTaskTrainingArguments,
@@ -111,19 +112,19 @@ class ModelArguments:
     attention_dropout: float | None = field(
         default=None,
         metadata={
-            "help": "Dropout of attention weights; default 0, which allows the fused attention kernel (1.6 times "
-            "faster on CPU), or the saved model's."
+            "help": "Dropout of attention weights; default 0, which allows fused attention kernels, or the saved "
+            "model's."
         },
     )
     freeze_encoder: bool = field(
         default=False,
         metadata={"help": "Train what belongs to the tasks of --tasks alone (heads); encoder and other heads stay."},
     )
-    teachers: str | None = field(
+    teachers: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Folders or Hub ids of saved models, separated by commas: their heads of the names in --tasks "
-            "label the training text of the other tasks, softly, and that is learned too (--teacher_weight)."
+            "help": "Folders or Hub ids of saved models: their heads of the names in --tasks label the training text "
+            "of the other tasks, softly, and that is learned too (--teacher_weight)."
         },
     )
     report_gates: bool = field(
@@ -761,6 +762,7 @@ class Run:
     model: MtlBionerModel
     rows: dict[str, TaskRows]  # of the splits that are needed
     old: TaskRows | None = None  # test documents of a saved model's other heads
+    teaching_seconds: float = 0.0  # that teachers took to label the training rows
 
 
 def prepare(argv: Sequence[str]) -> Run:
@@ -785,10 +787,13 @@ def prepare(argv: Sequence[str]) -> Run:
     model = make_model(model_args, tasks, saved)
     settle_arguments(model, tokenizer, model_args, data_args)
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {})
+    teachers = load_teachers(model_args.teachers or (), names, model.config, tokenizer) if args.do_train else []
     for split, limit in needed_splits(run).items():
         run.rows[split] = make_rows(run, split, limit)
-    if model_args.teachers and args.do_train:
-        teach(run.rows["train"], model.config, tokenizer, model_args.teachers.split(","), args.device, args.bf16)
+    if teachers and not data_args.dry_run:
+        begun = time.perf_counter()
+        teach(run.rows["train"], teachers, model.config, tokenizer, args.device, args.bf16)
+        run.teaching_seconds = time.perf_counter() - begun
     run.old = old_rows(run, saved, names)
     if model_args.freeze_encoder:
         model.freeze(names)

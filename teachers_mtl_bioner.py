@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -23,86 +24,110 @@ from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel, pad_bat
 logger = logging.getLogger(__name__)
 
 
-def teach(
-    rows: TaskRows, config: MtlBionerConfig, tokenizer: Any, teachers: Sequence[str], device: torch.device, bf16: bool
-) -> None:
-    """Give each row `soft_labels`, (length, labels of all tasks): the probabilities that the teachers see.
-
-    Those of a task that no teacher has, and of the row's own, are 0 (see `soft_loss`).
+def load_teachers(
+    names: Sequence[str], tasks: Sequence[str], config: MtlBionerConfig, tokenizer: Any
+) -> dict[str, MtlBionerModel]:
+    """The teacher of each task that has one; of several, the last.
 
     Args:
-        config: of the model in training.
-        tokenizer: its.
-        teachers: names of saved models; of two with a head of the same name, the last counts.
+        names: folders or Hub ids of saved models.
+        tasks: names of the tasks in training.
+        config, tokenizer: of the model in training.
 
     Raises:
-        ValueError: a teacher that can't be loaded, has other sub-words, or no head of a task and its types.
+        ValueError: a teacher that can't be loaded, has other sub-words, or none of the tasks, or one with other types;
+            or there is no second task whose text could be labelled.
     """
-    sizes = [len(config.labels(task)) for task in range(len(config.tasks))]
-    for row in rows.rows:
-        row.soft_labels = torch.zeros(len(row.input_ids), sum(sizes), dtype=torch.float16)
-    starts = {name: sum(sizes[:task]) for task, name in enumerate(config.task_names)}
-    for name in teachers:
-        teacher = load_teacher(name, tokenizer)
-        known = {task["name"]: list(task["types"]) for task in teacher.config.tasks}
-        own = [task["name"] for task in config.tasks if known.get(task["name"]) == list(task["types"])]
+    types = {task["name"]: list(task["types"]) for task in config.tasks}
+    found: dict[str, MtlBionerModel] = {}
+    for name in names:
+        teacher = _load(name, tokenizer)
+        own = {task["name"]: list(task["types"]) for task in teacher.config.tasks if task["name"] in tasks}
         if not own:
-            raise ValueError(
-                f"--teachers names {name}, whose heads are {known}; it has none of --tasks, of the same name and types"
-            )
-        logger.info("%s labels the rows of other tasks for %s", name, ", ".join(own))
-        _label(rows, teacher.to(device).eval(), tokenizer, {task: starts[task] for task in own}, config, bf16)
+            heads = ", ".join(teacher.config.task_names)
+            raise ValueError(f"--teachers names {name}, whose heads are {heads}; it has none of {', '.join(tasks)}")
+        for task, known in own.items():
+            if known != types[task]:
+                raise ValueError(
+                    f"--teachers names {name}, whose head {task} finds {', '.join(known)}, the model's "
+                    f"{', '.join(types[task])}; a teacher's types must be the same, in the same order"
+                )
+        found |= dict.fromkeys(own, teacher)
+    if names and len(tasks) < 2:
+        raise ValueError(f"--teachers label the text of other tasks, and {tasks[0]} is the only one; leave it out")
+    return found
 
 
-def load_teacher(name: str, tokenizer: Any) -> MtlBionerModel:
-    """A saved model.
-
-    Raises:
-        ValueError: it is none, or its tokenizer has other sub-words.
-    """
+def _load(name: str, tokenizer: Any) -> MtlBionerModel:
     try:
         teacher = MtlBionerModel.from_pretrained(name, dtype=torch.float32)
         # Its config, since AutoTokenizer would look for the class of the saved one, and ask whether to trust its code.
         vocabulary = load_tokenizer(name, config=teacher.config.encoder_config).get_vocab()
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"--teachers names {name}, which is no saved multi-task model: {error}") from error
     if vocabulary != tokenizer.get_vocab():
         raise ValueError(f"--teachers names {name}, whose sub-words are others than the model's; give one with them")
     return teacher
 
 
+def teach(
+    rows: TaskRows,
+    teachers: Mapping[str, MtlBionerModel],
+    config: MtlBionerConfig,
+    tokenizer: Any,
+    device: torch.device,
+    bf16: bool,
+) -> None:
+    """Give each row `soft_labels`, (length, labels of the taught tasks): the probabilities that the teachers see.
+
+    Those of the row's own task are 0 (see `soft_loss`).
+
+    Args:
+        teachers: by the task they teach.
+        config, tokenizer: of the model in training.
+    """
+    names = config.task_names
+    rows.taught = [name for name in names if name in teachers]
+    sizes = [len(config.labels(names.index(name))) for name in rows.taught]
+    for row in rows.rows:
+        row.soft_labels = torch.zeros(len(row.input_ids), sum(sizes), dtype=torch.float16)
+    for place, task in enumerate(rows.taught):
+        begin = sum(sizes[:place])
+        _label(
+            rows, teachers[task].to(device).eval(), task, slice(begin, begin + sizes[place]), names, tokenizer, bf16
+        )
+
+
 @torch.inference_mode()
 def _label(
     rows: TaskRows,
     teacher: MtlBionerModel,
+    task: str,
+    columns: slice,
+    names: Sequence[str],
     tokenizer: Any,
-    starts: Mapping[str, int],
-    config: MtlBionerConfig,
     bf16: bool,
     batch_size: int = 32,
 ) -> None:
-    """Write a teacher's probabilities into the rows of other tasks; `starts` says where those of a task begin."""
-    others = [row for row in rows.rows if starts.keys() - {config.task_names[row.task_id]}]
-    order = sorted(others, key=lambda row: len(row.input_ids))
-    for begin in tqdm(range(0, len(order), batch_size), f"labels of {', '.join(starts)}", leave=False, disable=None):
-        batch = order[begin : begin + batch_size]
+    """Write a teacher's probabilities into the columns of its task, in the rows of the others."""
+    others = sorted((row for row in rows.rows if names[row.task_id] != task), key=lambda row: len(row.input_ids))
+    for begin in tqdm(range(0, len(others), batch_size), f"labels of {task}", leave=False, disable=None):
+        batch = others[begin : begin + batch_size]
         ids = pad_batch([row.input_ids for row in batch], tokenizer.pad_token_id or 0).to(teacher.device)
         mask = pad_batch([[1] * len(row.input_ids) for row in batch], 0).to(teacher.device)
         with torch.autocast(teacher.device.type, torch.bfloat16, enabled=bf16):
-            logits = teacher.classify(teacher.encode(ids, mask), list(starts))
-        for task, own in logits.items():
-            probabilities = own.softmax(-1).to("cpu", torch.float16)
-            for row, found in zip(batch, probabilities, strict=True):
-                if config.task_names[row.task_id] != task:
-                    row.soft_labels[:, starts[task] : starts[task] + found.size(-1)] = found[: len(row.input_ids)]
+            logits = teacher.classify(teacher.encode(ids, mask), [task])[task]
+        probabilities = logits.softmax(-1).to("cpu", torch.float16)  # (batch, length, labels)
+        for row, own in zip(batch, probabilities, strict=True):
+            row.soft_labels[:, columns] = own[: len(row.input_ids)]
 
 
 def soft_loss(task_logits: Mapping[str, Tensor], soft_labels: Tensor, labels: Tensor) -> Tensor:
     """Sum of the cross-entropies `- sum over labels of p log q` of the labelled sub-words, p the teachers'.
 
     Args:
-        task_logits: by task, in their order, (batch, length, its labels).
-        soft_labels: (batch, length, labels of all tasks); all zeros where no teacher says anything.
+        task_logits: of the taught tasks, in their order, (batch, length, its labels).
+        soft_labels: (batch, length, labels of the taught tasks); all zeros for a row's own task.
         labels: (batch, length), `IGNORE` where there is none.
     """
     log_probs = torch.cat([logits.log_softmax(-1) for logits in task_logits.values()], -1)

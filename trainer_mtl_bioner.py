@@ -287,7 +287,7 @@ class MultiTaskTrainer(Trainer):
         soft_labels = inputs.get("soft_labels")
         features = {key: value for key, value in inputs.items() if key not in ("labels", "soft_labels")}
         if soft_labels is not None:
-            features["all_tasks"] = True
+            features["tasks"] = self.train_dataset.taught
         if model.training and self.mask_probability:
             features["input_ids"] = self._mask(features["input_ids"])
         outputs = model(**features)

@@ -69,7 +69,9 @@ def test_a_search_gives_its_arguments_to_all_cells(tmp_path: Path) -> None:
     assert without(["--a", "--task_loss_weights", "ncbi=2", "--b"], "task_loss_weights") == ["--a", "--b"]
 
 
-@pytest.mark.parametrize("text", ["learning_rate", "learning_rate=1e-4", "learning_rate=1,1", "seed=1,2", "=1,2"])
+@pytest.mark.parametrize(
+    "text", ["learning_rate", "learning_rate=1e-4", "learning_rate=1,1", "seed=1,2", "=1,2", "data_dir=a,b"]
+)
 def test_what_cannot_be_tuned(text: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         parse_arguments(["--tune", text])
@@ -88,8 +90,7 @@ def test_every_system_takes_the_value_that_serves_it_best(tmp_path: Path, monkey
         curve = [[float(i), f1] for i, f1 in enumerate(best[own.system, value], 1)]
         if "--do_predict" not in rest:
             return {"development": curve}
-        found = joint(own.system, own.seed, ncbi=30)
-        return found | {"development": curve, "identity": {"learning_rate": float(value)}}
+        return {"development": curve, "identity": {"learning_rate": float(value)}}
 
     monkeypatch.setattr(run_comparison, "train", train)
     arguments, _ = parse_arguments(
@@ -109,7 +110,10 @@ def test_every_system_takes_the_value_that_serves_it_best(tmp_path: Path, monkey
     }  # fmt: skip
 
 
-def test_what_was_tuned_is_decided_by_the_comparison() -> None:
+def test_what_was_tuned_is_decided_by_the_comparison(tmp_path: Path) -> None:
+    (tmp_path / "best.json").write_text(json.dumps({"tasks": "ncbi", "learning_rate": 1, "weight_decay": 0}))
+    _, rest = parse_arguments([str(tmp_path / "best.json"), "--tune", "learning_rate=1e-4,3e-4"])
+    assert rest == ["--weight_decay=0"]
     with pytest.raises(ValueError, match="--learning_rate is decided by the comparison"):
         parse_arguments(["--tune", "learning_rate=1e-4,3e-4", "--learning_rate=1e-4"])
 
@@ -132,6 +136,8 @@ def test_names_that_are_kept_twice_are_the_same() -> None:
         (["--tasks", "a=./x/iob,b=./y/iob"], ["two corpora whose last part is iob", "rename"]),
         (["--structures", "hard", "--primary", "cross"], ["--primary cross is none of --structures hard"]),
         (["--tasks", "ncbi:"], ["ncbi:"]),
+        (["--tune", "groups=a,b"], ["--tune names groups, which is an argument of the comparison itself"]),
+        (["--structures", "taught", "--groups", "ncbi,bc2gm"], ["--groups are trained with the primary structure"]),
     ],
 )
 def test_bad_arguments(arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -322,6 +328,18 @@ def test_pairs_are_drawn_for_all_training_documents(tmp_path: Path, monkeypatch:
     report.write([joint("ncbi,bc5cdr", 1, ncbi=1, bc5cdr=1)], PRIMARY, tmp_path)  # nothing to compare it with
 
 
+def test_a_taught_model_waits_for_its_teachers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    arguments, _ = parse_arguments(["--structures", "taught", "--seeds", "1", "--output_dir", str(tmp_path)])
+    taught = plan(arguments)[-1]
+    assert not run_comparison.compute(taught, arguments, [], {})
+    assert "taught_ncbi,bc5cdr_1_1 has to wait for its teacher single_ncbi_1_1" in caplog.text
+
+
+def test_arguments_that_older_cells_do_not_know_make_no_difference(tmp_path: Path) -> None:
+    newer = joint("cross", 1, ncbi=30) | {"identity": {"torch": "2", "teacher_weight": 1.0}}
+    report.write([cell("single", "ncbi", 1, 30), newer], PRIMARY, tmp_path)
+
+
 def test_cells_of_other_settings_are_refused(tmp_path: Path) -> None:
     other = joint("cross", 1, ncbi=30) | {"identity": {"torch": "3"}}
     with pytest.raises(ValueError, match=r"different torch \(2 and 3\)"):
@@ -469,4 +487,6 @@ def test_real_cells_are_tuned_and_taught(arguments: list[str], tmp_path: Path, c
     assert {path: path.stat().st_mtime_ns for path in (output / "trials").iterdir()} == times
     (output / "cells" / "taught_ncbi,bc5cdr_1_1.json").unlink()
     assert run_comparison.main(tuned) == 2
-    assert "models/single_ncbi_1_1 is not there" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "single_bc5cdr_1_1.json were not kept, and have to teach; delete these cells" in message
+    assert "single_ncbi_1_1.json, " in message

@@ -12,8 +12,8 @@ import torch
 import run_mtl_ner
 from data_collators import MultiTaskCollator, TaskRows
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel
-from teachers_mtl_bioner import soft_loss, teach
-from tests.test_trainer import TASKS, make_rows
+from teachers_mtl_bioner import load_teachers, soft_loss, teach
+from tests.test_trainer import NAMES, TASKS, make_rows
 from trainer_mtl_bioner import MultiTaskTrainer, MultiTaskTrainingArguments
 
 
@@ -39,6 +39,10 @@ def teacher(toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Path) -
     return make
 
 
+def label(rows: TaskRows, config: MtlBionerConfig, tokenizer: Any, folders: list[str]) -> None:
+    teach(rows, load_teachers(folders, NAMES, config, tokenizer), config, tokenizer, CPU, bf16=False)
+
+
 @pytest.fixture
 def config(toy_encoder: Callable[[str], str]) -> MtlBionerConfig:
     return MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS).config
@@ -49,15 +53,14 @@ def test_a_teacher_labels_the_rows_of_other_tasks_alone(
 ) -> None:
     rows = make_rows(tokenizer)
     folder, model = teacher([TASKS[0]])
-    teach(rows, config, tokenizer, [folder], CPU, bf16=False)
+    label(rows, config, tokenizer, [folder])
     for row in rows.rows:
-        assert row.soft_labels.shape == (len(row.input_ids), 3 + 5)
-        assert not row.soft_labels[:, 3:].any()  # nobody teaches the genes
+        assert row.soft_labels.shape == (len(row.input_ids), 3)  # nobody teaches the genes
         if row.task_id == 0:
             assert not row.soft_labels.any()
         else:
             logits = model(input_ids=torch.tensor([row.input_ids])).logits[0]
-            torch.testing.assert_close(row.soft_labels[:, :3].float(), logits.softmax(-1), atol=1e-3, rtol=0)
+            torch.testing.assert_close(row.soft_labels.float(), logits.softmax(-1), atol=1e-3, rtol=0)
 
 
 def test_several_teachers_and_one_with_several_heads_say_the_same(
@@ -65,14 +68,14 @@ def test_several_teachers_and_one_with_several_heads_say_the_same(
 ) -> None:
     rows, again = make_rows(tokenizer), make_rows(tokenizer)
     folder, model = teacher([TASKS[1], TASKS[0]])  # in another order than those of the model in training
-    teach(rows, config, tokenizer, [folder], CPU, bf16=False)
+    label(rows, config, tokenizer, [folder])
     parts = []
     for name in ("gene", "ill"):
         single = model.with_tasks([], drop=[name])
         single.save_pretrained(Path(folder).parent / name)
         tokenizer.save_pretrained(Path(folder).parent / name)
         parts.append(str(Path(folder).parent / name))
-    teach(again, config, tokenizer, parts, CPU, bf16=False)
+    label(again, config, tokenizer, parts)
     for one, other in zip(rows.rows, again.rows, strict=True):
         assert torch.equal(one.soft_labels, other.soft_labels) and one.soft_labels.any()
 
@@ -92,24 +95,21 @@ def test_padding_has_no_soft_labels(
 ) -> None:
     rows: TaskRows = make_rows(tokenizer)
     assert "soft_labels" not in MultiTaskCollator(0)(rows.rows)
-    teach(rows, config, tokenizer, [teacher(TASKS)[0]], CPU, bf16=False)
+    label(rows, config, tokenizer, [teacher(TASKS)[0]])
     batch = MultiTaskCollator(0)(rows.rows)
     assert batch["soft_labels"].shape == (*batch["input_ids"].shape, 8)
     assert not batch["soft_labels"][batch["attention_mask"] == 0].any()
 
 
 def test_a_step_loses_by_gold_labels_and_by_teachers(
-    teacher: Callable[..., tuple[str, Any]], toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Path
+    teacher: Callable[..., tuple[str, Any]],
+    toy_encoder: Callable[[str], str],
+    config: MtlBionerConfig,
+    tokenizer: Any,
+    tmp_path: Path,
 ) -> None:
     rows = make_rows(tokenizer)
-    teach(
-        rows,
-        MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS).config,
-        tokenizer,
-        [teacher(TASKS)[0]],
-        CPU,
-        False,
-    )
+    label(rows, config, tokenizer, [teacher(TASKS)[0]])
     batch = MultiTaskCollator(0)(rows.rows)
     labelled = int((batch["labels"] != IGNORE).sum())
     losses = {}
@@ -124,7 +124,7 @@ def test_a_step_loses_by_gold_labels_and_by_teachers(
             trainer.compute_loss(model, batch, num_items_in_batch=n).item() for n in (None, 2 * labelled)
         ]
     plain = model(**{key: value for key, value in batch.items() if key != "soft_labels"}).loss.item()
-    outputs = model(batch["input_ids"], batch["attention_mask"])
+    outputs = model(batch["input_ids"], batch["attention_mask"], tasks=NAMES)
     soft = soft_loss(outputs.task_logits, batch["soft_labels"], batch["labels"]).item() / labelled
     assert soft > 0.5
     for weight, (whole, half) in losses.items():
@@ -146,7 +146,7 @@ def test_a_head_learns_from_a_teacher_what_no_gold_label_says(
     arguments = [
         "--tasks=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}", "--do_train",
         "--max_train_samples=4", "--num_train_epochs=4", "--learning_rate=1e-2", "--eval_strategy=no",
-        "--save_strategy=no", "--task_loss_weights=ncbi=0,bc5cdr=1", f"--teachers={folder}", "--use_cpu",
+        "--save_strategy=no", "--task_loss_weights=ncbi=0,bc5cdr=1", "--teachers", folder, "--use_cpu",
         f"--output_dir={tmp_path / 'student'}",
     ]  # fmt: skip
     assert run_mtl_ner.main(arguments) == 0
@@ -160,7 +160,8 @@ def test_a_head_learns_from_a_teacher_what_no_gold_label_says(
     ("name", "parts"),
     [
         ("{missing}", ["--teachers names", "no saved multi-task model"]),
-        ("{other}", ["--teachers names", "{'plants': ['Plant']}", "none of --tasks"]),
+        ("{other}", ["--teachers names", "whose heads are plants; it has none of ncbi, bc5cdr"]),
+        ("{types}", ["whose head ncbi finds Gene, the model's Disease"]),
         ("{vocabulary}", ["--teachers names", "sub-words are others"]),
     ],
 )
@@ -175,10 +176,34 @@ def test_teachers_that_can_teach_nothing(
 ) -> None:
     folders = {"missing": str(tmp_path / "nowhere")}
     folders["other"], _ = teacher([{"name": "plants", "types": ["Plant"]}], "other")
+    folders["types"], _ = teacher([{"name": "ncbi", "types": ["Gene"]}], "types")
     folders["vocabulary"], _ = teacher([{"name": "ncbi", "types": ["Disease"]}], "vocabulary")
     toy_tokenizer("roberta").save_pretrained(folders["vocabulary"])
     arguments = ["--tasks=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
-    arguments += [f"--teachers={name.format(**folders)}", f"--output_dir={tmp_path / 'student'}"]
+    arguments += ["--teachers", name.format(**folders), f"--output_dir={tmp_path / 'student'}"]
     assert run_mtl_ner.main(arguments) == 2
     message = capsys.readouterr().err
     assert all(part in message for part in parts)
+
+
+def test_a_single_task_has_no_text_for_teachers(
+    teacher: Callable[..., tuple[str, Any]], toy_encoder: Callable[[str], str], capsys: pytest.CaptureFixture
+) -> None:
+    folder, _ = teacher([{"name": "ncbi", "types": ["Disease"]}])
+    arguments = ["--tasks=ncbi", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
+    assert run_mtl_ner.main([*arguments, "--teachers", folder, f"--output_dir={folder}-student"]) == 2
+    assert "ncbi is the only one; leave it out" in capsys.readouterr().err
+
+
+def test_a_head_that_nobody_teaches_stays_where_it_has_no_rows(
+    teacher: Callable[..., tuple[str, Any]], config: MtlBionerConfig, tokenizer: Any
+) -> None:
+    folder, _ = teacher([TASKS[0]])
+    rows = make_rows(tokenizer)
+    rows.rows = [row for row in rows.rows if row.task_id == 0]
+    label(rows, config, tokenizer, [folder])
+    model = MtlBionerModel(config).train()
+    args = MultiTaskTrainingArguments(f"{folder}-out", bf16=False, use_cpu=True, eval_strategy="no")
+    trainer = MultiTaskTrainer(model, args, train_dataset=rows, processing_class=tokenizer)
+    trainer.compute_loss(model, MultiTaskCollator(0)(rows.rows)).backward()
+    assert model.heads["ill"].weight.grad is not None and model.heads["gene"].weight.grad is None
