@@ -49,7 +49,10 @@ logger = logging.getLogger("run_comparison")
 # Of run_mtl_ner.py and modeling_mtl_bioner.py, which are slow to import.
 DEFAULT_ENCODER = "dmis-lab/biobert-base-cased-v1.2"
 STRUCTURES = ("hard", "shared_private", "adversarial", "cross")
-QUICK = ["--data_dir", "sample", "--num_train_epochs", "4", "--max_tokens_per_batch", "512", "--save_strategy", "best"]
+QUICK = [
+    "--data_dir", "sample", "--num_train_epochs", "4", "--learning_rate", "5e-4", "--max_tokens_per_batch", "512",
+    "--save_strategy", "best",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

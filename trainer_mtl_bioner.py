@@ -93,7 +93,7 @@ class MultiTaskTrainingArguments(TrainingArguments):
     )
     learning_rate: float | None = field(
         default=None,
-        metadata={"help": "Peak learning rate; default 5e-5, and 5e-4 for small encoders (hidden size below 512)."},
+        metadata={"help": "Peak learning rate; default 5e-5, and 3e-4 for small encoders (hidden size below 512)."},
     )
     num_train_epochs: float = field(default=8.0, metadata={"help": "Epochs over the rows of all tasks."})
     per_device_train_batch_size: int = field(
@@ -188,7 +188,7 @@ class MultiTaskTrainer(Trainer):
         if self.model_init is None:
             self._prepare_model(self.model)
         if self.args.learning_rate is None:
-            self.args.learning_rate = 5e-4 if self.model.config.encoder_config.hidden_size < 512 else 5e-5
+            self.args.learning_rate = 3e-4 if self.model.config.encoder_config.hidden_size < 512 else 5e-5
         self.task_names: list[str] = self.model.config.task_names
         self._set_sampling_and_weights()
         self.add_callback(SetEpoch(self))

@@ -495,7 +495,7 @@ def test_the_hub_token_is_in_no_file(trained: Path) -> None:
 
 
 def test_learning_rate_goes_by_the_size_of_the_encoder(trained: Path) -> None:
-    assert read_json(trained / "run.json")["arguments"]["learning_rate"] == 5e-4  # hidden size 16
+    assert read_json(trained / "run.json")["arguments"]["learning_rate"] == 3e-4  # hidden size 16
 
 
 def test_a_split_without_a_word_and_damaged_weights_are_found_before_training(
