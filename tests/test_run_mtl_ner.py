@@ -1048,7 +1048,8 @@ def test_calibrations_are_fitted_kept_and_used_by_the_pipeline(encoder: str, tmp
     output = tmp_path / "a"
     arguments = ["--tasks", "ncbi,bc5cdr", "--model_name_or_path", encoder, "--output_dir", str(output), *SAMPLE]
     # hardly trained, so that much is found, most of it wrong
-    assert run_mtl_ner.main([*arguments, "--num_train_epochs", "1", "--learning_rate", "1e-6"]) == 0
+    # and scored in fp32, as the pipeline computes
+    assert run_mtl_ner.main([*arguments, "--num_train_epochs=1", "--learning_rate=1e-6", "--bf16=false"]) == 0
     tasks = {task["name"]: task for task in read_json(output / "config.json")["tasks"]}
     assert tasks["bc5cdr"]["temperature"] != 1.0  # the sample has enough entities for this head
     found = scores(output)

@@ -85,7 +85,7 @@ def trainer_of(toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Path
         if dev is None:
             options = {"eval_strategy": "no", "save_strategy": "no", **options}
         plain = {"use_cpu": True, "disable_tqdm": True, "warmup_steps": 0, "lr_scheduler_type": "constant"}
-        plain |= {"mask_probability": 0.0}
+        plain |= {"mask_probability": 0.0, "bf16": False}  # literal values hold in fp32, whatever the machine has
         args = MultiTaskTrainingArguments(output_dir=str(tmp_path / folder), **{**plain, **options})
         return MultiTaskTrainer(
             model=model,
