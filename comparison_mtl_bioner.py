@@ -341,7 +341,7 @@ def _verdict(summary: Mapping[str, Any]) -> str:
             sure = "" if row["low"] > 0 or row["high"] < 0 else ", which chance can explain"
             return (
                 f"{about}Macro F1 differs by **{100 * row['difference']:+.2f}** (95 % interval "
-                f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}, p = {row['p']:.3f}){sure}; "
+                f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}, p = {row['p']:.4f}){sure}; "
                 f"{row['seeds']} seed(s).{once}"
             )
     return f"{about}Not all of its cells are finished yet."
