@@ -238,7 +238,8 @@ def check_teachers(cells: Iterable[Cell], arguments: argparse.Namespace) -> None
 
 
 def keep_plan(arguments: argparse.Namespace) -> report.Primary:
-    """Write down which comparison is the primary one before any is computed; it can't be changed afterwards.
+    """Write down which comparison is the primary one before any is computed; it can't be changed afterwards, and
+    smaller fractions that come later leave it as it is.
 
     Raises:
         ValueError: another one was named before, or `--report_only` where none was.
@@ -248,6 +249,7 @@ def keep_plan(arguments: argparse.Namespace) -> report.Primary:
     named = {"primary": arguments.primary, "tasks": without_path(arguments.tasks), "fraction": fraction}
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
+        named["fraction"] = max(fraction, before["fraction"])
         if arguments.report_only:
             named = before
         elif before != named:
