@@ -356,10 +356,13 @@ def test_the_primary_comparison_is_named_once(tmp_path: Path) -> None:
     both = ("--fractions", "0.1", "1")
     assert named("--structures", "cross", "hard", *both) == report.Primary("cross", ("ncbi", "bc5cdr"), 1.0)
     assert named("--structures", "hard", "cross", "--fractions", "0.1", "--report_only").structure == "cross"
-    with pytest.raises(ValueError, match="choose another --output_dir"):
-        named("--structures", "cross", "hard", "--fractions", "0.1")
+    assert named("--structures", "cross", "hard", "--fractions", "0.1").fraction == 1.0  # came later, changes nothing
     with pytest.raises(ValueError, match="plan.json names .*cross.* as primary, not .*hard"):
         named("--structures", "hard", "cross")
+    (tmp_path / "plan.json").unlink()
+    assert named("--fractions", "0.1").fraction == 0.1
+    with pytest.raises(ValueError, match="choose another --output_dir"):
+        named("--fractions", "0.1", "0.5")
 
 
 def test_other_numbers_give_another_report(tmp_path: Path) -> None:
