@@ -88,6 +88,12 @@ def largest_difference(one: Path, other: Path) -> float:
 NO_EVALUATION = {"eval_strategy": "no", "save_strategy": "no"}
 
 
+@pytest.fixture(scope="module")
+def teacher(workplace: Path) -> Path:
+    """A model for both tasks, some steps better than chance."""
+    return train(workplace, workplace / "teacher", [sys.executable], 0.0, max_steps=10, **NO_EVALUATION)
+
+
 @pytest.mark.parametrize(
     ("one_task_batches", "accumulation", "sharing"),
     [
@@ -97,13 +103,20 @@ NO_EVALUATION = {"eval_strategy": "no", "save_strategy": "no"}
         (True, 2, {}),
         (True, 1, {"sharing": "cross", "sharing_size": 8}),
         (False, 2, {"sharing": "adversarial", "sharing_size": 8, "loss_weighting": "uncertainty"}),
+        (False, 2, {"teachers": "{teacher}", "teacher_weight": 2}),
+        (True, 1, {"teachers": "{teacher}"}),
     ],
 )
 def test_two_processes_train_as_one_with_the_doubled_batch(
-    workplace: Path, tmp_path: Path, one_task_batches: bool, accumulation: int, sharing: dict[str, Any]
+    workplace: Path,
+    teacher: Path,
+    tmp_path: Path,
+    one_task_batches: bool,
+    accumulation: int,
+    sharing: dict[str, Any],
 ) -> None:
     options = {
-        **sharing,
+        **{name: str(value).format(teacher=teacher) for name, value in sharing.items()},
         "one_task_batches": one_task_batches,
         "gradient_accumulation_steps": accumulation,
         "num_train_epochs": 2 * accumulation,
@@ -177,9 +190,9 @@ def kill_when(arguments: list[str], ready: Callable[[str], bool], log: Path) -> 
         process.wait()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("processes", "taught"), [(1, False), (2, False), (1, True)])
 def test_killed_and_resumed_training_ends_with_the_same_weights(
-    workplace: Path, tmp_path: Path, processes: int
+    workplace: Path, teacher: Path, tmp_path: Path, processes: int, taught: bool
 ) -> None:
     launcher = TWO if processes == 2 else [sys.executable]
     options = {
@@ -194,6 +207,7 @@ def test_killed_and_resumed_training_ends_with_the_same_weights(
         "early_stopping_patience": 50,
         "save_total_limit": 3,  # with 1 only the best is left at the end
     }
+    options |= {"teachers": teacher, "bf16": True} if taught else {}
     whole = train(workplace, tmp_path / "whole", launcher, 0.1, **options)
     steps = len(losses(whole))
     assert steps >= 12
