@@ -6,6 +6,7 @@ structure. A cell is one training; `run_comparison.py` says what it holds.
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -274,6 +275,20 @@ def errors(cells: Cells) -> dict[str, dict[str, Any]]:
     return {system: cells.errors(system, cells.fractions[0]) for system in cells.systems(cells.fractions[0])}
 
 
+def settings(contents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of each share of the training documents, the largest first: what its cells were trained with, in common."""
+    rows = {
+        content["cell"]["fraction"]: {
+            "fraction": content["cell"]["fraction"],
+            "epochs": content["cell"].get("epochs"),
+            "bf16": content["identity"].get("bf16"),
+            **content["settings"],
+        }
+        for content in contents
+    }
+    return sorted(rows.values(), key=lambda row: -row["fraction"])
+
+
 # ------------------------------------------------------------------------------------------------------------- report
 
 
@@ -291,7 +306,7 @@ def write(contents: Sequence[Mapping[str, Any]], primary: Primary, output: Path)
         "other_documents": cells.trained_on_others(),
         "costs": costs(cells),
         "errors": errors(cells),
-        "settings": contents[0]["settings"],
+        "settings": settings(contents),
     }
     plots = draw(cells, summary, output)
     write_json(output / "comparison.json", summary, indent=1)
@@ -312,6 +327,8 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
          ["training documents", "system", "tasks", "argument", "taken", "macro F1 by value"]),
         ("## Cost", _cost_rows(summary["costs"]),
          ["system", "minutes", "rows", "steps", "million sub-words", "million parameters", "encoder passes"]),
+        ("## Settings", _settings_rows(summary["settings"]),
+         ["training documents", "epochs", "computed in", "arguments"]),
         ("## Errors, mean of a training", _error_rows(reports), ["system", "corpus", "type", *KINDS]),
         ("### Recall", _recall_rows(reports), ["system", "corpus", "mentions seen in training", "unseen ones"]),
         ("### Most frequent", _example_rows(reports), ["system", "corpus", *KINDS]),
@@ -405,6 +422,17 @@ def _cost_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
             row["system"], f"{row['seconds'] / 60:.1f}", f"{row['rows']:,.0f}", f"{row['steps']:.0f}",
             f"{row['subwords'] / 1e6:.2f}",
             f"{row['parameters'] / 1e6:.2f}", row["encoder_passes"],
+        ]
+        for row in rows
+    ]  # fmt: skip
+
+
+def _settings_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
+    types = {True: "bf16", False: "fp32", None: ""}  # None: in cells of before there was the argument
+    return [
+        [
+            f"{100 * row['fraction']:g} %", "as by default" if row["epochs"] is None else f"{row['epochs']:g}",
+            types[row["bf16"]], shlex.join(row["arguments"]),
         ]
         for row in rows
     ]  # fmt: skip

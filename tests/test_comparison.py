@@ -348,6 +348,20 @@ def test_cells_of_other_settings_are_refused(tmp_path: Path) -> None:
     report.write([cell("single", "ncbi", 1, 30), few], PRIMARY, tmp_path)
 
 
+def test_each_fraction_tells_its_settings(tmp_path: Path) -> None:
+    tenth = cell(
+        "single", "ncbi", 1, 30, fraction=0.1, settings={"arguments": ["--learning_rate", "3e-4", "--x", "a b"]}
+    )
+    tenth["cell"]["epochs"] = 12.0
+    tenth["identity"] = {"bf16": False}
+    whole = cell("single", "ncbi", 1, 30, identity={"bf16": True})
+    report.write([tenth, whole, whole | {"cell": whole["cell"] | {"seed": 2}}], PRIMARY, tmp_path)
+    *_, settings = (tmp_path / "comparison.md").read_text().partition("## Settings")
+    assert "| 100 % | as by default | bf16 |  |\n| 10 % | 12 | fp32 | --learning_rate 3e-4 --x 'a b' |" in settings
+    found = json.loads((tmp_path / "comparison.json").read_text())["settings"]
+    assert [(row["fraction"], row["epochs"], row["bf16"]) for row in found] == [(1.0, None, True), (0.1, 12.0, False)]
+
+
 def test_the_primary_comparison_is_named_once(tmp_path: Path) -> None:
     def named(*arguments: str) -> str:
         parsed, _ = parse_arguments([*arguments, "--output_dir", str(tmp_path)])
