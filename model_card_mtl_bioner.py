@@ -381,7 +381,7 @@ def training_data(config: Mapping[str, Any], run: Mapping[str, Any]) -> str:
 SHOWN_ARGUMENTS = (
     "tasks", "sharing", "sharing_size", "num_train_epochs", "learning_rate", "max_tokens_per_batch", "max_seq_length",
     "text_unit", "label_subwords", "mask_probability", "head_dropout", "attention_dropout", "task_loss_weights",
-    "loss_weighting", "teachers", "task_sampling_alpha", "train_fraction", "test_size", "bf16", "seed",
+    "loss_weighting", "teacher_weight", "task_sampling_alpha", "train_fraction", "test_size", "bf16", "seed",
 )  # fmt: skip
 
 
@@ -393,11 +393,23 @@ def training(results: Mapping[str, float], run: Mapping[str, Any]) -> str:
     base = run.get("base_model")
     encoder = f"the encoder `{plain(base)}`" if base else "an encoder in a folder (it has no name on the Hub)"
     machine = run["machine"]
+    arguments = [row for row in arguments if row[0] != "teacher_weight" or run["arguments"].get("teachers")]
     devices = f", in {machine['processes']} processes on {plain(machine['device'])}" if "device" in machine else ""
     return (
         f"Trained for {minutes}, from {encoder}, on a machine with {machine['cpus']} CPUs "
-        f"({plain(machine['processor'])}){devices}, with {plain(versions)}.\n\n"
+        f"({plain(machine['processor'])}){devices}, with {plain(versions)}.{taught_by(run)}\n\n"
         f"{table(['argument', 'value'], arguments)}"
+    )
+
+
+def taught_by(run: Mapping[str, Any]) -> str:
+    """Which models labelled training text."""
+    names = ", ".join(f"{plain(name)} ({plain(found)})" for name, found in run.get("teachers", {}).items())
+    if not names:
+        return ""
+    return (
+        f" Teachers, which are saved models, labelled the training text of the other tasks: {names}. (Their own "
+        "training text may be held-out text of a corpus here, unless they were trained with --leak_corpora.)"
     )
 
 

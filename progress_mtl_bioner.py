@@ -21,6 +21,7 @@ def log_line(logs: Mapping[str, float], task_names: list[str]) -> str:
         return "  ".join([epoch, "dev F1", *(f"{name} {100 * f1:.2f}" for name, f1 in scores if f1 is not None)])
     if "loss" in logs:
         losses = [(name, logs.get(f"loss_{name}")) for name in task_names]
+        losses.append(("teachers", logs.get("teacher_loss")))
         parts = [f"{name} {loss:.4f}" for name, loss in losses if loss is not None]
         return "  ".join([epoch, f"loss {logs['loss']:.4f}", *parts])
     if "train_runtime" in logs:

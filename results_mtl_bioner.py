@@ -5,6 +5,7 @@ python results_mtl_bioner.py outputs/seed42 outputs/seed43 ...     # mean and sp
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import logging
@@ -105,6 +106,7 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
             "seed": run.args.seed,
             "base_model": hub_name(run.model_args.model_name_or_path),
             "arguments": recorded_arguments(run),
+            "teachers": {without_path(name): model_hash(name) for name in run.model_args.teachers or ()},
             "corpora": {name: corpus.hashes for name, corpus in run.corpora.items()},
             "ledger": ledger,
             "leaks": run.leak_report,
@@ -117,6 +119,17 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
 def hub_name(name_or_path: str) -> str | None:
     """The name of an encoder if it is one on the Hub; None for a folder, whose path is nobody's business."""
     return None if os.path.isdir(name_or_path) else name_or_path
+
+
+def model_hash(name: str, revision: str = "main") -> str:
+    """Name and revision of a model on the Hub, or a hash of its folder's config and weights."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return f"{name}@{revision}"
+    digest = hashlib.sha256()
+    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.bin"))]:
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()[:16]
 
 
 def package_version(name: str) -> str | None:

@@ -41,7 +41,7 @@ import comparison_mtl_bioner as report
 from dataset_scripts import CorpusError, hash_corpus
 from dataset_scripts.tasks import parse_tasks
 from errors_mtl_bioner import error_report, mention_key
-from results_mtl_bioner import package_version, recorded_arguments, without_path, write_json
+from results_mtl_bioner import model_hash, package_version, recorded_arguments, without_path, write_json
 
 
 logger = logging.getLogger("run_comparison")
@@ -105,7 +105,9 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
         help="sharing layers, and `taught`: hard sharing with the single-task models as teachers (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--primary", help="the structure compared with single-task training (default: the first)")
-    parser.add_argument("--groups", nargs="*", default=[], help="further --tasks to train with the primary structure")
+    parser.add_argument(
+        "--groups", nargs="*", default=[], help="further --tasks to train with the primary structure (not `taught`)"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], help="(default: %(default)s)")
     parser.add_argument(
         "--fractions", nargs="+", type=fraction_and_epochs, default=[(1.0, None)], metavar="FRACTION[:EPOCHS]",
@@ -116,7 +118,11 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
         help="of run_mtl_ner.py, chosen for each system on the development split, by trainings with the first seed",
     )  # fmt: skip
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/comparison"), help="(default: %(default)s)")
-    parser.add_argument("--keep_models", action="store_true", help="keep the trained models, in models/")
+    parser.add_argument(
+        "--keep_models",
+        action="store_true",
+        help="keep the trained models, in models/ (`taught` needs them, and does)",
+    )
     parser.add_argument("--report_only", action="store_true", help="write the report of the cells there are")
     parser.add_argument("--quick", action="store_true", help="on the sample corpus, with the quickstart's encoder")
     parser.add_argument("--cell", type=Path, help=argparse.SUPPRESS)
@@ -127,7 +133,12 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     arguments.primary = arguments.primary or arguments.structures[0]
     arguments.keep_models |= report.TAUGHT in arguments.structures
     if arguments.primary not in arguments.structures:
-        raise ValueError(f"--primary {arguments.primary} is none of --structures {' '.join(arguments.structures)}")
+        raise ValueError(
+            f"--primary {arguments.primary} is none of --structures {' '.join(arguments.structures)}; name one of "
+            "these"
+        )
+    if report.TAUGHT in arguments.structures and len(parse_tasks(arguments.tasks)) < 2:
+        raise ValueError(f"--structures taught: {arguments.tasks} is one task, and teachers label text of others")
     if arguments.primary == report.TAUGHT and arguments.groups:
         raise ValueError(
             "--groups are trained with the primary structure, and have no teachers; name another --primary"
@@ -154,9 +165,13 @@ DECIDED = (
 def fraction_and_epochs(text: str) -> tuple[float, float | None]:
     """`0.1:20` as (0.1, 20.0), `0.1` as (0.1, None)."""
     fraction, _, epochs = text.partition(":")
-    values = float(fraction), float(epochs) if epochs else None
+    problem = f"{text!r}; give a share of the documents above 0, at most 1, perhaps with epochs: 0.1 or 0.1:20"
+    try:
+        values = float(fraction), float(epochs) if epochs else None
+    except ValueError:
+        raise argparse.ArgumentTypeError(problem) from None
     if not 0 < values[0] <= 1 or (values[1] is not None and values[1] <= 0):
-        raise argparse.ArgumentTypeError(f"{text} is no share of the documents, from 0 to 1, with epochs above 0")
+        raise argparse.ArgumentTypeError(problem)
     return values
 
 
@@ -166,7 +181,10 @@ def argument_and_values(text: str) -> tuple[str, tuple[str, ...]]:
     found = argument_name(name), tuple(dict.fromkeys(values.split(",")))
     fixed = (*DECIDED, *CELL_ARGUMENTS, "num_train_epochs")
     if found[0] in fixed or "" in found or "" in found[1] or len(found[1]) < 2:
-        raise argparse.ArgumentTypeError(f"{text} names no argument that can be tuned, with two values or more")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; give an argument of run_mtl_ner.py that the comparison doesn't decide, and two values or "
+            "more: learning_rate=1e-4,3e-4"
+        )
     return found
 
 
@@ -280,7 +298,7 @@ def settings_of(arguments: argparse.Namespace, rest: Sequence[str]) -> dict[str,
         "arguments": [without_path(part) for part in without(rest, *HASHED)],
         "leak_corpora": without_path(corpora),
         "corpora": {without_path(source): hash_corpus(source, data_dir) for source in corpora.split(",")},
-        "encoder": encoder_hash(encoder, revision),
+        "encoder": model_hash(encoder, revision),
     }
 
 
@@ -299,17 +317,6 @@ def places_of(rest: Sequence[str]) -> tuple[str, str | None, str]:
         parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", default=default)
     found, _ = parser.parse_known_args(rest)
     return found.model_name_or_path, found.data_dir, found.model_revision
-
-
-def encoder_hash(encoder: str, revision: str) -> str:
-    """Name and revision of an encoder on the Hub, or a hash of its folder's config and weights."""
-    folder = Path(encoder)
-    if not folder.is_dir():
-        return f"{encoder}@{revision}"
-    digest = hashlib.sha256()
-    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.bin"))]:
-        digest.update(path.read_bytes() if path.is_file() else b"")
-    return digest.hexdigest()[:16]
 
 
 def check_settings(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:

@@ -257,6 +257,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     check_values(model_args, data_args)
     if data_args.search and (data_args.train_on_dev or data_args.dry_run or not args.do_train):
         raise ValueError("--search trains and goes by development scores; leave out --train_on_dev, --dry_run, --do_*")
+    if model_args.teachers and not args.do_train:
+        raise ValueError("--teachers label training text, and nothing is trained; leave it out, or add --do_train")
     if data_args.train_on_dev:
         leave_out_dev(args)
     check_reports(args.report_to)

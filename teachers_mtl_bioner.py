@@ -8,8 +8,10 @@ trained on the text of all corpora.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +40,8 @@ def load_teachers(
         ValueError: a teacher that can't be loaded, has other sub-words, or none of the tasks, or one with other types;
             or there is no second task whose text could be labelled.
     """
+    if names and len(tasks) < 2:
+        raise ValueError(f"--teachers label the text of other tasks, and {tasks[0]} is the only one; leave it out")
     types = {task["name"]: list(task["types"]) for task in config.tasks}
     found: dict[str, MtlBionerModel] = {}
     for name in names:
@@ -45,7 +49,9 @@ def load_teachers(
         own = {task["name"]: list(task["types"]) for task in teacher.config.tasks if task["name"] in tasks}
         if not own:
             heads = ", ".join(teacher.config.task_names)
-            raise ValueError(f"--teachers names {name}, whose heads are {heads}; it has none of {', '.join(tasks)}")
+            raise ValueError(
+                f"--teachers names {name}, whose heads are {heads}; it has none of {', '.join(tasks)}: leave it out"
+            )
         for task, known in own.items():
             if known != types[task]:
                 raise ValueError(
@@ -53,21 +59,33 @@ def load_teachers(
                     f"{', '.join(types[task])}; a teacher's types must be the same, in the same order"
                 )
         found |= dict.fromkeys(own, teacher)
-    if names and len(tasks) < 2:
-        raise ValueError(f"--teachers label the text of other tasks, and {tasks[0]} is the only one; leave it out")
     return found
 
 
 def _load(name: str, tokenizer: Any) -> MtlBionerModel:
+    needed = "; give the --output_dir of a training with run_mtl_ner.py, or several, separated by spaces"
+    if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") != 1 or "," in name):
+        raise ValueError(f"--teachers names {name}, where there is no folder{needed}")
+    if Path(name).is_dir() and not _is_multi_task(Path(name)):
+        raise ValueError(f"--teachers names {name}, which is no saved multi-task model{needed}")
     try:
         teacher = MtlBionerModel.from_pretrained(name, dtype=torch.float32)
         # Its config, since AutoTokenizer would look for the class of the saved one, and ask whether to trust its code.
         vocabulary = load_tokenizer(name, config=teacher.config.encoder_config).get_vocab()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"--teachers names {name}, which is no saved multi-task model: {error}") from error
+        reason = next(iter(str(error).splitlines()), "")
+        where = "can't be loaded" if Path(name).is_dir() else "is no folder, and can't be loaded from the Hub"
+        raise ValueError(f"--teachers names {name}, which {where} ({reason}){needed}") from error
     if vocabulary != tokenizer.get_vocab():
         raise ValueError(f"--teachers names {name}, whose sub-words are others than the model's; give one with them")
     return teacher
+
+
+def _is_multi_task(folder: Path) -> bool:
+    try:
+        return json.loads((folder / "config.json").read_bytes())["model_type"] == MtlBionerConfig.model_type
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def teach(

@@ -199,7 +199,7 @@ class MultiTaskTrainer(Trainer):
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
         # Summed cross-entropy and labelled tokens of each task since the last log.
-        self._loss_log = torch.zeros(2, len(self.task_names), device=self.args.device)
+        self._loss_log = torch.zeros(2, len(self.task_names) + 1, device=self.args.device)  # the last is of teachers
         self.subwords = torch.zeros((), dtype=torch.long, device=self.args.device)  # trained on by this process
         has_mask = getattr(self.processing_class, "mask_token_id", None) is not None
         self.mask_probability = self.args.mask_probability if has_mask else 0.0
@@ -305,7 +305,9 @@ class MultiTaskTrainer(Trainer):
             taught = soft_loss(outputs.task_logits, soft_labels, inputs["labels"])
             loss = loss + self.args.teacher_weight * taught / n
         if model.training:
-            self._loss_log += torch.stack([sums, counts])
+            self._loss_log[:, :-1] += torch.stack([sums, counts])
+            if soft_labels is not None:
+                self._loss_log[:, -1] += torch.stack([taught.detach(), counts.sum()])
             self.subwords += inputs["attention_mask"].sum()
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes, N is their sum
@@ -321,13 +323,15 @@ class MultiTaskTrainer(Trainer):
         return input_ids.masked_fill(drawn & ~torch.isin(input_ids, special), self.processing_class.mask_token_id)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds `loss_{task}`, the mean cross-entropy of a task's labelled tokens since the last log."""
+        """Adds `loss_{task}`, the mean cross-entropy of a task's labelled tokens since the last log, and that on what
+        teachers say of them, `teacher_loss`."""
         if "loss" in logs:
             total = self.accelerator.reduce(self._loss_log.clone())
             self._loss_log.zero_()
-            for name, loss, count in zip(self.task_names, *total.tolist(), strict=True):
+            names = [*(f"loss_{name}" for name in self.task_names), "teacher_loss"]
+            for name, loss, count in zip(names, *total.tolist(), strict=True):
                 if count:
-                    logs[f"loss_{name}"] = round(loss / count, 4)
+                    logs[name] = round(loss / count, 4)
             if self.model.log_variances is not None:
                 for name, log_variance in zip(
                     self.task_names, self.model.scaled_log_variances().tolist(), strict=True

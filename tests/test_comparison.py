@@ -75,7 +75,14 @@ def test_a_search_gives_its_arguments_to_all_cells(tmp_path: Path) -> None:
 def test_what_cannot_be_tuned(text: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         parse_arguments(["--tune", text])
-    assert "names no argument that can be tuned, with two values or more" in capsys.readouterr().err
+    assert f"{text!r}; give an argument of run_mtl_ner.py that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "1.5", "0.1:0", "0.1:x", "x"])
+def test_what_is_no_fraction(text: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["--fractions", text])
+    assert f"{text!r}; give a share of the documents above 0, at most 1" in capsys.readouterr().err
 
 
 def test_every_system_takes_the_value_that_serves_it_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +145,7 @@ def test_names_that_are_kept_twice_are_the_same() -> None:
         (["--tasks", "ncbi:"], ["ncbi:"]),
         (["--tune", "groups=a,b"], ["--tune names groups, which is an argument of the comparison itself"]),
         (["--structures", "taught", "--groups", "ncbi,bc2gm"], ["--groups are trained with the primary structure"]),
+        (["--structures", "taught", "--tasks", "ncbi"], ["--structures taught: ncbi is one task"]),
     ],
 )
 def test_bad_arguments(arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 import run_mtl_ner
 from data_collators import MultiTaskCollator, TaskRows
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel
+from results_mtl_bioner import model_hash
 from teachers_mtl_bioner import load_teachers, soft_loss, teach
 from tests.test_trainer import NAMES, TASKS, make_rows
 from trainer_mtl_bioner import MultiTaskTrainer, MultiTaskTrainingArguments
@@ -146,10 +148,16 @@ def test_a_head_learns_from_a_teacher_what_no_gold_label_says(
     arguments = [
         "--tasks=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}", "--do_train",
         "--max_train_samples=4", "--num_train_epochs=4", "--learning_rate=1e-2", "--eval_strategy=no",
-        "--save_strategy=no", "--task_loss_weights=ncbi=0,bc5cdr=1", "--teachers", folder, "--use_cpu",
-        f"--output_dir={tmp_path / 'student'}",
+        "--save_strategy=no", "--task_loss_weights=ncbi=0,bc5cdr=1", "--logging_steps=1", "--use_cpu",
+        "--teachers", folder, f"--output_dir={tmp_path / 'student'}",
     ]  # fmt: skip
     assert run_mtl_ner.main(arguments) == 0
+    run = json.loads((tmp_path / "student" / "run.json").read_text())
+    assert run["teachers"] == {Path(folder).name: model_hash(folder)}
+    losses = [entry["teacher_loss"] for entry in run["history"] if "teacher_loss" in entry]
+    assert len(losses) > 1 and losses[-1] < losses[0]
+    card = (tmp_path / "student" / "README.md").read_text()
+    assert f"labelled the training text of the other tasks: teacher ({model_hash(folder)})" in card
     student = MtlBionerModel.from_pretrained(tmp_path / "student").eval()
     ids = torch.tensor([tokenizer(["EGFR", "binds"], is_split_into_words=True)["input_ids"]])
     logits = student(input_ids=ids, task_id=torch.tensor([0])).logits[0, 1:-1]
@@ -159,8 +167,12 @@ def test_a_head_learns_from_a_teacher_what_no_gold_label_says(
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("{missing}", ["--teachers names", "no saved multi-task model"]),
-        ("{other}", ["--teachers names", "whose heads are plants; it has none of ncbi, bc5cdr"]),
+        ("{missing}", ["--teachers names", "where there is no folder; give the --output_dir of a training"]),
+        ("{encoder}", ["--teachers names", "no saved multi-task model; give the --output_dir of a training"]),
+        ("{other},{types}", ["--teachers names", "where there is no folder", "several, separated by spaces"]),
+        ("some/teacher", ["--teachers names some/teacher, which is no folder, and can't be loaded from the Hub"]),
+        ("{damaged}", ["--teachers names", "which can't be loaded"]),
+        ("{other}", ["--teachers names", "whose heads are plants; it has none of ncbi, bc5cdr: leave it out"]),
         ("{types}", ["whose head ncbi finds Gene, the model's Disease"]),
         ("{vocabulary}", ["--teachers names", "sub-words are others"]),
     ],
@@ -174,7 +186,9 @@ def test_teachers_that_can_teach_nothing(
     tmp_path: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    folders = {"missing": str(tmp_path / "nowhere")}
+    folders = {"missing": str(tmp_path / "nowhere"), "encoder": toy_encoder("bert")}
+    folders["damaged"], _ = teacher([{"name": "ncbi", "types": ["Disease"]}], "damaged")
+    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"no weights")
     folders["other"], _ = teacher([{"name": "plants", "types": ["Plant"]}], "other")
     folders["types"], _ = teacher([{"name": "ncbi", "types": ["Gene"]}], "types")
     folders["vocabulary"], _ = teacher([{"name": "ncbi", "types": ["Disease"]}], "vocabulary")
@@ -193,6 +207,12 @@ def test_a_single_task_has_no_text_for_teachers(
     arguments = ["--tasks=ncbi", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
     assert run_mtl_ner.main([*arguments, "--teachers", folder, f"--output_dir={folder}-student"]) == 2
     assert "ncbi is the only one; leave it out" in capsys.readouterr().err
+
+
+def test_teachers_of_nothing_that_is_trained(toy_encoder: Callable[[str], str], capsys: pytest.CaptureFixture) -> None:
+    arguments = ["--tasks=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
+    assert run_mtl_ner.main([*arguments, "--do_predict", "--teachers", "x"]) == 2
+    assert "nothing is trained; leave it out, or add --do_train" in capsys.readouterr().err
 
 
 def test_a_head_that_nobody_teaches_stays_where_it_has_no_rows(
