@@ -132,6 +132,12 @@ class MultiTaskTrainingArguments(TrainingArguments):
             if self.early_stopping_patience is not None:
                 raise ValueError("--early_stopping_patience needs evaluations; leave out --eval_strategy no")
             self.load_best_model_at_end = False  # nobody knows the best: the last is kept
+        if self.load_best_model_at_end and self.save_strategy not in (self.eval_strategy, SaveStrategy.BEST):
+            raise ValueError(
+                f"--save_strategy is {SaveStrategy(self.save_strategy).value}, --eval_strategy "
+                f"{IntervalStrategy(self.eval_strategy).value}; the best checkpoint is kept, so give both the same "
+                "(and --save_steps what --eval_steps has), or --load_best_model_at_end false"
+            )
         super().__post_init__()  # turns do_eval on wherever there is an eval_strategy
         self.do_train, self.do_eval, self.do_predict = asked if any(asked) else (True, True, True)
         if not self.do_train:

@@ -611,6 +611,11 @@ Fails = Callable[..., str]
             ["--report_to names 'tensorbord'", "installed here: ", "mtl-bioner[tensorboard]"],
         ),
         (["--train_on_dev", "--early_stopping_patience", "2"], ["--train_on_dev leaves nothing to evaluate on"]),
+        (["--save_strategy", "steps"], ["--save_strategy is steps, --eval_strategy epoch", "give both the same"]),
+        (
+            ["--save_strategy", "no"],
+            ["--save_strategy is no, --eval_strategy epoch", "--load_best_model_at_end false"],
+        ),
         (["--train_on_dev", "--save_strategy", "best"], ["--train_on_dev leaves nothing to evaluate on"]),
         (["--search", "2", "--train_on_dev"], ["--search trains and goes by development scores", "--train_on_dev"]),
         (["--search", "2", "--dry_run"], ["--search trains and goes by development scores", "--dry_run"]),
