@@ -404,7 +404,7 @@ def training(results: Mapping[str, float], run: Mapping[str, Any]) -> str:
 
 def taught_by(run: Mapping[str, Any]) -> str:
     """Which models labelled training text."""
-    names = ", ".join(f"{plain(name)} ({plain(found)})" for name, found in run.get("teachers", {}).items())
+    names = ", ".join(f"{plain(one['name'])} ({plain(one['model'])})" for one in run.get("teachers", ()))
     if not names:
         return ""
     return (

@@ -106,7 +106,9 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
             "seed": run.args.seed,
             "base_model": hub_name(run.model_args.model_name_or_path),
             "arguments": recorded_arguments(run),
-            "teachers": {without_path(name): model_hash(name) for name in run.model_args.teachers or ()},
+            "teachers": [
+                {"name": without_path(name), "model": model_hash(name)} for name in run.model_args.teachers or ()
+            ],
             "corpora": {name: corpus.hashes for name, corpus in run.corpora.items()},
             "ledger": ledger,
             "leaks": run.leak_report,

@@ -153,7 +153,7 @@ def test_a_head_learns_from_a_teacher_what_no_gold_label_says(
     ]  # fmt: skip
     assert run_mtl_ner.main(arguments) == 0
     run = json.loads((tmp_path / "student" / "run.json").read_text())
-    assert run["teachers"] == {Path(folder).name: model_hash(folder)}
+    assert run["teachers"] == [{"name": "teacher", "model": model_hash(folder)}]
     losses = [entry["teacher_loss"] for entry in run["history"] if "teacher_loss" in entry]
     assert len(losses) > 1 and losses[-1] < losses[0]
     card = (tmp_path / "student" / "README.md").read_text()
