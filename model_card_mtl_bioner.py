@@ -387,13 +387,13 @@ SHOWN_ARGUMENTS = (
 
 def training(results: Mapping[str, float], run: Mapping[str, Any]) -> str:
     """Arguments, time, machine, versions."""
-    arguments = [[name, run["arguments"][name]] for name in SHOWN_ARGUMENTS if run["arguments"].get(name) is not None]
+    given, idle = run["arguments"], () if run["arguments"].get("teachers") else ("teacher_weight",)
+    arguments = [[name, given[name]] for name in SHOWN_ARGUMENTS if given.get(name) is not None and name not in idle]
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)
     minutes = f"{results['train_runtime'] / 60:.0f} minutes" if "train_runtime" in results else "a time not recorded"
     base = run.get("base_model")
     encoder = f"the encoder `{plain(base)}`" if base else "an encoder in a folder (it has no name on the Hub)"
     machine = run["machine"]
-    arguments = [row for row in arguments if row[0] != "teacher_weight" or run["arguments"].get("teachers")]
     devices = f", in {machine['processes']} processes on {plain(machine['device'])}" if "device" in machine else ""
     return (
         f"Trained for {minutes}, from {encoder}, on a machine with {machine['cpus']} CPUs "

@@ -88,12 +88,8 @@ def file_name(text: str) -> str:
 # ---------------------------------------------------------------------------------------------------------- arguments
 
 
-def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The arguments, and those for `run_mtl_ner.py`.
-
-    Raises:
-        ValueError: one that is handed on but decided here.
-    """
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the comparison's own arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0],
         epilog="Other arguments are handed on to run_mtl_ner.py.",
@@ -126,8 +122,17 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     parser.add_argument("--report_only", action="store_true", help="write the report of the cells there are")
     parser.add_argument("--quick", action="store_true", help="on the sample corpus, with the quickstart's encoder")
     parser.add_argument("--cell", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments, and those for `run_mtl_ner.py`.
+
+    Raises:
+        ValueError: one that is handed on but decided here.
+    """
     shared = shared_arguments(Path(argv[0])) if argv and argv[0].endswith(".json") else []
-    arguments, rest = parser.parse_known_args([*shared, *argv[1:]] if shared else argv)
+    arguments, rest = make_parser().parse_known_args([*shared, *argv[1:]] if shared else argv)
     if arguments.tune and arguments.tune[0] in vars(arguments):
         raise ValueError(f"--tune names {arguments.tune[0]}, which is an argument of the comparison itself")
     arguments.primary = arguments.primary or arguments.structures[0]
