@@ -32,6 +32,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -300,7 +301,7 @@ def settings_of(arguments: argparse.Namespace, rest: Sequence[str]) -> dict[str,
     check_names(corpora.split(","))
     return {
         "tune": [arguments.tune[0], *arguments.tune[1]] if arguments.tune else None,
-        "arguments": [without_path(part) for part in without(rest, *HASHED)],
+        "arguments": by_name([without_path(part) for part in without(rest, *HASHED)]),
         "leak_corpora": without_path(corpora),
         "corpora": {without_path(source): hash_corpus(source, data_dir) for source in corpora.split(",")},
         "encoder": model_hash(encoder, revision),
@@ -313,6 +314,18 @@ def check_names(corpora: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"--tasks names two corpora whose last part is {name}; rename the file or folder of one")
+
+
+def by_name(arguments: Sequence[str]) -> list[str]:
+    """Arguments in the order of their names, `--a=1` as `--a 1`: so written, two equal command lines are equal."""
+    groups: list[list[str]] = []
+    for part in arguments:
+        if part.startswith("--") or not groups:
+            name, equals, value = part.partition("=")
+            groups.append([f"--{argument_name(name)}", *([value] if equals else [])])
+        else:
+            groups[-1].append(part)
+    return list(chain.from_iterable(sorted(groups, key=lambda group: group[0])))
 
 
 def places_of(rest: Sequence[str]) -> tuple[str, str | None, str]:
@@ -336,6 +349,7 @@ def check_settings(arguments: argparse.Namespace, settings: dict[str, Any]) -> N
         if fraction not in wanted:
             continue
         found = {**content["settings"], "epochs": content["cell"]["epochs"]}
+        found["arguments"] = by_name(found["arguments"])  # older cells kept them as they were given
         for name, value in {**settings, "epochs": wanted[fraction]}.items():
             if found.get(name) != value:
                 raise ValueError(

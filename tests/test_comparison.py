@@ -14,7 +14,7 @@ from filelock import FileLock
 import comparison_mtl_bioner as report
 import run_comparison
 from modeling_mtl_bioner import SHARING, MtlBionerModel
-from run_comparison import Cell, corpora_of, parse_arguments, plan, without
+from run_comparison import Cell, by_name, corpora_of, parse_arguments, plan, without
 from run_mtl_ner import ModelArguments
 
 
@@ -440,6 +440,13 @@ def test_cells_of_other_inputs_are_refused_before_any_training(
         with pytest.raises(ValueError, match=f"computed with the {name} .*choose another --output_dir"):
             run_comparison.check_settings(*changed)
     run_comparison.check_settings(*settings("--data_dir", "sample", fractions="0.5"))
+
+
+def test_the_order_of_arguments_makes_no_other_settings() -> None:
+    assert by_name(["--seed", "1", "--bf16=false", "--label-smoothing-factor", "-0.5", "--teachers", "b", "a"]) == [
+        "--bf16", "false", "--label_smoothing_factor", "-0.5", "--seed", "1", "--teachers", "b", "a",
+    ]  # fmt: skip
+    assert by_name(["--x", "2", "--a", "--x", "1"]) == ["--a", "--x", "2", "--x", "1"]  # the last of one name counts
 
 
 def test_a_second_comparison_in_the_same_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
