@@ -27,6 +27,9 @@ from metrics_mtl_bioner import calibration_error, reliability
 
 logger = logging.getLogger(__name__)
 
+RECORD = "run.json"
+TEACHERS = "teachers"  # the folder of the single-task models that `--teachers auto` trains
+
 PACKAGES = (
     "mtl-bioner", "torch", "transformers", "datasets", "accelerate", "tokenizers", "huggingface_hub", "evaluate",
     "seqeval",
@@ -49,7 +52,7 @@ def remove_old(output: Path) -> None:
     """Delete what an earlier run wrote here: its checkpoints would be resumed, its scores taken for the new ones."""
     for pattern in (
         "all_results.json",
-        "run.json",
+        RECORD,
         "ledger.json",
         "learning_curves.png",
         "gates.*",
@@ -59,6 +62,12 @@ def remove_old(output: Path) -> None:
     ):
         for path in output.glob(pattern):
             path.unlink()
+    remove_checkpoints(output)
+    shutil.rmtree(output / TEACHERS, ignore_errors=True)
+
+
+def remove_checkpoints(output: Path) -> None:
+    """Delete what a training could be resumed from."""
     for path in output.glob("checkpoint-*"):
         shutil.rmtree(path)
 
@@ -94,7 +103,7 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
     write_json(output / "all_results.json", dict(metrics))
     write_json(output / "ledger.json", ledger)
     write_json(
-        output / "run.json",
+        output / RECORD,
         {
             "versions": {name: package_version(name) for name in PACKAGES} | {"python": platform.python_version()},
             "machine": {
@@ -106,9 +115,7 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
             "seed": run.args.seed,
             "base_model": hub_name(run.model_args.model_name_or_path),
             "arguments": recorded_arguments(run),
-            "teachers": [
-                {"name": without_path(name), "model": model_hash(name)} for name in run.model_args.teachers or ()
-            ],
+            "teachers": [{"name": without_path(name), "model": model_hash(name)} for name in run.teachers],
             "corpora": {name: corpus.hashes for name, corpus in run.corpora.items()},
             "ledger": ledger,
             "leaks": run.leak_report,
@@ -129,7 +136,11 @@ def model_hash(name: str, revision: str = "main") -> str:
     if not folder.is_dir():
         return f"{name}@{revision}"
     digest = hashlib.sha256()
-    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.bin"))]:
+    for path in [
+        folder / "config.json",
+        *sorted(folder.glob("*.safetensors")),
+        *sorted(folder.glob("pytorch_model*.bin")),
+    ]:
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:16]
 
@@ -225,6 +236,29 @@ def forgetting_table(metrics: Mapping[str, float]) -> str:
         before, after = (100 * metrics[f"{when}_{name}"] for when in ("before", "after"))
         lines.append(f"test  {name.replace('_', ' '):48}{before:9.2f}{after:9.2f}{after - before:+9.2f}")
     return "\n".join(lines) + "\n"
+
+
+def single_scores(folder: Path, task: str) -> dict[str, float]:
+    """The F1 of a single-task model in a folder, as `single_test_ncbi_f1`."""
+    found = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
+    keys = [f"{split}_{task}_f1" for split in _SPLIT_NAMES]
+    return {f"single_{key}": found[key] for key in keys if key in found}
+
+
+def sharing_table(metrics: Mapping[str, float]) -> str:
+    """F1 of the single-task models of `--teachers auto` beside the model's, per cent; empty without them."""
+    lines = [f"{'whether sharing helped: F1 of':54}{'alone':>9}{'shared':>9}{'change':>9}"]
+    for split, shown in _SPLIT_NAMES.items():
+        keys = [key for key in metrics if f"single_{key}" in metrics and key.startswith(f"{split}_")]
+        rows = {key: (metrics[f"single_{key}"], metrics[key]) for key in keys}
+        if len(rows) > 1:
+            rows[f"{split}_macro over tasks"] = tuple(
+                statistics.fmean(f1s) for f1s in zip(*rows.values(), strict=True)
+            )
+        for key, (alone, shared) in rows.items():
+            name = key.removeprefix(f"{split}_").removesuffix("_f1")
+            lines.append(f"{shown:6}{name:48}{100 * alone:9.2f}{100 * shared:9.2f}{100 * (shared - alone):+9.2f}")
+    return "\n".join(lines) + "\n" if len(lines) > 1 else ""
 
 
 def spread_table(runs: Sequence[Mapping[str, float]], prefix: str = "test") -> str:

@@ -4,6 +4,7 @@
     python run_mtl_ner.py --tasks ncbi,bc5cdr --data_dir sample --model_name_or_path PATH_OR_HUB_ID
     python run_mtl_ner.py --tasks ncbi                              # one task: the single-task baseline
     python run_mtl_ner.py --tasks ncbi,mine=./corpus                # a corpus of your own
+    python run_mtl_ner.py --tasks ncbi,bc5cdr --teachers auto       # two single-task models first, which teach it
     python run_mtl_ner.py --do_predict --tasks ncbi=./other:Disease --model_name_or_path outputs/ncbi
     python run_mtl_ner.py --tasks ncbi,bc5cdr --search 20           # tries arguments, writes the best to a file
     python run_mtl_ner.py arguments.json                            # arguments from a file, others may follow
@@ -53,7 +54,7 @@ from hub_mtl_bioner import PushError
 from launch_mtl_bioner import LaunchError, check_processes, leave_processes, use_all_cores
 from model_card_mtl_bioner import write_card
 from modeling_mtl_bioner import SHARING, MtlBionerConfig, MtlBionerModel, sentence_breaks
-from teachers_mtl_bioner import load_teachers, teach
+from teachers_mtl_bioner import AUTO, load_teachers, teach, teacher_arguments
 from trainer_mtl_bioner import (
     MultiTaskTrainer,
     MultiTaskTrainingArguments,
@@ -124,7 +125,8 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "Folders or Hub ids of saved models: their heads of the names in --tasks label the training text "
-            "of the other tasks, softly, and that is learned too (--teacher_weight)."
+            "of the other tasks, softly, and that is learned too (--teacher_weight). `auto` first trains such a model "
+            "for each task alone, kept in teachers/ of the output folder."
         },
     )
     report_gates: bool = field(
@@ -259,6 +261,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
         raise ValueError("--search trains and goes by development scores; leave out --train_on_dev, --dry_run, --do_*")
     if model_args.teachers and not args.do_train:
         raise ValueError("--teachers label training text, and nothing is trained; leave it out, or add --do_train")
+    if AUTO in (model_args.teachers or ()) and (len(model_args.teachers) > 1 or data_args.search):
+        raise ValueError("--teachers auto goes with no other teacher and no --search; train them first, and name them")
     if data_args.train_on_dev:
         leave_out_dev(args)
     check_reports(args.report_to)
@@ -289,6 +293,11 @@ def arguments_of_file(path: Path) -> list[str]:
         raise ValueError(f"{path}:{error.lineno}: {error.msg}; an object of arguments and values is needed") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a JSON {type(content).__name__}; an object of arguments and values is needed")
+    return as_argv(content)
+
+
+def as_argv(content: Mapping[str, Any]) -> list[str]:
+    """Arguments by name as they would stand on the command line."""
     argv = []
     for name, value in content.items():
         if isinstance(value, list):
@@ -387,7 +396,7 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, mod
         raise ValueError(f"--output_dir {folder}: {existing.name} is a file; name a folder")
     if not os.access(existing, os.W_OK):
         raise ValueError(f"--output_dir {folder}: {existing} can't be written to; name another folder")
-    goes_on = resume or (data_args.search and (folder / search.DATABASE).is_file())
+    goes_on = resumes(args) or (data_args.search and (folder / search.DATABASE).is_file())
     if folder.is_dir() and any(folder.iterdir()) and not (data_args.overwrite_output or goes_on):
         raise ValueError(
             f"--output_dir {folder} is not empty; choose another, or give --overwrite_output or "
@@ -402,16 +411,22 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, mod
         )
 
 
+def resumes(args: MultiTaskTrainingArguments) -> bool:
+    """Whether `--resume_from_checkpoint` was given."""
+    return str(args.resume_from_checkpoint or "false").lower() != "false"
+
+
 def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
-    """The checkpoint that `--resume_from_checkpoint` names, `true` being the newest whole one in the output folder.
+    """The checkpoint that `--resume_from_checkpoint` names, `true` being the newest whole one in the output folder;
+    None without the argument, or where the training was interrupted before its teachers had all been trained.
 
     Raises:
         ValueError: there is none.
     """
-    given = str(args.resume_from_checkpoint or "false")
-    if given.lower() != "true":
-        return None if given.lower() == "false" else given
-    if newest := last_complete_checkpoint(args.output_dir):
+    if not resumes(args) or str(args.resume_from_checkpoint).lower() != "true":
+        return args.resume_from_checkpoint if resumes(args) else None
+    newest = last_complete_checkpoint(args.output_dir)
+    if newest or (Path(args.output_dir) / results.TEACHERS).is_dir():
         return newest
     raise ValueError(f"--resume_from_checkpoint: no whole checkpoint in {args.output_dir}; leave it out to begin anew")
 
@@ -685,6 +700,17 @@ def check_heads(
             )
 
 
+def check_teachers(model_args: ModelArguments, names: Sequence[str], saved: MtlBionerConfig | None) -> None:
+    """Raises ValueError for `--teachers` of a single task, or `auto` that doesn't begin with an encoder."""
+    if model_args.teachers and len(names) < 2:
+        raise ValueError(f"--teachers label the text of other tasks, and {names[0]} is the only one; leave it out")
+    if AUTO in (model_args.teachers or ()) and saved is not None:
+        raise ValueError(
+            f"--teachers auto trains each teacher from an encoder, and {model_args.model_name_or_path} is a saved "
+            "multi-task model; name its encoder, or teachers that you trained"
+        )
+
+
 def settle_arguments(
     model: MtlBionerModel, tokenizer: Any, model_args: ModelArguments, data_args: DataArguments
 ) -> None:
@@ -763,8 +789,10 @@ class Run:
     tokenizer: Any
     model: MtlBionerModel
     rows: dict[str, TaskRows]  # of the splits that are needed
+    given: dict[str, Any]  # the arguments that were given, by name
     old: TaskRows | None = None  # test documents of a saved model's other heads
-    teaching_seconds: float = 0.0  # that teachers took to label the training rows
+    teachers: list[str] = field(default_factory=list)  # models that labelled the training rows
+    teaching_seconds: float = 0.0  # that they took for it
 
 
 def prepare(argv: Sequence[str]) -> Run:
@@ -780,6 +808,7 @@ def prepare(argv: Sequence[str]) -> Run:
     pattern = saved.word_pattern if saved else DEFAULT_WORD_PATTERN
     names = [spec.name for spec in parse_tasks(data_args.tasks)]
     check_heads(model_args, names, saved, args.do_train)
+    check_teachers(model_args, names, saved)
     check_metric(args, names)
     task_fractions(data_args.train_fraction, names)
     parse_loss_weights(args.task_loss_weights, list(dict.fromkeys([*(saved.task_names if saved else []), *names])))
@@ -788,14 +817,13 @@ def prepare(argv: Sequence[str]) -> Run:
     tokenizer = find_tokenizer(model_args, saved)
     model = make_model(model_args, tasks, saved)
     settle_arguments(model, tokenizer, model_args, data_args)
-    run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {})
-    teachers = load_teachers(model_args.teachers or (), names, model.config, tokenizer) if args.do_train else []
+    run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {}, given_arguments(argv))
+    ready = [name for name in model_args.teachers or () if name != AUTO]
+    teachers = load_teachers(ready, names, model.config, tokenizer)
     for split, limit in needed_splits(run).items():
         run.rows[split] = make_rows(run, split, limit)
     if teachers and not data_args.dry_run:
-        begun = time.perf_counter()
-        teach(run.rows["train"], teachers, model.config, tokenizer, args.device, args.bf16)
-        run.teaching_seconds = time.perf_counter() - begun
+        label_rows(run, ready, teachers)
     run.old = old_rows(run, saved, names)
     if model_args.freeze_encoder:
         model.freeze(names)
@@ -842,7 +870,52 @@ def make_trainer(run: Run, model_init: Callable[..., MtlBionerModel] | None = No
     )
 
 
-def run_search(run: Run, argv: Sequence[str]) -> str:
+def label_rows(run: Run, names: Sequence[str], teachers: Mapping[str, MtlBionerModel]) -> None:
+    """Let teachers, by their names and by their tasks, label the training rows."""
+    begun = time.perf_counter()
+    teach(run.rows["train"], teachers, run.model.config, run.tokenizer, run.args.device, run.args.bf16)
+    run.teachers, run.teaching_seconds = list(names), time.perf_counter() - begun
+
+
+def arguments_of_teachers(run: Run) -> dict[str, list[str]]:
+    """By task, the command line of its teacher's training, with `--teachers auto`."""
+    if AUTO not in (run.model_args.teachers or ()):
+        return {}
+    folder = Path(run.args.output_dir) / results.TEACHERS
+    fractions = task_fractions(run.data_args.train_fraction, [task.name for task in run.tasks])
+    return {name: as_argv(given) for name, given in teacher_arguments(run.given, folder, fractions).items()}
+
+
+def train_teachers(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
+    """Train the teachers of `--teachers auto` in the output folder, and let them label the training rows.
+
+    Those that were finished before an interruption are taken as they are, and one that was at work goes on.
+
+    Returns:
+        Their scores, as `single_test_ncbi_f1`.
+    """
+    folders, scores = [], {}
+    for number, (name, argv) in enumerate(arguments_of_teachers(run).items(), 1):
+        folder = Path(run.args.output_dir) / results.TEACHERS / name
+        if not (folder / results.RECORD).is_file():  # which is written last
+            logger.info("teacher %d of %d: %s", number, len(run.tasks), name)
+            again = ["--resume_from_checkpoint=true"] if last_complete_checkpoint(folder) else []
+            teacher = prepare([*argv, *again, "--overwrite_output"])
+            own = make_trainer(teacher)
+            execute(teacher, own)
+            own.accelerator.wait_for_everyone()
+            if own.is_world_process_zero():
+                results.remove_checkpoints(folder)
+            own.accelerator.wait_for_everyone()
+        folders.append(str(folder))
+        scores |= results.single_scores(folder, name)
+    names = [task.name for task in run.tasks]
+    label_rows(run, folders, load_teachers(folders, names, run.model.config, run.tokenizer))
+    set_seed(run.args.seed)  # so that training is the same whether or not they were there already
+    return scores
+
+
+def run_search(run: Run) -> str:
     """The trials of `--search`, and the argument file of the best; returns the table of them."""
     if run.args.world_size > 1:
         raise ValueError(f"--search was started with {run.args.world_size} processes; it trains on one")
@@ -866,8 +939,7 @@ def run_search(run: Run, argv: Sequence[str]) -> str:
     def space(trial: Any) -> dict[str, Any]:
         return search.search_space(trial, rate, names, sized)
 
-    given = given_arguments(argv).items()
-    arguments = {k: v for k, v in given if k not in ("search", "output_dir") and not k.endswith("_token")}
+    arguments = {k: v for k, v in run.given.items() if k not in ("search", "output_dir") and not k.endswith("_token")}
     output = Path(run.args.output_dir)
     _, rows = search.search(trainer, space, run.data_args.search, output, arguments)
     return f"{search.search_table(rows)}\nbest arguments: {output / search.BEST}"
@@ -885,8 +957,11 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     args, metrics = run.args, {}
     output = Path(args.output_dir)
     if args.do_train:
-        if trainer.is_world_process_zero() and not resume_argument(args):
+        if trainer.is_world_process_zero() and not resumes(args):
             results.remove_old(output)
+        trainer.accelerator.wait_for_everyone()
+        if AUTO in (run.model_args.teachers or ()):
+            metrics |= train_teachers(run, trainer)
         if run.old is not None:
             metrics |= forgetting(trainer, run.old, "before")
         outcome = trainer.train(resume_from_checkpoint=resume_argument(args))
@@ -918,6 +993,17 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     return metrics
 
 
+def plan_of(run: Run, trainer: MultiTaskTrainer) -> str:
+    """What `--dry_run` shows of the training, and of its teachers'."""
+    if not run.args.do_train:
+        return "nothing is trained"
+    plans = []
+    for name, argv in arguments_of_teachers(run).items():
+        teacher = prepare([*argv, f"--output_dir={run.args.output_dir}", "--overwrite_output"])  # no folder more
+        plans.append(f"teacher {name}\n{make_trainer(teacher).plan()}\n")
+    return "\n".join([*plans, trainer.plan()])
+
+
 def set_up_process() -> bool:
     """What is said on the screen, how the CPU treats tiny numbers; returns whether this process is to report."""
     first = os.environ.get("RANK", "0") == "0"
@@ -937,7 +1023,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run = prepare(argv)
         if run.data_args.search:
-            sys.stdout.write(f"{run_search(run, argv)}\n")
+            sys.stdout.write(f"{run_search(run)}\n")
             return 0
         trainer = make_trainer(run)
     except (CorpusError, LaunchError, PushError, ValueError, OSError, ImportError) as error:
@@ -945,14 +1031,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     transformers_logging.set_verbosity_warning()
     if run.data_args.dry_run:
-        plan = trainer.plan() if run.args.do_train else "nothing is trained"
+        plan = plan_of(run, trainer)
         if first:
             sys.stdout.write(f"{plan}\n")
         return 0
     metrics = execute(run, trainer)
     if first:
         sys.stdout.write(results.score_table(metrics, run.model.config) + "\n")
-        sys.stdout.write(results.forgetting_table(metrics))
+        sys.stdout.write(results.forgetting_table(metrics) + results.sharing_table(metrics))
     try:
         if run.args.push_to_hub:
             trainer.push_to_hub()

@@ -3,7 +3,7 @@
 A corpus annotates some types only. A teacher, a model trained on another corpus, says of each of its sub-words how
 probable the labels of its own task are; the model in training learns from these soft labels beside the gold ones
 (Hinton et al. 2015; from single-task teachers to a multi-task student: Clark et al. 2019, "BAM!"). So each head is
-trained on the text of all corpora.
+trained on the text of all corpora. `--teachers auto` trains the teachers first, one for each task alone.
 """
 
 from __future__ import annotations
@@ -20,10 +20,49 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data_collators import TaskRows, load_tokenizer
+from dataset_scripts.tasks import parse_tasks
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel, pad_batch
 
 
 logger = logging.getLogger(__name__)
+
+# In the place of their folders: the training trains them itself.
+AUTO = "auto"
+
+# Arguments that say nothing to a training of one task from an encoder, or that belong to the student alone.
+STUDENTS_ARGUMENTS = (
+    "teachers", "teacher_weight", "sharing", "sharing_size", "adversarial_weight", "difference_weight", "report_gates",
+    "task_loss_weights", "loss_weighting", "task_sampling_alpha", "one_task_batches", "metric_for_best_model",
+    "greater_is_better", "push_to_hub", "hub_model_id", "resume_from_checkpoint", "overwrite_output",
+)  # fmt: skip
+
+
+def teacher_arguments(
+    given: Mapping[str, Any], folder: Path, fractions: Mapping[str, float]
+) -> dict[str, dict[str, Any]]:
+    """By task, the arguments of a training of it alone that the same command line asks for.
+
+    It reads no text that is held-out text of any of the tasks.
+
+    Args:
+        given: arguments of the student's training.
+        folder: where each has a folder of its task's name.
+        fractions: the share of its training documents that each task has.
+    """
+    common = {name: value for name, value in given.items() if name not in STUDENTS_ARGUMENTS}
+    specs = [text.strip() for text in given["tasks"].split(",") if text.strip()]
+    corpora = [source.corpus for spec in parse_tasks(given["tasks"]) for source in spec.sources]
+    leaks = [name for name in (given.get("leak_corpora") or "").split(",") if name]
+    return {
+        name: common
+        | {
+            "tasks": spec,
+            "output_dir": str(folder / name),
+            "leak_corpora": ",".join(dict.fromkeys([*corpora, *leaks])),
+            "train_fraction": str(share) if share < 1 else None,
+        }
+        for spec, (name, share) in zip(specs, fractions.items(), strict=True)
+    }
 
 
 def load_teachers(
@@ -37,11 +76,8 @@ def load_teachers(
         config, tokenizer: of the model in training.
 
     Raises:
-        ValueError: a teacher that can't be loaded, has other sub-words, or none of the tasks, or one with other types;
-            or there is no second task whose text could be labelled.
+        ValueError: a teacher that can't be loaded, has other sub-words, or none of the tasks, or one with other types.
     """
-    if names and len(tasks) < 2:
-        raise ValueError(f"--teachers label the text of other tasks, and {tasks[0]} is the only one; leave it out")
     types = {task["name"]: list(task["types"]) for task in config.tasks}
     found: dict[str, MtlBionerModel] = {}
     for name in names:

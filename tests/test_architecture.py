@@ -24,7 +24,7 @@ ALLOWED = {
         "calibration_mtl_bioner", "data_collators", "hub_mtl_bioner", "launch_mtl_bioner", "metrics_mtl_bioner",
         "modeling_mtl_bioner", "progress_mtl_bioner", "teachers_mtl_bioner",
     },
-    "teachers_mtl_bioner": {"data_collators", "modeling_mtl_bioner"},
+    "teachers_mtl_bioner": {"data_collators", "dataset_scripts", "modeling_mtl_bioner"},
     "results_mtl_bioner": {"dataset_scripts", "metrics_mtl_bioner"},
     "search_mtl_bioner": {"results_mtl_bioner"},
     "model_card_mtl_bioner": {"dataset_scripts", "results_mtl_bioner"},

@@ -105,6 +105,7 @@ def teacher(workplace: Path) -> Path:
         (False, 2, {"sharing": "adversarial", "sharing_size": 8, "loss_weighting": "uncertainty"}),
         (False, 2, {"teachers": "{teacher}", "teacher_weight": 2}),
         (True, 1, {"teachers": "{teacher}"}),
+        (False, 1, {"teachers": "auto"}),
     ],
 )
 def test_two_processes_train_as_one_with_the_doubled_batch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 import run_mtl_ner
 from data_collators import MultiTaskCollator, TaskRows
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel
-from results_mtl_bioner import model_hash
+from results_mtl_bioner import model_hash, sharing_table
 from teachers_mtl_bioner import load_teachers, soft_loss, teach
 from tests.test_trainer import NAMES, TASKS, make_rows
 from trainer_mtl_bioner import MultiTaskTrainer, MultiTaskTrainingArguments
@@ -162,6 +163,112 @@ def test_a_head_learns_from_a_teacher_what_no_gold_label_says(
     ids = torch.tensor([tokenizer(["EGFR", "binds"], is_split_into_words=True)["input_ids"]])
     logits = student(input_ids=ids, task_id=torch.tensor([0])).logits[0, 1:-1]
     assert (logits.argmax(-1) == 1).all()
+
+
+AUTO = [
+    "--data_dir=sample", "--do_train", "--do_eval", "--max_train_samples=4", "--max_eval_samples=3",
+    "--num_train_epochs=2", "--learning_rate=1e-2", "--logging_steps=1", "--use_cpu", "--bf16=false",
+]  # fmt: skip
+
+
+def test_auto_trains_the_teachers_itself(
+    toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    common = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}"]
+    own = ["--tasks=ncbi,drugs=bc5cdr:Chemical", "--train_fraction=drugs=0.9", "--task_loss_weights=ncbi=1,drugs=2"]
+    auto = tmp_path / "auto"
+    assert run_mtl_ner.main([*common, *own, "--sharing=cross", "--teachers=auto", f"--output_dir={auto}"]) == 0
+    shown = capsys.readouterr().out
+
+    folders = [str(tmp_path / "ncbi"), str(tmp_path / "drugs")]
+    alone = [["--tasks=ncbi"], ["--tasks=drugs=bc5cdr:Chemical", "--train_fraction=0.9"]]
+    for folder, arguments in zip(folders, alone, strict=True):
+        assert run_mtl_ner.main([*common, *arguments, "--leak_corpora=ncbi,bc5cdr", f"--output_dir={folder}"]) == 0
+    by_hand = ["--sharing=cross", "--teachers", *folders, f"--output_dir={tmp_path / 'by_hand'}"]
+    assert run_mtl_ner.main([*common, *own, *by_hand]) == 0
+    assert model_hash(str(auto)) == model_hash(str(tmp_path / "by_hand"))
+
+    run = json.loads((auto / "run.json").read_text())
+    assert run["teachers"] == [{"name": Path(folder).name, "model": model_hash(folder)} for folder in folders]
+    assert run["arguments"]["teachers"] == ["auto"]
+    assert not list((auto / "teachers").glob("*/checkpoint-*"))
+    scores = json.loads((auto / "all_results.json").read_text())
+    single = json.loads((Path(folders[1]) / "all_results.json").read_text())
+    assert scores["single_eval_drugs_f1"] == single["eval_drugs_f1"]
+    assert "whether sharing helped: F1 of" in shown and "macro over tasks" in shown.split("whether sharing")[1]
+
+
+def test_auto_goes_on_where_it_was_interrupted(toy_encoder: Callable[[str], str], tmp_path: Path) -> None:
+    output = tmp_path / "auto"
+    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", "--teachers=auto"]
+    arguments += [f"--output_dir={output}"]
+    assert run_mtl_ner.main(arguments) == 0
+    whole = model_hash(str(output))
+    for path in output.iterdir():  # as if killed in the training of the second teacher, before its first checkpoint
+        if path.is_dir() and path.name != "teachers":
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
+    (output / "teachers" / "bc5cdr" / "run.json").unlink()
+    times = {path.name: (path / "model.safetensors").stat().st_mtime_ns for path in (output / "teachers").iterdir()}
+    assert run_mtl_ner.main(arguments) == 2  # the folder is not empty
+    assert run_mtl_ner.main([*arguments, "--resume_from_checkpoint=true"]) == 0
+    again = {path.name: (path / "model.safetensors").stat().st_mtime_ns for path in (output / "teachers").iterdir()}
+    assert again["ncbi"] == times["ncbi"] and again["bc5cdr"] > times["bc5cdr"]
+    assert model_hash(str(output)) == whole
+    assert run_mtl_ner.main([*arguments, "--overwrite_output"]) == 0  # begins anew
+    assert (output / "teachers" / "ncbi" / "model.safetensors").stat().st_mtime_ns > times["ncbi"]
+
+
+def test_a_dry_run_tells_of_the_teachers_too(
+    toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", "--teachers=auto"]
+    assert run_mtl_ner.main([*arguments, "--dry_run", f"--output_dir={tmp_path / 'auto'}"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("training: ") == 3 and shown.startswith("teacher ncbi\n") and "\nteacher bc5cdr\n" in shown
+    assert not (tmp_path / "auto" / "teachers").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--tasks=ncbi", "--teachers=auto"], "ncbi is the only one; leave it out"),
+        (["--tasks=ncbi,bc5cdr", "--teachers", "auto", "{saved}"], "--teachers auto goes with no other teacher"),
+        (["--tasks=ncbi,bc5cdr", "--teachers=auto", "--search=2"], "no --search; train them first, and name them"),
+        (
+            ["--tasks=ncbi,bc5cdr", "--teachers=auto", "--model_name_or_path={saved}"],
+            "{saved} is a saved multi-task model; name its encoder, or teachers that you trained",
+        ),
+    ],
+)
+def test_auto_that_cannot_be(
+    arguments: list[str],
+    part: str,
+    teacher: Callable[..., tuple[str, Any]],
+    toy_encoder: Callable[[str], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    saved, _ = teacher([{"name": "ncbi", "types": ["Disease"]}])
+    common = ["--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}", f"--output_dir={tmp_path / 'out'}"]
+    assert run_mtl_ner.main([*common, *(text.format(saved=saved) for text in arguments)]) == 2
+    assert part.format(saved=saved) in capsys.readouterr().err
+
+
+def test_the_table_of_single_task_models_beside_the_shared_one() -> None:
+    metrics = {
+        "eval_a_f1": 0.5, "eval_b_f1": 0.25, "test_a_f1": 0.75, "eval_macro_f1": 0.375, "single_eval_a_f1": 0.5,
+        "single_eval_b_f1": 0.125, "single_test_a_f1": 1.0,
+    }  # fmt: skip
+    lines = [line.split() for line in sharing_table(metrics).splitlines()[1:]]
+    assert lines == [
+        ["dev", "a", "50.00", "50.00", "+0.00"],
+        ["dev", "b", "12.50", "25.00", "+12.50"],
+        ["dev", "macro", "over", "tasks", "31.25", "37.50", "+6.25"],
+        ["test", "a", "100.00", "75.00", "-25.00"],
+    ]
+    assert sharing_table({"eval_a_f1": 0.5}) == ""
 
 
 @pytest.mark.parametrize(
