@@ -16,7 +16,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -420,7 +420,7 @@ class MtlBionerModel(PreTrainedModel):
             if set(own["types"]) != set(task["types"]):
                 raise ValueError(
                     f"task {task['name']} finds {', '.join(task['types'])}, the model's head of that name "
-                    f"{', '.join(own['types'])}; choose these types, or another name: other={task['name']}"
+                    f"{', '.join(own['types'])}; give corpora that have these, or another name: other={task['name']}"
                 )
             corpora = list(dict.fromkeys([*own.get("corpora", ()), *task.get("corpora", ())]))
             kept[task["name"]] = own | ({"corpora": corpora} if corpora else {})
@@ -839,6 +839,8 @@ def decode_spans(
 ) -> list[list[WordSpan]]:
     """Entities of texts from their words' logits.
 
+    A word without sub-words (see `take_words`) is passed over: it is inside an entity that goes on behind it.
+
     Args:
         word_logits: per text (words, at least `len(labels)`); further classes are ignored.
         labels: the task's BIO labels.
@@ -846,6 +848,8 @@ def decode_spans(
         calibration: temperature and bias of the scores.
     """
     spans: list[list[WordSpan]] = [[] for _ in word_logits]
+    known = [(~logits[:, 0].isneginf()).nonzero().flatten() for logits in word_logits]
+    word_logits = [logits[own] for logits, own in zip(word_logits, known, strict=True)]
     order = sorted((i for i, logits in enumerate(word_logits) if len(logits)), key=lambda i: len(word_logits[i]))
     while order:
         size = 1
@@ -856,7 +860,11 @@ def decode_spans(
         padded = nn.utils.rnn.pad_sequence([word_logits[i][:, : len(labels)].float() for i in batch], batch_first=True)
         log_probs = padded.log_softmax(-1)
         for i, path, own in zip(batch, decode_labels(log_probs, lengths, labels), log_probs, strict=True):
-            spans[i] = _collect(path, own, labels, calibration)
+            words = known[i].tolist()
+            spans[i] = [
+                replace(span, start=words[span.start], end=words[span.end - 1] + 1)
+                for span in _collect(path, own, labels, calibration)
+            ]
     return spans
 
 
@@ -944,6 +952,8 @@ class MtlBionerPipeline(Pipeline):
         batch_size = batch_size if batch_size is not None else self._batch_size or 16
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
+        if not isinstance(inputs, Iterable) and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
+            inputs = map(inputs.__getitem__, range(len(inputs)))  # as KeyDataset of transformers
         if isinstance(inputs, (bytes, Mapping)) or not isinstance(inputs, Iterable):
             raise TypeError(f"the pipeline takes a str or an iterable of them, got {type(inputs).__name__}")
         options = {**self._forward_params, "batch_size": batch_size, **options}
@@ -1075,10 +1085,9 @@ def settle_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict[
 def take_words(logits: Tensor, window: Window) -> Tensor:
     """Logits (core words, labels) of a window's core words from its sub-words' (length, labels).
 
-    A word without a sub-word can be nothing but `O`, the first class.
+    Those of a word without a sub-word, of which nothing is known, are minus infinity.
     """
     positions = torch.tensor(window.positions, dtype=torch.long, device=logits.device)
     words = logits[positions.clamp(min=0)]
-    words[positions < 0] = torch.finfo(words.dtype).min / 2
-    words[positions < 0, 0] = 0.0
+    words[positions < 0] = -math.inf
     return words

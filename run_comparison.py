@@ -196,9 +196,9 @@ def argument_and_values(text: str) -> tuple[str, tuple[str, ...]]:
 
 def shared_arguments(path: Path) -> list[str]:
     """Those arguments of a file of `run_mtl_ner.py` that all cells can have."""
-    from run_mtl_ner import arguments_of_file
+    from run_mtl_ner import as_argv, read_arguments
 
-    return [a for a in arguments_of_file(path) if argument_name(a.partition("=")[0]) not in DECIDED]
+    return as_argv({k: v for k, v in read_arguments(path).items() if argument_name(k) not in DECIDED})
 
 
 def argument_name(given: str) -> str:

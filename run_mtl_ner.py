@@ -39,6 +39,7 @@ from safetensors import SafetensorError
 from transformers import HfArgumentParser, PreTrainedConfig, set_seed
 from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 import results_mtl_bioner as results
@@ -239,7 +240,7 @@ def make_parser(argv: Sequence[str]) -> tuple[OneLineParser, list[str]]:
     parser.set_defaults(output_dir=DEFAULT_OUTPUT)
     if argv and argv[0].endswith(".json"):
         parser.source = f"{argv[0]}: "
-        argv = [*arguments_of_file(Path(argv[0])), *argv[1:]]
+        argv = [*as_argv(read_arguments(Path(argv[0]))), *argv[1:]]
     return parser, list(argv)
 
 
@@ -254,6 +255,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
         near = difflib.get_close_matches(name, parser._option_string_actions, n=1)
         parser.error(f"unknown argument {name}" + (f"; did you mean {near[0]}?" if near else ""))
     model_args, data_args, args = parsed
+    if data_args.dry_run or data_args.search:
+        args.push_to_hub = False  # there will be no model, and Trainer would make its repository at once
     if args.output_dir == DEFAULT_OUTPUT:
         args.output_dir = "outputs/" + re.sub(r"[^\w=+,.-]", "_", data_args.tasks)
     check_values(model_args, data_args)
@@ -266,7 +269,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     if data_args.train_on_dev:
         leave_out_dev(args)
     check_reports(args.report_to)
-    check_output(args, data_args, model_args.model_name_or_path)
+    check_output(args, data_args, model_args)
     return model_args, data_args, args
 
 
@@ -279,8 +282,8 @@ def given_arguments(argv: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not argparse.SUPPRESS}
 
 
-def arguments_of_file(path: Path) -> list[str]:
-    """The arguments of a JSON file as they would stand on the command line.
+def read_arguments(path: Path) -> dict[str, Any]:
+    """The arguments of a JSON file.
 
     Raises:
         ValueError: no such file, or no JSON object.
@@ -293,7 +296,7 @@ def arguments_of_file(path: Path) -> list[str]:
         raise ValueError(f"{path}:{error.lineno}: {error.msg}; an object of arguments and values is needed") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a JSON {type(content).__name__}; an object of arguments and values is needed")
-    return as_argv(content)
+    return content
 
 
 def as_argv(content: Mapping[str, Any]) -> list[str]:
@@ -369,28 +372,23 @@ def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
 def check_metric(args: MultiTaskTrainingArguments, names: Sequence[str]) -> None:
     """Raises ValueError for a `--metric_for_best_model` that no evaluation of these tasks can give."""
     metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
-    known = ("micro_", *(f"{name}_" for name in names))
-    if args.do_train and metric not in ("loss", "macro_f1") and not metric.startswith(known):
+    known = [f"{name}_{score}" for name in ("micro", *names) for score in ("precision", "recall", "f1")]
+    if args.do_train and metric not in ("loss", "macro_f1", *known):
         raise ValueError(
             f"--metric_for_best_model is {args.metric_for_best_model}; give macro_f1, micro_f1, {names[0]}_f1 or loss"
         )
 
 
-def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, model: str) -> None:
-    """Raises ValueError for an output folder that can't be written to, holds files and nobody said it may be, or holds
-    the `model` that training begins with among the checkpoints that it would delete."""
+def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, model_args: ModelArguments) -> None:
+    """Raises ValueError for an output folder that can't be written to, holds files and nobody said it may, or holds
+    what is still needed."""
     folder, resume = Path(args.output_dir), resume_argument(args)
-    source = Path(model).resolve()
-    if not args.do_train and source == folder.resolve():
+    if not args.do_train and Path(model_args.model_name_or_path).resolve() == folder.resolve():
         raise ValueError(
             f"--output_dir {folder} is the model's own folder, where scores would take the place of the record of its "
             "training; name another"
         )
-    if resume is None and source.parent == folder.resolve() and source.name.startswith("checkpoint-"):
-        raise ValueError(
-            f"--model_name_or_path {model} is one of the checkpoints in --output_dir {folder}, which would be "
-            "deleted; give another --output_dir"
-        )
+    check_sources(args, model_args)
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise ValueError(f"--output_dir {folder}: {existing.name} is a file; name a folder")
@@ -409,6 +407,21 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, mod
             f"--resume_from_checkpoint {resume}: this checkpoint was not written to its end; give another, or `true` "
             "for the newest whole one"
         )
+
+
+def check_sources(args: MultiTaskTrainingArguments, model_args: ModelArguments) -> None:
+    """Raises ValueError for a model that training begins with, or is taught by, among what it deletes."""
+    folder = Path(args.output_dir).resolve()
+    sources = {"model_name_or_path": [model_args.model_name_or_path], "teachers": model_args.teachers or []}
+    for argument, name in ((argument, name) for argument, names in sources.items() for name in names):
+        path = Path(name).resolve()
+        parts = path.relative_to(folder).parts if folder in path.parents else ()
+        deleted = parts and (parts[0] == results.TEACHERS or parts[0].startswith("checkpoint-")) and not resumes(args)
+        if deleted or (argument == "teachers" and path == folder):
+            raise ValueError(
+                f"--{argument} {name} is in --output_dir {args.output_dir}, where it would be deleted; give another "
+                "--output_dir"
+            )
 
 
 def resumes(args: MultiTaskTrainingArguments) -> bool:
@@ -435,11 +448,15 @@ def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
 
 
 def load_tasks(
-    data_args: DataArguments, pattern: str, training: bool
+    data_args: DataArguments, pattern: str, training: bool, scoring_only: bool | None = None
 ) -> tuple[list[Task], dict[str, LoadedCorpus], dict[str, list[dict]]]:
     """The tasks; their corpora by `corpus_names`, each read once, without leaks; and the report of the leaks.
 
     The report lists training text that is held-out text (`train`), and development text that is test text (`dev`).
+
+    Args:
+        training: whether these tasks are trained, so that leaks count.
+        scoring_only: whether nothing is trained at all, by default if these tasks aren't (see `load_corpus`).
     """
     specs = parse_tasks(data_args.tasks)
     sources = list(dict.fromkeys(source.corpus for spec in specs for source in spec.sources))
@@ -452,7 +469,7 @@ def load_tasks(
             dev_size=data_args.dev_size,
             seed=data_args.split_seed,
             word_pattern=pattern,
-            scoring_only=not training,
+            scoring_only=not training if scoring_only is None else scoring_only,
             untyped=only_type(specs, source),
         )
         for source in (sources + others if training else sources)
@@ -475,12 +492,13 @@ def load_tasks(
 
 
 def corpus_names(sources: Iterable[str]) -> dict[str, str]:
-    """A name for each source: of a path only its last part, so that no path of this machine gets into results."""
+    """A name for each source: of a path only its last part, so that no path of this machine gets into results, and
+    never that of a registered corpus, whose it is not."""
     names: dict[str, str] = {}
     for source in sources:
         base = name = Path(source).resolve().name if "/" in source else source
         number = 1
-        while name in names.values():
+        while name in names.values() or (name != source and name in list_corpora()):
             number += 1
             name = f"{base}-{number}"
         names[source] = name
@@ -547,7 +565,8 @@ def check_texts(split: str, tasks: Sequence[Task], texts: Sequence[TaskText], ta
             raise CorpusError(
                 f"task {task.name} has no {split} document with a word in it; add some to {', '.join(task.corpora)}, "
                 "or leave the task out, or choose what is done by --do_train, --do_eval (on dev), --do_predict (on "
-                "test); if the leak check above dropped them, --leaks warn keeps them"
+                "test), and with --eval_strategy no train without evaluations; if the leak check above dropped them, "
+                "--leaks warn keeps them"
             )
         if split == "train" and not any(tag != "O" for text in own for tag in text.tags):
             raise CorpusError(
@@ -677,10 +696,10 @@ def check_heads(
 ) -> None:
     """Raises ValueError for a head that is dropped and used, or used and never trained, or another sharing layer."""
     model, heads = model_args.model_name_or_path, saved.task_names if saved else []
-    if saved is not None and saved.sharing == "cross" and model_args.freeze_encoder and set(names) - set(heads):
+    if saved is not None and saved.sharing == "cross" and model_args.freeze_encoder and set(names) != set(heads):
         raise ValueError(
-            "--freeze_encoder: a new task opens gates for the old heads of a cross-sharing model, so they can't stay "
-            "as they are; leave it out"
+            "--freeze_encoder: the tasks of a cross-sharing model open gates for each other, so the other heads can't "
+            f"stay as they are; leave it out, or name all heads in --tasks ({', '.join(heads)})"
         )
     for name, value in given(model_args, SHARING_OPTIONS[:2]).items() if saved is not None else ():
         if value != getattr(saved, name):
@@ -763,17 +782,43 @@ def old_tasks(saved: MtlBionerConfig | None, names: Sequence[str]) -> str:
 
 
 def old_rows(run: Run, saved: MtlBionerConfig | None, names: Sequence[str]) -> TaskRows | None:
-    """The test documents of heads that are not trained, to see what they forget; None if there are none."""
+    """The test documents of heads that are not trained, to see what they forget; None if there are none.
+
+    They are those of the splits that the heads were trained with, as the saved model's record tells: in another cut
+    some would be training documents. Heads that the record doesn't know, of an earlier training, are left out.
+    """
     kept = [*names, *dropped_tasks(run.model_args)]
     if not (run.args.do_train and run.args.do_predict and run.data_args.data_dir and old_tasks(saved, kept)):
         return None
-    data_args = replace(run.data_args, tasks=old_tasks(saved, kept), leak_corpora=None)
+    before = recorded_before(run.model_args)
+    known = [spec.name for spec in parse_tasks(before["tasks"])] if before else []
+    unknown = [name for name in saved.task_names if name not in (*kept, *known)]
+    if unknown:
+        logger.warning("what %s forget is not measured: nothing tells which split they saw", ", ".join(unknown))
+    wanted = old_tasks(saved, [*kept, *unknown])
+    if not wanted:
+        return None
+    splits = {name: before[name] for name in ("test_size", "dev_size", "split_seed")}
+    data_args = replace(run.data_args, tasks=wanted, leak_corpora=None, **splits)
     try:
-        tasks, corpora, _ = load_tasks(data_args, run.model.config.word_pattern, training=False)
+        tasks, corpora, _ = load_tasks(data_args, run.model.config.word_pattern, training=False, scoring_only=False)
     except CorpusError as error:  # what was asked for is training; this is a report beside it
         logger.warning("what other heads forget is not measured: %s", error)
         return None
     return make_rows(replace(run, tasks=tasks, corpora=corpora, data_args=data_args), "test", None)
+
+
+def recorded_before(model_args: ModelArguments) -> dict[str, Any] | None:
+    """The arguments of the training that a saved model is from; None if nobody tells."""
+    path = cached_file(
+        model_args.model_name_or_path, results.RECORD, _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False, **hub_options(model_args),
+    )  # fmt: skip
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))["arguments"] if path else None
+        return found if found and {"tasks", "test_size", "dev_size", "split_seed"} <= found.keys() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it was changed by hand
+        return None
 
 
 @dataclass
@@ -791,7 +836,8 @@ class Run:
     rows: dict[str, TaskRows]  # of the splits that are needed
     given: dict[str, Any]  # the arguments that were given, by name
     old: TaskRows | None = None  # test documents of a saved model's other heads
-    teachers: list[str] = field(default_factory=list)  # models that labelled the training rows
+    teachers: list[str] = field(default_factory=list)  # models that label the training rows
+    taught_by: dict[str, MtlBionerModel] = field(default_factory=dict)  # the same by the tasks that they teach
     teaching_seconds: float = 0.0  # that they took for it
 
 
@@ -818,12 +864,10 @@ def prepare(argv: Sequence[str]) -> Run:
     model = make_model(model_args, tasks, saved)
     settle_arguments(model, tokenizer, model_args, data_args)
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {}, given_arguments(argv))
-    ready = [name for name in model_args.teachers or () if name != AUTO]
-    teachers = load_teachers(ready, names, model.config, tokenizer)
+    run.teachers = [name for name in model_args.teachers or () if name != AUTO]
+    run.taught_by = load_teachers(run.teachers, names, model.config, tokenizer)
     for split, limit in needed_splits(run).items():
         run.rows[split] = make_rows(run, split, limit)
-    if teachers and not data_args.dry_run:
-        label_rows(run, ready, teachers)
     run.old = old_rows(run, saved, names)
     if model_args.freeze_encoder:
         model.freeze(names)
@@ -870,11 +914,12 @@ def make_trainer(run: Run, model_init: Callable[..., MtlBionerModel] | None = No
     )
 
 
-def label_rows(run: Run, names: Sequence[str], teachers: Mapping[str, MtlBionerModel]) -> None:
-    """Let teachers, by their names and by their tasks, label the training rows."""
-    begun = time.perf_counter()
-    teach(run.rows["train"], teachers, run.model.config, run.tokenizer, run.args.device, run.args.bf16)
-    run.teachers, run.teaching_seconds = list(names), time.perf_counter() - begun
+def label_rows(run: Run) -> None:
+    """Let the teachers, if there are any, label the training rows."""
+    if run.taught_by:
+        begun = time.perf_counter()
+        teach(run.rows["train"], run.taught_by, run.model.config, run.tokenizer, run.args.device, run.args.bf16)
+        run.teaching_seconds, run.taught_by = time.perf_counter() - begun, {}
 
 
 def arguments_of_teachers(run: Run) -> dict[str, list[str]]:
@@ -886,15 +931,15 @@ def arguments_of_teachers(run: Run) -> dict[str, list[str]]:
     return {name: as_argv(given) for name, given in teacher_arguments(run.given, folder, fractions).items()}
 
 
-def train_teachers(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
-    """Train the teachers of `--teachers auto` in the output folder, and let them label the training rows.
+def train_teachers(run: Run) -> dict[str, float]:
+    """Train the teachers of `--teachers auto` in the output folder.
 
     Those that were finished before an interruption are taken as they are, and one that was at work goes on.
 
     Returns:
         Their scores, as `single_test_ncbi_f1`.
     """
-    folders, scores = [], {}
+    scores: dict[str, float] = {}
     for number, (name, argv) in enumerate(arguments_of_teachers(run).items(), 1):
         folder = Path(run.args.output_dir) / results.TEACHERS / name
         if not (folder / results.RECORD).is_file():  # which is written last
@@ -907,10 +952,10 @@ def train_teachers(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
             if own.is_world_process_zero():
                 results.remove_checkpoints(folder)
             own.accelerator.wait_for_everyone()
-        folders.append(str(folder))
+        run.teachers.append(str(folder))
         scores |= results.single_scores(folder, name)
     names = [task.name for task in run.tasks]
-    label_rows(run, folders, load_teachers(folders, names, run.model.config, run.tokenizer))
+    run.taught_by = load_teachers(run.teachers, names, run.model.config, run.tokenizer)
     set_seed(run.args.seed)  # so that training is the same whether or not they were there already
     return scores
 
@@ -934,6 +979,7 @@ def run_search(run: Run) -> str:
         return model
 
     trainer = make_trainer(run, fresh_model)
+    label_rows(run)
     rate = trainer.args.learning_rate
 
     def space(trial: Any) -> dict[str, Any]:
@@ -961,7 +1007,8 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
             results.remove_old(output)
         trainer.accelerator.wait_for_everyone()
         if AUTO in (run.model_args.teachers or ()):
-            metrics |= train_teachers(run, trainer)
+            metrics |= train_teachers(run)
+        label_rows(run)
         if run.old is not None:
             metrics |= forgetting(trainer, run.old, "before")
         outcome = trainer.train(resume_from_checkpoint=resume_argument(args))

@@ -139,6 +139,8 @@ class MultiTaskTrainingArguments(TrainingArguments):
                 "(and --save_steps what --eval_steps has), or --load_best_model_at_end false"
             )
         super().__post_init__()  # turns do_eval on wherever there is an eval_strategy
+        if self.accelerator_config.split_batches:
+            raise ValueError("--accelerator_config has split_batches, which batches of tasks can't be; leave it out")
         self.do_train, self.do_eval, self.do_predict = asked if any(asked) else (True, True, True)
         if not self.do_train:
             self.eval_strategy = IntervalStrategy.NO  # else Trainer wants a development set even to predict
@@ -159,9 +161,19 @@ class MultiTaskTrainingArguments(TrainingArguments):
             raise ValueError(f"--mask_probability is {self.mask_probability}; give a share from 0 to below 1")
         if self.num_train_epochs <= 0 and self.max_steps <= 0:
             raise ValueError(f"--num_train_epochs is {self.num_train_epochs}; give more than 0")
-        for name in ("label_smoothing_factor", "dataloader_drop_last"):
+        for name in ("label_smoothing_factor", "dataloader_drop_last", "batch_eval_metrics"):
             if getattr(self, name):
                 raise ValueError(f"--{name} has no effect on multi-task training; leave it out")
+        for name in ("bf16_full_eval", "fp16_full_eval"):
+            if getattr(self, name):
+                raise ValueError(f"--{name} would leave the saved weights in that type; leave it out")
+        if not self.eval_do_concat_batches:
+            raise ValueError("--eval_do_concat_batches false leaves nothing to score whole documents by; leave it out")
+        if self.train_sampling_strategy != "random":
+            raise ValueError(
+                f"--train_sampling_strategy is {self.train_sampling_strategy}, which multi-task batches don't follow; "
+                "leave it out"
+            )
 
 
 class SetEpoch(TrainerCallback):
@@ -450,7 +462,8 @@ class MultiTaskTrainer(Trainer):
                 own = self.model.config.tasks[self.task_names.index(task)]
                 own["temperature"], own["score_bias"] = calibration
         self.entities = predicted_entities(rows, logits, self.calibrations())
-        return {f"eval_{task}_ece": calibration_error(*found) for task, found in self.scored(rows).items()}
+        metrics = span_metrics(rows, self.entities, self.model.config, "eval")
+        return {key: value for key, value in metrics.items() if "_ece" in key}
 
     def calibrations(self) -> list[tuple[float, float]]:
         """Temperature and bias of each task's scores."""

@@ -79,8 +79,8 @@ def find_leaks(
     Args:
         train: documents by corpus.
         held_out: by corpus, then split (`dev`, `test`). A registered name tells which ids can be compared; those of
-            any other corpus are compared within it only, and count only if the texts share half of their words, since
-            a user's ids may just be row numbers.
+            any other corpus are compared within it only, and count only if one text has four fifths of the other's
+            words, since a user's ids may just be row numbers.
     """
     kept = {(corpus, split): documents for corpus, splits in held_out.items() for split, documents in splits.items()}
     by_id = set(_same_id(train, kept))
@@ -174,7 +174,7 @@ def _key(corpus: str, document: Document) -> tuple[str, str]:
 
 def _alike(first: Document, second: Document) -> bool:
     ours, theirs = set(_words(first.text)), set(_words(second.text))
-    return 2 * len(ours & theirs) >= min(len(ours), len(theirs))
+    return len(ours & theirs) >= 0.8 * min(len(ours), len(theirs)) > 0
 
 
 def _words(text: str) -> Words:

@@ -118,6 +118,11 @@ def _resolve(spec: TaskSpec, types_of: Mapping[str, Sequence[str]]) -> Task:
     types: list[str] = []
     for source in spec.sources:
         known = types_of[source.corpus]
+        if not known:
+            raise CorpusError(
+                f"task {spec.name}: {source.corpus} annotates nothing, so nothing can be trained or scored; "
+                "to annotate texts, use the pipeline"
+            )
         for wanted in source.types or known:
             if wanted not in known:
                 by_lower = {name.lower(): name for name in known}

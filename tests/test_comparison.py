@@ -61,7 +61,9 @@ def test_bad_fraction(text: str, capsys: pytest.CaptureFixture) -> None:
 
 def test_a_search_gives_its_arguments_to_all_cells(tmp_path: Path) -> None:
     found = {"tasks": "ncbi,bc2gm", "seed": 7, "sharing": "cross", "output_dir": "x", "learning_rate": 0.001}
-    (tmp_path / "best.json").write_text(json.dumps(found | {"task_loss_weights": "ncbi=2,bc2gm=1"}))
+    (tmp_path / "best.json").write_text(
+        json.dumps(found | {"task_loss_weights": "ncbi=2,bc2gm=1", "teachers": ["a", "b"]})
+    )
     arguments, rest = parse_arguments([str(tmp_path / "best.json"), "--num_train_epochs", "2"])
     assert arguments.tasks == "ncbi,bc2gm"
     assert rest == ["--learning_rate=0.001", "--task_loss_weights=ncbi=2,bc2gm=1", "--num_train_epochs", "2"]

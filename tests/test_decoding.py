@@ -156,15 +156,22 @@ def test_a_small_margin_counts_also_at_the_end_of_a_long_text() -> None:
     assert (span.start, span.end, span.type) == (9_999, 10_000, "2")
 
 
-def test_words_without_subwords_are_outside() -> None:
+def test_words_without_subwords_are_passed_over() -> None:
     window = Window((0, 4), [2, 7, 8, 9, 3], [1, -1, 3, -1], [2, 0, 1, 0])
     logits = torch.arange(25.0).view(5, 5)
     words = take_words(logits, window)
     assert words[[0, 2]].tolist() == logits[[1, 3]].tolist()
-    assert words[[1, 3]].softmax(-1).tolist() == [[1, 0, 0, 0, 0]] * 2
-    everywhere = torch.tensor([[0, 9.0, 8, 0, 0]] * 5)  # B- or I- at each sub-word
-    spans = decode_spans([take_words(everywhere, window)], LABELS)[0]
+    assert words[[1, 3]].isneginf().all()
+    begins = torch.tensor([[0, 9.0, 0, 0, 0]] * 5)  # B- at each sub-word
+    spans = decode_spans([take_words(begins, window)], LABELS)[0]
     assert [(span.start, span.end) for span in spans] == [(0, 1), (2, 3)]
+    goes_on = begins.clone()
+    goes_on[3] = torch.tensor([0, 0, 9.0, 0, 0])  # I-: one entity from the first word to the third, not to the last
+    (span,) = decode_spans([take_words(goes_on, window)], LABELS)[0]
+    (alone,) = decode_spans([goes_on[[1, 3]]], LABELS)[0]
+    assert (span.start, span.end, span.score) == (0, 3, alone.score) and (alone.start, alone.end) == (0, 2)
+    nothing = Window((0, 2), [2, 3], [-1, -1], [0, 0])
+    assert decode_spans([take_words(begins, nothing)], LABELS) == [[]]
     assert torch.equal(logits, torch.arange(25.0).view(5, 5))  # taken, not changed
 
 

@@ -62,6 +62,19 @@ def test_row_numbers_of_an_own_corpus_are_no_leak_but_the_same_text_is() -> None
 
 
 @pytest.mark.parametrize(
+    ("ours", "theirs", "leaks"),
+    [
+        ("Magnetotherapy of hepatitis A and B in children.", "A and B of Rat7 bind in cells.", False),
+        ("Title of it.", "Title of it. And the whole text, which is much longer than that.", True),
+        ("?!", "Some text.", False),
+    ],
+)
+def test_texts_of_one_row_number_leak_if_one_is_in_the_other(ours: str, theirs: str, leaks: bool) -> None:
+    found = pairs({"./mine": [document("1", ours, 0)]}, {"./mine": {"test": [document("1", theirs, 0)]}})
+    assert [leak[3] for leak in found] == (["id"] if leaks else [])
+
+
+@pytest.mark.parametrize(
     ("ours", "theirs"),
     [(SENTENCE, SAME), (SAME, LONG.format(SENTENCE)), (LONG.format(SENTENCE), SAME), (SENTENCE, f"x\n{SAME}\ny")],
     ids=["tokenised", "in a held-out abstract", "in a training abstract", "between line breaks"],

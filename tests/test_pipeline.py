@@ -344,6 +344,33 @@ def everything_begins(own: MtlBionerPipeline) -> MtlBionerPipeline:
     return own
 
 
+def test_an_entity_goes_on_over_characters_without_subwords(toy_encoder: Callable, toy_tokenizer: Callable) -> None:
+    """Combining and invisible characters, as in text from PDFs, are words of their own that some tokenizers drop."""
+    own = toy_pipeline(toy_encoder("bert"), toy_tokenizer("bert"), tasks="b")
+    begin, inside = torch.tensor([0.0, 9.0, 0.0]), torch.tensor([0.0, 0.0, 9.0])
+
+    def first_begins(hidden: torch.Tensor) -> torch.Tensor:
+        logits = inside.repeat(*hidden.shape[:2], 1)
+        logits[:, 1] = begin  # behind [CLS]
+        return logits
+
+    for name in own.model.heads:
+        own.model.heads[name] = StubHead(first_begins)
+    for text in ("a\u200bb", "a\x00b a", "b\u200b"):
+        assert {entity["word"] for entity in own(text)} == {text.rstrip("\u200b")}
+
+
+def test_texts_in_what_has_a_length_and_items(ner: MtlBionerPipeline) -> None:
+    class Texts:  # as KeyDataset of transformers
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, i: int) -> str:
+            return ["a", "b", "a b"][i]
+
+    assert list(ner(Texts())) == ner(["a", "b", "a b"])
+
+
 @pytest.mark.parametrize(
     ("text", "words", "dropped"),
     [

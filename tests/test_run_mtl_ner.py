@@ -21,9 +21,10 @@ from toys import document, write_jsonl
 
 import run_mtl_ner
 from data_collators import load_tokenizer
-from dataset_scripts import CorpusError
+from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.formats import read_any
 from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
+from run_mtl_ner import corpus_names
 
 
 ROOT = Path(__file__).parents[1]
@@ -361,6 +362,45 @@ def test_old_heads_are_scored_before_and_after_a_new_one_is_added(
         assert all(found[f"before_{name}_f1"] == found[f"after_{name}_f1"] for name in heads)
 
 
+def test_old_heads_are_scored_on_the_test_split_of_their_own_training(
+    trained: Path, own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved = Path(shutil.copytree(trained, tmp_path / "saved"))
+    record = read_json(saved / "run.json")
+    record["arguments"] |= {"tasks": "ncbi", "test_size": 0.3, "split_seed": 7}  # bc5cdr is of an earlier training
+    (saved / "run.json").write_text(json.dumps(record))
+    arguments = ["--model_name_or_path", str(saved), "--tasks", f"mine={own}", "--output_dir", str(tmp_path / "a")]
+    run = run_mtl_ner.prepare([*arguments, *SMALL, "--test_size", "0.15"])
+    assert "what bc5cdr forget is not measured: nothing tells which split they saw" in caplog.text
+    expected = load_corpus("ncbi", "sample", test_size=0.3, seed=7).splits["test"]
+    assert [text.document.document_id for text in run.old.texts] == [document.document_id for document in expected]
+    (saved / "run.json").write_text("[]")
+    assert run_mtl_ner.prepare([*arguments, *SMALL]).old is None
+
+
+def test_calibration_errors_are_those_that_the_fit_leaves(encoder: str, tmp_path: Path) -> None:
+    common = ["--tasks", "ill=ncbi+bc5cdr:Disease", "--use_cpu", "--data_dir", "sample", "--bf16", "false"]
+    trained, again = tmp_path / "trained", tmp_path / "again"
+    options = ["--do_train", "--do_eval", "--learning_rate", "1e-2", "--num_train_epochs", "3"]
+    assert run_mtl_ner.main([*common, *options, "--model_name_or_path", encoder, "--output_dir", str(trained)]) == 0
+    saved = ["--model_name_or_path", str(trained), "--output_dir", str(again)]
+    assert run_mtl_ner.main([*common, "--do_eval", *saved]) == 0
+    errors = {key: value for key, value in scores(again).items() if "_ece" in key}
+    assert set(errors) == {"eval_ill_ece", "eval_ill_ece_ncbi", "eval_ill_ece_bc5cdr"}
+    assert errors == pytest.approx({key: scores(trained)[key] for key in errors}, abs=1e-4)
+
+
+def test_a_dry_run_makes_no_repository(encoder: str, tmp_path: Path) -> None:
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(tmp_path / "a"), *SMALL]
+    assert not run_mtl_ner.prepare([*arguments, "--push_to_hub", "--dry_run"]).args.push_to_hub
+    assert run_mtl_ner.prepare([*arguments, "--push_to_hub"]).args.push_to_hub
+
+
+def test_no_path_has_the_name_of_a_registered_corpus() -> None:
+    sources = ["ncbi", "/data/ncbi", "./bc5cdr", "/data/mine", "./mine"]
+    assert list(corpus_names(sources).values()) == ["ncbi", "ncbi-2", "bc5cdr-2", "mine", "mine-2"]
+
+
 def test_training_goes_on_with_a_head_of_the_saved_model(trained: Path, tmp_path: Path) -> None:
     run = run_mtl_ner.prepare(
         ["--tasks", "bc5cdr", "--model_name_or_path", str(trained), "--output_dir", str(tmp_path / "out"), *SMALL]
@@ -635,6 +675,16 @@ Fails = Callable[..., str]
         (["--early_stopping_patience", "-1"], ["--early_stopping_patience is -1", "give 1 or more"]),
         (["--num_train_epochs", "-1"], ["--num_train_epochs is -1", "more than 0"]),
         (["--label_smoothing_factor", "0.1"], ["--label_smoothing_factor has no effect"]),
+        (["--batch_eval_metrics", "true"], ["--batch_eval_metrics has no effect"]),
+        (["--bf16_full_eval", "true"], ["--bf16_full_eval would leave the saved weights in that type"]),
+        (["--eval_do_concat_batches", "false"], ["--eval_do_concat_batches false leaves nothing to score"]),
+        (["--train_sampling_strategy", "group_by_length"], ["--train_sampling_strategy is group_by_length"]),
+        (["--accelerator_config", '{"split_batches": true}'], ["--accelerator_config has split_batches"]),
+        (
+            ["--metric_for_best_model", "ncbi_f1_disease"],
+            ["--metric_for_best_model is", "macro_f1, micro_f1, ncbi_f1"],
+        ),
+        (["--metric_for_best_model", "micro_F1"], ["--metric_for_best_model is micro_F1", "give macro_f1"]),
         (["--tasks", "macro=ncbi"], ["task name 'macro'", "take another"]),
         (["--mask_probability", "1.5"], ["--mask_probability is 1.5", "from 0 to below 1"]),
         (["--max_tokens_per_batch", "-1"], ["--max_tokens_per_batch is -1", "give 0 or more"]),
@@ -698,6 +748,13 @@ def test_malformed_file(fails: Fails, tmp_path: Path, name: str, content: str, p
     assert message.startswith(f"{path}{place}")
     for part in parts:
         assert part in message
+
+
+def test_documents_without_annotations_are_for_the_pipeline(trained: Path, fails: Fails, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "plain.jsonl", [document("1", "He has gout.", [])])
+    for task in (f"ncbi={path}", f"ncbi={path}:Disease"):
+        message = fails("--tasks", task, "--model_name_or_path", str(trained), "--do_predict")
+        assert "annotates nothing, so nothing can be trained or scored; to annotate texts, use the pipeline" in message
 
 
 def test_corpus_without_a_training_mention(fails: Fails, tmp_path: Path) -> None:
@@ -941,7 +998,7 @@ def test_the_checkpoint_that_training_begins_with_is_not_deleted(
     shutil.copytree(trained, checkpoint)
     arguments = ["--tasks", "ncbi", "--model_name_or_path", str(checkpoint), "--output_dir", str(tmp_path), *SMALL]
     assert run_mtl_ner.main([*arguments, "--overwrite_output"]) == 2
-    assert "which would be deleted; give another --output_dir" in capsys.readouterr().err
+    assert "where it would be deleted; give another --output_dir" in capsys.readouterr().err
     assert (checkpoint / "config.json").is_file()
 
 
@@ -1014,7 +1071,7 @@ def test_each_sharing_layer_trains_and_loads_back(
         assert (output / "gates.png").stat().st_size > 1000
         grow = ["--tasks", "jnlpba", "--model_name_or_path", str(output), "--freeze_encoder", *SMALL]
         assert run_mtl_ner.main([*grow, "--output_dir", str(tmp_path / "c")]) == 2
-        assert "opens gates for the old heads" in capsys.readouterr().err
+        assert "open gates for each other, so the other heads can't stay" in capsys.readouterr().err
 
 
 def test_tensorboard_shows_the_loss_and_the_score_of_each_task(encoder: str, tmp_path: Path) -> None:

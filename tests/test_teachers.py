@@ -307,6 +307,21 @@ def test_teachers_that_can_teach_nothing(
     assert all(part in message for part in parts)
 
 
+@pytest.mark.parametrize("place", ["teachers/ncbi", "checkpoint-8", "."])
+def test_teachers_that_the_training_would_delete(
+    place: str,
+    teacher: Callable[..., tuple[str, Any]],
+    toy_encoder: Callable[[str], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    folder, _ = teacher([{"name": "ncbi", "types": ["Disease"]}], f"student/{place}")
+    arguments = ["--tasks=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
+    arguments += ["--overwrite_output", f"--output_dir={tmp_path / 'student'}"]
+    assert run_mtl_ner.main([*arguments, "--teachers", folder]) == 2
+    assert f"--teachers {folder} is in --output_dir" in capsys.readouterr().err
+
+
 def test_a_single_task_has_no_text_for_teachers(
     teacher: Callable[..., tuple[str, Any]], toy_encoder: Callable[[str], str], capsys: pytest.CaptureFixture
 ) -> None:
