@@ -150,7 +150,7 @@ def make_card(
             "Scores",
             scores(config, results, spread or {})
             + (
-                calibration(config, results) + forgetting(results)
+                calibration(config, results) + sharing(results) + forgetting(results)
                 if stock is None
                 else stock_comparison(config, results, stock)
             ),
@@ -332,6 +332,18 @@ def forgetting(results: Mapping[str, float]) -> str:
     ]
     header = ["head of an earlier training", "F1 before", "F1 after"]
     return f"\n\nOn the test split:\n\n{table(header, rows)}" if rows else ""
+
+
+def sharing(results: Mapping[str, float]) -> str:
+    """Test F1 of the single-task models that taught the model, beside its own; empty where none were trained."""
+    keys = [key.removeprefix("single_") for key in results if key.startswith("single_test_")]
+    rows = [
+        [key.removeprefix("test_").removesuffix("_f1"), *(f"{100 * results[k]:.2f}" for k in (f"single_{key}", key))]
+        for key in keys
+        if key in results
+    ]
+    header = ["task", "F1 of a single-task model", "F1 of this one"]
+    return f"\n\nSingle-task models of the same encoder, data and seed:\n\n{table(header, rows)}" if rows else ""
 
 
 def stock_comparison(config: Mapping[str, Any], results: Mapping[str, float], stock: Mapping[str, float]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import model_card_mtl_bioner
 import run_mtl_ner
 from data_collators import MultiTaskCollator, TaskRows
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel
@@ -195,6 +196,10 @@ def test_auto_trains_the_teachers_itself(
     scores = json.loads((auto / "all_results.json").read_text())
     single = json.loads((Path(folders[1]) / "all_results.json").read_text())
     assert scores["single_eval_drugs_f1"] == single["eval_drugs_f1"]
+    assert model_card_mtl_bioner.sharing({"single_test_a_f1": 0.5, "test_a_f1": 0.625, "test_b_f1": 1}).endswith(
+        "| a | 50.00 | 62.50 |"
+    )
+    assert model_card_mtl_bioner.sharing(scores) == ""  # no test split was scored
     assert "whether sharing helped: F1 of" in shown and "macro over tasks" in shown.split("whether sharing")[1]
 
 
