@@ -196,7 +196,7 @@ def argument_and_values(text: str) -> tuple[str, tuple[str, ...]]:
 
 def shared_arguments(path: Path) -> list[str]:
     """Those arguments of a file of `run_mtl_ner.py` that all cells can have."""
-    from run_mtl_ner import as_argv, read_arguments
+    from arguments_mtl_bioner import as_argv, read_arguments
 
     return as_argv({k: v for k, v in read_arguments(path).items() if argument_name(k) not in DECIDED})
 

@@ -37,13 +37,18 @@ ALLOWED = {
     },
     "errors_mtl_bioner": {"metrics_mtl_bioner"},
     "comparison_mtl_bioner": {"errors_mtl_bioner", "metrics_mtl_bioner", "results_mtl_bioner"},
+    "arguments_mtl_bioner": {
+        "dataset_scripts", "modeling_mtl_bioner", "results_mtl_bioner", "search_mtl_bioner", "teachers_mtl_bioner",
+        "trainer_mtl_bioner",
+    },
     "run_comparison": {
-        "comparison_mtl_bioner", "dataset_scripts", "errors_mtl_bioner", "results_mtl_bioner", "run_mtl_ner",
+        "arguments_mtl_bioner", "comparison_mtl_bioner", "dataset_scripts", "errors_mtl_bioner",
+        "results_mtl_bioner", "run_mtl_ner",
     },
     "run_mtl_ner": {
-        "data_collators", "dataset_scripts", "hub_mtl_bioner", "launch_mtl_bioner", "model_card_mtl_bioner",
-        "modeling_mtl_bioner", "results_mtl_bioner", "search_mtl_bioner", "teachers_mtl_bioner",
-        "trainer_mtl_bioner",
+        "arguments_mtl_bioner", "data_collators", "dataset_scripts", "hub_mtl_bioner", "launch_mtl_bioner",
+        "model_card_mtl_bioner", "modeling_mtl_bioner", "results_mtl_bioner", "search_mtl_bioner",
+        "teachers_mtl_bioner", "trainer_mtl_bioner",
     },
 }  # fmt: skip
 

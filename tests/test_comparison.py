@@ -13,9 +13,9 @@ from filelock import FileLock
 
 import comparison_mtl_bioner as report
 import run_comparison
+from arguments_mtl_bioner import ModelArguments
 from modeling_mtl_bioner import SHARING, MtlBionerModel
 from run_comparison import Cell, by_name, corpora_of, parse_arguments, plan, without
-from run_mtl_ner import ModelArguments
 
 
 def test_cells_are_planned_seed_by_seed_single_tasks_first() -> None:

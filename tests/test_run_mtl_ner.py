@@ -23,7 +23,7 @@ import run_mtl_ner
 from data_collators import load_tokenizer
 from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.formats import read_any
-from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
+from modeling_mtl_bioner import SHARING, MtlBionerModel, MtlBionerPipeline
 from run_mtl_ner import corpus_names
 
 
@@ -1034,7 +1034,7 @@ def test_output_folder_below_a_file(fails: Fails, tmp_path: Path) -> None:
 def test_another_sharing_layer_than_the_saved_models(
     fails: Fails, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(run_mtl_ner.SHARING, "other", run_mtl_ner.SHARING["hard"])
+    monkeypatch.setitem(SHARING, "other", SHARING["hard"])
     message = fails("--tasks", "ncbi", "--model_name_or_path", str(trained), "--sharing", "other")
     assert "--sharing is 'other'" in message and "'hard'" in message
 
