@@ -24,6 +24,7 @@ import results_mtl_bioner as results
 import search_mtl_bioner as search
 from dataset_scripts.leaks import MODES as LEAK_MODES
 from dataset_scripts.splits import check_share
+from dataset_scripts.tasks import Task
 from modeling_mtl_bioner import SHARING
 from teachers_mtl_bioner import AUTO
 from trainer_mtl_bioner import MultiTaskTrainingArguments, is_complete, last_complete_checkpoint
@@ -329,20 +330,22 @@ def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
         raise ValueError(f"{argument} is {value!r}; choose one of {', '.join(choices)}")
 
 
-def check_metric(args: MultiTaskTrainingArguments, names: Sequence[str]) -> None:
+def check_metric(args: MultiTaskTrainingArguments, tasks: Sequence[Task]) -> None:
     """Raises ValueError for a `--metric_for_best_model` that no evaluation of these tasks can give."""
     metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
-    known = [f"{name}_{score}" for name in ("micro", *names) for score in ("precision", "recall", "f1")]
-    if args.do_train and metric not in ("loss", "macro_f1", *known):
+    known = ["loss", "macro_f1", "micro_precision", "micro_recall", "micro_f1"]
+    known += [name for task in tasks for name in results.score_names(task.name, task.types, task.corpora)]
+    if args.do_train and metric not in known:
         raise ValueError(
-            f"--metric_for_best_model is {args.metric_for_best_model}; give macro_f1, micro_f1, {names[0]}_f1 or loss"
+            f"--metric_for_best_model is {args.metric_for_best_model}; give macro_f1, micro_f1, loss, "
+            f"{tasks[0].name}_f1 or {tasks[0].name}_f1_{tasks[0].types[0]}"
         )
 
 
 def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, model_args: ModelArguments) -> None:
     """Raises ValueError for an output folder that can't be written to, holds files and nobody said it may, or holds
     what is still needed."""
-    folder, resume = Path(args.output_dir), resume_argument(args)
+    folder, resume = Path(args.output_dir), resume_argument(args, model_args)
     if not args.do_train and Path(model_args.model_name_or_path).resolve() == folder.resolve():
         raise ValueError(
             f"--output_dir {folder} is the model's own folder, where scores would take the place of the record of its "
@@ -373,7 +376,7 @@ def check_sources(args: MultiTaskTrainingArguments, model_args: ModelArguments) 
     """Raises ValueError for a model that training begins with, or is taught by, among what it deletes."""
     folder = Path(args.output_dir).resolve()
     sources = {"model_name_or_path": [model_args.model_name_or_path], "teachers": model_args.teachers or []}
-    for argument, name in ((argument, name) for argument, names in sources.items() for name in names):
+    for argument, name in ((argument, name) for argument, names in sources.items() for name in names if name != AUTO):
         path = Path(name).resolve()
         parts = path.relative_to(folder).parts if folder in path.parents else ()
         deleted = parts and (parts[0] == results.TEACHERS or parts[0].startswith("checkpoint-")) and not resumes(args)
@@ -389,7 +392,7 @@ def resumes(args: MultiTaskTrainingArguments) -> bool:
     return str(args.resume_from_checkpoint or "false").lower() != "false"
 
 
-def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
+def resume_argument(args: MultiTaskTrainingArguments, model_args: ModelArguments) -> str | None:
     """The checkpoint that `--resume_from_checkpoint` names, `true` being the newest whole one in the output folder;
     None without the argument, or where the training was interrupted before its teachers had all been trained.
 
@@ -401,6 +404,11 @@ def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
     if str(args.resume_from_checkpoint).lower() != "true":
         return args.resume_from_checkpoint
     newest = last_complete_checkpoint(args.output_dir)
-    if newest or (Path(args.output_dir) / results.TEACHERS).is_dir():
+    if newest or (AUTO in (model_args.teachers or ()) and teachers_record(args).is_file()):
         return newest
     raise ValueError(f"--resume_from_checkpoint: no whole checkpoint in {args.output_dir}; leave it out to begin anew")
+
+
+def teachers_record(args: MultiTaskTrainingArguments) -> Path:
+    """The file that tells what the teachers of `--teachers auto` are trained with."""
+    return Path(args.output_dir) / results.TEACHERS / results.TEACHERS_RECORD

@@ -403,6 +403,8 @@ def training(results: Mapping[str, float], run: Mapping[str, Any]) -> str:
     arguments = [[name, given[name]] for name in SHOWN_ARGUMENTS if given.get(name) is not None and name not in idle]
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)
     minutes = f"{results['train_runtime'] / 60:.0f} minutes" if "train_runtime" in results else "a time not recorded"
+    if "teachers_runtime" in results:
+        minutes += f" (its teachers for {results['teachers_runtime'] / 60:.0f} before)"
     base = run.get("base_model")
     encoder = f"the encoder `{plain(base)}`" if base else "an encoder in a folder (it has no name on the Hub)"
     machine = run["machine"]
@@ -419,9 +421,12 @@ def taught_by(run: Mapping[str, Any]) -> str:
     names = ", ".join(f"{plain(one['name'])} ({plain(one['model'])})" for one in run.get("teachers", ()))
     if not names:
         return ""
+    told = f" Teachers, which are saved models, labelled the training text of the other tasks: {names}."
+    if "auto" in run["arguments"].get("teachers", ()):
+        return f"{told} Each was trained for it on one task alone, on no held-out text of any task."
     return (
-        f" Teachers, which are saved models, labelled the training text of the other tasks: {names}. (Their own "
-        "training text may be held-out text of a corpus here, unless they were trained with --leak_corpora.)"
+        f"{told} (Their own training text may be held-out text of a corpus here, unless they were trained with "
+        "--leak_corpora.)"
     )
 
 

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 RECORD = "run.json"
 TEACHERS = "teachers"  # the folder of the single-task models that `--teachers auto` trains
+TEACHERS_RECORD = "arguments.json"  # in it, by task: what each of them is trained with
 
 PACKAGES = (
     "mtl-bioner", "torch", "transformers", "datasets", "accelerate", "tokenizers", "huggingface_hub", "evaluate",
@@ -63,7 +64,9 @@ def remove_old(output: Path) -> None:
         for path in output.glob(pattern):
             path.unlink()
     remove_checkpoints(output)
-    shutil.rmtree(output / TEACHERS, ignore_errors=True)
+    if (output / TEACHERS / TEACHERS_RECORD).is_file():  # else it is somebody else's folder
+        for path in (output / TEACHERS).iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def remove_checkpoints(output: Path) -> None:
@@ -177,12 +180,7 @@ def score_table(metrics: Mapping[str, float], config: Any) -> str:
     lines = [f"{'split':6}{'task':24}{'of':24}{'precision':>10}{'recall':>9}{'F1':>9}{'support':>9}"]
     for split in ("eval", "test"):
         for task in config.tasks:
-            corpora = task.get("corpora", ())
-            parts = ["", *task["types"], "official"]
-            parts += [
-                f"{corpus}{part}" for corpus in corpora for part in ("", *(f"_{name}" for name in task["types"]))
-            ]
-            for part in parts:
+            for part in _score_parts(task["types"], task.get("corpora", ())):
                 keys = _score_keys(f"{split}_{task['name']}", part)
                 if keys[2] in metrics:
                     lines.append(_score_row(split, task["name"], part.replace("_", " ") or "all", metrics, keys))
@@ -195,6 +193,16 @@ def score_table(metrics: Mapping[str, float], config: Any) -> str:
 
 
 _SPLIT_NAMES = {"eval": "dev", "test": "test"}
+
+
+def score_names(task: str, types: Sequence[str], corpora: Sequence[str]) -> list[str]:
+    """The names of all precisions, recalls and F1s that a task may have, without `eval_` or `test_`."""
+    return [key for part in _score_parts(types, corpora) for key in _score_keys(task, part)[:3]]
+
+
+def _score_parts(types: Sequence[str], corpora: Sequence[str]) -> list[str]:
+    of_corpora = [f"{corpus}{part}" for corpus in corpora for part in ("", *(f"_{name}" for name in types))]
+    return ["", *types, "official", *of_corpora]
 
 
 def _score_keys(prefix: str, part: str) -> list[str]:
@@ -238,9 +246,14 @@ def forgetting_table(metrics: Mapping[str, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def read_scores(folder: Path) -> dict[str, float]:
+    """All scores and times of the run whose output folder it is."""
+    return json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
+
+
 def single_scores(folder: Path, task: str) -> dict[str, float]:
     """The F1 of a single-task model in a folder, as `single_test_ncbi_f1`."""
-    found = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
+    found = read_scores(folder)
     keys = [f"{split}_{task}_f1" for split in _SPLIT_NAMES]
     return {f"single_{key}": found[key] for key in keys if key in found}
 

@@ -21,6 +21,7 @@ import json
 import logging
 import os
 import random
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,8 +47,10 @@ from arguments_mtl_bioner import (
     check_metric,
     given_arguments,
     parse_arguments,
+    read_arguments,
     resume_argument,
     resumes,
+    teachers_record,
 )
 from data_collators import MultiTaskCollator, TaskRows, TaskText, length_limit, load_tokenizer
 from dataset_scripts import CorpusError, Document, LoadedCorpus, list_corpora, load_corpus, with_dev_in_train
@@ -423,15 +426,13 @@ def old_rows(run: Run, saved: MtlBionerConfig | None, names: Sequence[str]) -> T
     kept = [*names, *dropped_tasks(run.model_args)]
     if not (run.args.do_train and run.args.do_predict and run.data_args.data_dir and old_tasks(saved, kept)):
         return None
-    before = recorded_before(run.model_args)
-    known = [spec.name for spec in parse_tasks(before["tasks"])] if before else []
+    known, splits = recorded_before(run.model_args)
     unknown = [name for name in saved.task_names if name not in (*kept, *known)]
     if unknown:
         logger.warning("what %s forget is not measured: nothing tells which split they saw", ", ".join(unknown))
     wanted = old_tasks(saved, [*kept, *unknown])
     if not wanted:
         return None
-    splits = {name: before[name] for name in ("test_size", "dev_size", "split_seed")}
     data_args = replace(run.data_args, tasks=wanted, leak_corpora=None, **splits)
     try:
         tasks, corpora, _ = load_tasks(data_args, run.model.config.word_pattern, training=False, scoring_only=False)
@@ -441,17 +442,19 @@ def old_rows(run: Run, saved: MtlBionerConfig | None, names: Sequence[str]) -> T
     return make_rows(replace(run, tasks=tasks, corpora=corpora, data_args=data_args), "test", None)
 
 
-def recorded_before(model_args: ModelArguments) -> dict[str, Any] | None:
-    """The arguments of the training that a saved model is from; None if nobody tells."""
+def recorded_before(model_args: ModelArguments) -> tuple[list[str], dict[str, Any]]:
+    """The tasks of the training that a saved model is from, and its arguments for splits; none if nobody tells."""
     path = cached_file(
         model_args.model_name_or_path, results.RECORD, _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False, **hub_options(model_args),
     )  # fmt: skip
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))["arguments"] if path else None
-        return found if found and {"tasks", "test_size", "dev_size", "split_seed"} <= found.keys() else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it was changed by hand
-        return None
+        found = json.loads(Path(path).read_text(encoding="utf-8"))["arguments"]
+        test_size, names = found["test_size"], [spec.name for spec in parse_tasks(found["tasks"])]
+        splits = {"test_size": test_size and float(test_size), "dev_size": float(found["dev_size"])}
+        return names, splits | {"split_seed": int(found["split_seed"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, CorpusError):  # none, or changed by hand
+        return [], {}
 
 
 @dataclass
@@ -488,15 +491,16 @@ def prepare(argv: Sequence[str]) -> Run:
     names = [spec.name for spec in parse_tasks(data_args.tasks)]
     check_heads(model_args, names, saved, args.do_train)
     check_teachers(model_args, names, saved)
-    check_metric(args, names)
     task_fractions(data_args.train_fraction, names)
     parse_loss_weights(args.task_loss_weights, list(dict.fromkeys([*(saved.task_names if saved else []), *names])))
     tasks, corpora, leak_report = load_tasks(data_args, pattern, args.do_train)
+    check_metric(args, tasks)
     set_seed(args.seed)
     tokenizer = find_tokenizer(model_args, saved)
     model = make_model(model_args, tasks, saved)
     settle_arguments(model, tokenizer, model_args, data_args)
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {}, given_arguments(argv))
+    check_resumed_teachers(run)
     run.teachers = [name for name in model_args.teachers or () if name != AUTO]
     run.taught_by = load_teachers(run.teachers, names, model.config, tokenizer)
     for split, limit in needed_splits(run).items():
@@ -547,6 +551,19 @@ def make_trainer(run: Run, model_init: Callable[..., MtlBionerModel] | None = No
     )
 
 
+def check_resumed_teachers(run: Run) -> None:
+    """Raises ValueError for `--teachers auto` that goes on with other arguments than its teachers were begun with."""
+    path, wanted = teachers_record(run.args), arguments_of_teachers(run)
+    before = read_arguments(path) if wanted and resumes(run.args) and path.is_file() else wanted
+    for name in {**wanted, **before}:
+        then, now = (shlex.join(as_argv(all_of.get(name, {}) | {"output_dir": None})) for all_of in (before, wanted))
+        if then != now:
+            raise ValueError(
+                f"--resume_from_checkpoint: the teacher of {name} was begun with {then or 'nothing'}, not with "
+                f"{now or 'nothing'}; give the same arguments, or --overwrite_output instead"
+            )
+
+
 def label_rows(run: Run) -> None:
     """Let the teachers, if there are any, label the training rows."""
     if run.taught_by:
@@ -555,13 +572,13 @@ def label_rows(run: Run) -> None:
         run.teaching_seconds, run.taught_by = time.perf_counter() - begun, {}
 
 
-def arguments_of_teachers(run: Run) -> dict[str, list[str]]:
-    """By task, the command line of its teacher's training, with `--teachers auto`."""
+def arguments_of_teachers(run: Run) -> dict[str, dict[str, Any]]:
+    """By task, the arguments of its teacher's training, with `--teachers auto`."""
     if AUTO not in (run.model_args.teachers or ()):
         return {}
-    folder = Path(run.args.output_dir) / results.TEACHERS
+    folder = teachers_record(run.args).parent
     fractions = task_fractions(run.data_args.train_fraction, [task.name for task in run.tasks])
-    return {name: as_argv(given) for name, given in teacher_arguments(run.given, folder, fractions).items()}
+    return teacher_arguments(run.given, folder, fractions)
 
 
 def train_teachers(run: Run) -> dict[str, float]:
@@ -570,23 +587,23 @@ def train_teachers(run: Run) -> dict[str, float]:
     Those that were finished before an interruption are taken as they are, and one that was at work goes on.
 
     Returns:
-        Their scores, as `single_test_ncbi_f1`.
+        Their scores, as `single_test_ncbi_f1`, and the time that all of them took.
     """
-    scores: dict[str, float] = {}
-    for number, (name, argv) in enumerate(arguments_of_teachers(run).items(), 1):
-        folder = Path(run.args.output_dir) / results.TEACHERS / name
-        if not (folder / results.RECORD).is_file():  # which is written last
+    scores = {"teachers_runtime": 0.0}
+    for number, (name, arguments) in enumerate(arguments_of_teachers(run).items(), 1):
+        folder = teachers_record(run.args).parent / name
+        if not (resumes(run.args) and (folder / results.RECORD).is_file()):
             logger.info("teacher %d of %d: %s", number, len(run.tasks), name)
             again = ["--resume_from_checkpoint=true"] if last_complete_checkpoint(folder) else []
-            teacher = prepare([*argv, *again, "--overwrite_output"])
+            teacher = prepare([*as_argv(arguments), *again, "--overwrite_output"])
             own = make_trainer(teacher)
             execute(teacher, own)
             own.accelerator.wait_for_everyone()
-            if own.is_world_process_zero():
-                results.remove_checkpoints(folder)
-            own.accelerator.wait_for_everyone()
+        if run.args.process_index == 0:
+            results.remove_checkpoints(folder)
         run.teachers.append(str(folder))
         scores |= results.single_scores(folder, name)
+        scores["teachers_runtime"] += results.read_scores(folder)["train_runtime"]
     names = [task.name for task in run.tasks]
     run.taught_by = load_teachers(run.teachers, names, run.model.config, run.tokenizer)
     set_seed(run.args.seed)  # so that training is the same whether or not they were there already
@@ -636,15 +653,19 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     args, metrics = run.args, {}
     output = Path(args.output_dir)
     if args.do_train:
+        trainer.accelerator.wait_for_everyone()  # nobody reads what is deleted now
         if trainer.is_world_process_zero() and not resumes(args):
             results.remove_old(output)
+            if teachers := arguments_of_teachers(run):
+                teachers_record(args).parent.mkdir(exist_ok=True)
+                results.write_json(teachers_record(args), teachers)
         trainer.accelerator.wait_for_everyone()
         if AUTO in (run.model_args.teachers or ()):
             metrics |= train_teachers(run)
         label_rows(run)
         if run.old is not None:
             metrics |= forgetting(trainer, run.old, "before")
-        outcome = trainer.train(resume_from_checkpoint=resume_argument(args))
+        outcome = trainer.train(resume_from_checkpoint=resume_argument(args, run.model_args))
         trainer.save_model(_internal_call=True)  # which doesn't push: there are no scores yet
         metrics |= outcome.metrics
         if run.old is not None:
@@ -678,8 +699,9 @@ def plan_of(run: Run, trainer: MultiTaskTrainer) -> str:
     if not run.args.do_train:
         return "nothing is trained"
     plans = []
-    for name, argv in arguments_of_teachers(run).items():
-        teacher = prepare([*argv, f"--output_dir={run.args.output_dir}", "--overwrite_output"])  # no folder more
+    for name, arguments in arguments_of_teachers(run).items():
+        arguments |= {"output_dir": run.args.output_dir, "overwrite_output": True}  # which makes no further folder
+        teacher = prepare(as_argv(arguments))
         plans.append(f"teacher {name}\n{make_trainer(teacher).plan()}\n")
     return "\n".join([*plans, trainer.plan()])
 

@@ -32,8 +32,8 @@ AUTO = "auto"
 # Arguments that say nothing to a training of one task from an encoder, or that belong to the student alone.
 STUDENTS_ARGUMENTS = (
     "teachers", "teacher_weight", "sharing", "sharing_size", "adversarial_weight", "difference_weight", "report_gates",
-    "task_loss_weights", "loss_weighting", "task_sampling_alpha", "one_task_batches", "metric_for_best_model",
-    "greater_is_better", "push_to_hub", "hub_model_id", "resume_from_checkpoint", "overwrite_output",
+    "task_loss_weights", "loss_weighting", "task_sampling_alpha", "one_task_batches", "push_to_hub", "hub_model_id",
+    "hub_token", "push_to_hub_token", "resume_from_checkpoint", "overwrite_output", "dry_run",
 )  # fmt: skip
 
 
@@ -50,6 +50,8 @@ def teacher_arguments(
         fractions: the share of its training documents that each task has.
     """
     common = {name: value for name, value in given.items() if name not in STUDENTS_ARGUMENTS}
+    if "loss" not in common.get("metric_for_best_model", ""):  # else a score, perhaps of another task
+        common = {k: v for k, v in common.items() if k not in ("metric_for_best_model", "greater_is_better")}
     specs = [text.strip() for text in given["tasks"].split(",") if text.strip()]
     corpora = [source.corpus for spec in parse_tasks(given["tasks"]) for source in spec.sources]
     leaks = [name for name in (given.get("leak_corpora") or "").split(",") if name]

@@ -374,8 +374,10 @@ def test_old_heads_are_scored_on_the_test_split_of_their_own_training(
     assert "what bc5cdr forget is not measured: nothing tells which split they saw" in caplog.text
     expected = load_corpus("ncbi", "sample", test_size=0.3, seed=7).splits["test"]
     assert [text.document.document_id for text in run.old.texts] == [document.document_id for document in expected]
-    (saved / "run.json").write_text("[]")
-    assert run_mtl_ner.prepare([*arguments, *SMALL]).old is None
+    changes = [{"tasks": None}, {"tasks": "a=,"}, {"test_size": "x"}, {"split_seed": None}]
+    for changed in ([], {"arguments": None}, *({"arguments": record["arguments"] | change} for change in changes)):
+        (saved / "run.json").write_text(json.dumps(changed))
+        assert run_mtl_ner.prepare([*arguments, *SMALL]).old is None
 
 
 def test_calibration_errors_are_those_that_the_fit_leaves(encoder: str, tmp_path: Path) -> None:
@@ -388,6 +390,11 @@ def test_calibration_errors_are_those_that_the_fit_leaves(encoder: str, tmp_path
     errors = {key: value for key, value in scores(again).items() if "_ece" in key}
     assert set(errors) == {"eval_ill_ece", "eval_ill_ece_ncbi", "eval_ill_ece_bc5cdr"}
     assert errors == pytest.approx({key: scores(trained)[key] for key in errors}, abs=1e-4)
+
+
+def test_the_best_epoch_by_the_f1_of_a_type(encoder: str, tmp_path: Path) -> None:
+    arguments = ["--tasks", "bc5cdr", "--model_name_or_path", encoder, "--output_dir", str(tmp_path / "a"), *SMALL]
+    assert run_mtl_ner.main([*arguments, "--do_train", "--metric_for_best_model", "bc5cdr_f1_Chemical"]) == 0
 
 
 def test_a_dry_run_makes_no_repository(encoder: str, tmp_path: Path) -> None:
@@ -682,7 +689,7 @@ Fails = Callable[..., str]
         (["--accelerator_config", '{"split_batches": true}'], ["--accelerator_config has split_batches"]),
         (
             ["--metric_for_best_model", "ncbi_f1_disease"],
-            ["--metric_for_best_model is", "macro_f1, micro_f1, ncbi_f1"],
+            ["--metric_for_best_model is", "loss, ncbi_f1 or ncbi_f1_Disease"],
         ),
         (["--metric_for_best_model", "micro_F1"], ["--metric_for_best_model is micro_F1", "give macro_f1"]),
         (["--tasks", "macro=ncbi"], ["task name 'macro'", "take another"]),
@@ -698,7 +705,10 @@ Fails = Callable[..., str]
         (["--task", "ncbi"], ["unknown argument --task", "did you mean --tasks?"]),  # no guessing by beginnings
         (["--resume_from_checkpoint", "true"], ["--resume_from_checkpoint: no whole checkpoint in", "leave it out"]),
         (["--resume_from_checkpoint", "nowhere"], ["--resume_from_checkpoint nowhere: no such folder"]),
-        (["--metric_for_best_model", "f1"], ["--metric_for_best_model is f1", "macro_f1, micro_f1, ncbi_f1 or loss"]),
+        (
+            ["--metric_for_best_model", "f1"],
+            ["--metric_for_best_model is f1", "micro_f1, loss, ncbi_f1 or"],
+        ),
         (["--drop_tasks", "bc5cdr"], ["--drop_tasks names 'bc5cdr'", "an encoder without heads"]),
         (["--do_predict"], ["--tasks names 'ncbi', but nothing is trained", "--do_train"]),
         (["--model_name_or_path", "./nowhere"], ["--model_name_or_path ./nowhere: no such folder"]),

@@ -192,6 +192,9 @@ def test_auto_trains_the_teachers_itself(
     run = json.loads((auto / "run.json").read_text())
     assert run["teachers"] == [{"name": Path(folder).name, "model": model_hash(folder)} for folder in folders]
     assert run["arguments"]["teachers"] == ["auto"]
+    alone = json.loads((auto / "teachers" / "ncbi" / "run.json").read_text())["arguments"]
+    assert alone["leak_corpora"] == "ncbi,bc5cdr"
+    assert "on no held-out text of any task" in (auto / "README.md").read_text()
     assert not list((auto / "teachers").glob("*/checkpoint-*"))
     scores = json.loads((auto / "all_results.json").read_text())
     single = json.loads((Path(folders[1]) / "all_results.json").read_text())
@@ -201,6 +204,37 @@ def test_auto_trains_the_teachers_itself(
     )
     assert model_card_mtl_bioner.sharing(scores) == ""  # no test split was scored
     assert "whether sharing helped: F1 of" in shown and "macro over tasks" in shown.split("whether sharing")[1]
+
+
+def test_a_teacher_that_was_interrupted_goes_on_from_its_checkpoint(
+    toy_encoder: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    steps, stop_at = [], 0
+    step = MultiTaskTrainer.training_step
+
+    def counted(self: MultiTaskTrainer, *args: Any, **kwargs: Any) -> torch.Tensor:
+        steps.append(Path(self.args.output_dir).name)
+        if len(steps) == stop_at:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(MultiTaskTrainer, "training_step", counted)
+    common = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", "--teachers=auto"]
+    arguments = [*common, "--max_tokens_per_batch=128", f"--output_dir={tmp_path / 'student'}"]
+    assert run_mtl_ner.main([*arguments[:-1], f"--output_dir={tmp_path / 'whole'}"]) == 0
+    whole, stop_at = list(steps), len(steps) - steps.count("whole")  # in the last step of the second teacher
+    steps.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run_mtl_ner.main(arguments)
+    steps.clear()
+    again = [*arguments, "--resume_from_checkpoint=true"]
+    assert run_mtl_ner.main([*again, "--learning_rate=1e-3"]) == 2
+    message = "the teacher of ncbi was begun with --data_dir=sample"
+    assert message in (shown := capsys.readouterr().err) and "--learning_rate=0.001" in shown.split(", not with ")[1]
+    stop_at = 0
+    assert run_mtl_ner.main(again) == 0
+    assert steps.count("ncbi") == 0 and 0 < steps.count("bc5cdr") < whole.count("bc5cdr")
+    assert model_hash(str(tmp_path / "student")) == model_hash(str(tmp_path / "whole"))
 
 
 def test_auto_goes_on_where_it_was_interrupted(toy_encoder: Callable[[str], str], tmp_path: Path) -> None:
@@ -215,14 +249,17 @@ def test_auto_goes_on_where_it_was_interrupted(toy_encoder: Callable[[str], str]
         elif path.is_file():
             path.unlink()
     (output / "teachers" / "bc5cdr" / "run.json").unlink()
-    times = {path.name: (path / "model.safetensors").stat().st_mtime_ns for path in (output / "teachers").iterdir()}
+    models = [output / "teachers" / name / "model.safetensors" for name in ("ncbi", "bc5cdr")]
+    times = [path.stat().st_mtime_ns for path in models]
     assert run_mtl_ner.main(arguments) == 2  # the folder is not empty
     assert run_mtl_ner.main([*arguments, "--resume_from_checkpoint=true"]) == 0
-    again = {path.name: (path / "model.safetensors").stat().st_mtime_ns for path in (output / "teachers").iterdir()}
-    assert again["ncbi"] == times["ncbi"] and again["bc5cdr"] > times["bc5cdr"]
+    again = [path.stat().st_mtime_ns for path in models]
+    assert again[0] == times[0] and again[1] > times[1]
     assert model_hash(str(output)) == whole
+    (output / "teachers" / "plants").mkdir()  # of an earlier training with another task
     assert run_mtl_ner.main([*arguments, "--overwrite_output"]) == 0  # begins anew
-    assert (output / "teachers" / "ncbi" / "model.safetensors").stat().st_mtime_ns > times["ncbi"]
+    assert not (output / "teachers" / "plants").exists()
+    assert models[0].stat().st_mtime_ns > times[0]
 
 
 def test_a_dry_run_tells_of_the_teachers_too(
@@ -310,6 +347,17 @@ def test_teachers_that_can_teach_nothing(
     assert run_mtl_ner.main(arguments) == 2
     message = capsys.readouterr().err
     assert all(part in message for part in parts)
+
+
+def test_a_folder_of_that_name_that_is_not_ours_stays(
+    toy_encoder: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "auto" / "teachers").mkdir(parents=True)
+    (tmp_path / "auto" / "teachers" / "notes.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", "--overwrite_output"]
+    assert run_mtl_ner.main([*arguments, "--teachers=auto", "--output_dir=auto"]) == 0
+    assert (tmp_path / "auto" / "teachers" / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("place", ["teachers/ncbi", "checkpoint-8", "."])
