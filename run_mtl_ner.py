@@ -592,9 +592,10 @@ def train_teachers(run: Run) -> dict[str, float]:
     scores = {"teachers_runtime": 0.0}
     for number, (name, arguments) in enumerate(arguments_of_teachers(run).items(), 1):
         folder = teachers_record(run.args).parent / name
-        if not (resumes(run.args) and (folder / results.RECORD).is_file()):
+        goes_on = resumes(run.args)
+        if not (goes_on and (folder / results.RECORD).is_file()):
             logger.info("teacher %d of %d: %s", number, len(run.tasks), name)
-            again = ["--resume_from_checkpoint=true"] if last_complete_checkpoint(folder) else []
+            again = ["--resume_from_checkpoint=true"] if goes_on and last_complete_checkpoint(folder) else []
             teacher = prepare([*as_argv(arguments), *again, "--overwrite_output"])
             own = make_trainer(teacher)
             execute(teacher, own)
