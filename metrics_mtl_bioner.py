@@ -142,21 +142,23 @@ def bootstrap_difference(
     """Macro F1 of a system less that of a baseline, both a mean over seeds, with documents and seeds resampled.
 
     Documents are drawn with replacement within each corpus, the same for both (a paired bootstrap, Berg-Kirkpatrick et
-    al. 2012); trainings are drawn with replacement too, apart for each, so that the interval holds what another seed
-    would change: of n trainings n - 1, whose mean varies as that of n new ones would (Rao and Wu 1988; n draws would
-    vary too little). With one seed it holds the documents' share alone.
+    al. 2012). Seeds are drawn with replacement too, the same for both, since a seed stands for the same training
+    documents in both (`--train_fraction`), and perhaps for the teachers of the one: so the interval holds what another
+    seed would change of the difference. Of n seeds n - 1 are drawn, whose mean varies as that of n new ones would (Rao
+    and Wu 1988; n draws would vary too little). With one seed it holds the documents' share alone.
 
     Args:
-        baseline, system: corpus -> (seeds, documents, 3) right, predicted and gold spans; the same documents in both.
+        baseline, system: corpus -> (seeds, documents, 3) right, predicted and gold spans; the same seeds and documents
+            in both.
 
     Raises:
-        ValueError: other corpora, or another number of documents.
+        ValueError: other corpora, or another number of seeds or documents.
     """
-    if {c: a.shape[1] for c, a in baseline.items()} != {c: a.shape[1] for c, a in system.items()}:
-        raise ValueError("the two were not scored on the same documents")
+    if {c: a.shape[:2] for c, a in baseline.items()} != {c: a.shape[:2] for c, a in system.items()}:
+        raise ValueError("the two were not trained with the same seeds, or not scored on the same documents")
     generator = np.random.default_rng(seed)
-    trainings = [len(next(iter(own.values()))) for own in (baseline, system)]
-    seeds = [generator.integers(own, size=(resamples, max(1, own - 1))) for own in trainings]
+    seeds = len(next(iter(baseline.values())))
+    drawn = generator.integers(seeds, size=(resamples, max(1, seeds - 1)))
     observed, resampled = 0.0, np.zeros(resamples)
     for corpus in baseline:
         documents = baseline[corpus].shape[1]
@@ -165,7 +167,7 @@ def bootstrap_difference(
         for begin in range(0, resamples, 500):  # all at once would take gigabytes
             part = slice(begin, min(begin + 500, resamples))
             weights = generator.multinomial(documents, np.full(documents, 1 / documents), size=part.stop - begin)
-            for sign, counts, drawn in ((-1, baseline[corpus], seeds[0]), (1, system[corpus], seeds[1])):
+            for sign, counts in ((-1, baseline[corpus]), (1, system[corpus])):
                 scores = f1_of_counts(np.stack([weights @ own for own in counts], 1))  # (resamples, seeds)
                 resampled[part] += sign * np.take_along_axis(scores, drawn[part], 1).mean(1)
     resampled /= len(baseline)
