@@ -334,7 +334,8 @@ def check_metric(args: MultiTaskTrainingArguments, tasks: Sequence[Task]) -> Non
     """Raises ValueError for a `--metric_for_best_model` that no evaluation of these tasks can give."""
     metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
     known = ["loss", "macro_f1", "micro_precision", "micro_recall", "micro_f1"]
-    known += [name for task in tasks for name in results.score_names(task.name, task.types, task.corpora)]
+    for task in tasks:  # a single corpus has no scores of its own
+        known += results.score_names(task.name, task.types, task.corpora if len(task.corpora) > 1 else ())
     if args.do_train and metric not in known:
         raise ValueError(
             f"--metric_for_best_model is {args.metric_for_best_model}; give macro_f1, micro_f1, loss, "

@@ -251,9 +251,8 @@ def read_scores(folder: Path) -> dict[str, float]:
     return json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
 
 
-def single_scores(folder: Path, task: str) -> dict[str, float]:
-    """The F1 of a single-task model in a folder, as `single_test_ncbi_f1`."""
-    found = read_scores(folder)
+def single_scores(found: Mapping[str, float], task: str) -> dict[str, float]:
+    """The F1 among all scores of a single-task model, as `single_test_ncbi_f1`."""
     keys = [f"{split}_{task}_f1" for split in _SPLIT_NAMES]
     return {f"single_{key}": found[key] for key in keys if key in found}
 

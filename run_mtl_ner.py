@@ -603,8 +603,9 @@ def train_teachers(run: Run) -> dict[str, float]:
         if run.args.process_index == 0:
             results.remove_checkpoints(folder)
         run.teachers.append(str(folder))
-        scores |= results.single_scores(folder, name)
-        scores["teachers_runtime"] += results.read_scores(folder)["train_runtime"]
+        found = results.read_scores(folder)
+        scores |= results.single_scores(found, name)
+        scores["teachers_runtime"] += found["train_runtime"]
     names = [task.name for task in run.tasks]
     run.taught_by = load_teachers(run.teachers, names, run.model.config, run.tokenizer)
     set_seed(run.args.seed)  # so that training is the same whether or not they were there already

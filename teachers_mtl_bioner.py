@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data_collators import TaskRows, load_tokenizer
-from dataset_scripts.tasks import parse_tasks
+from dataset_scripts.tasks import parse_tasks, split_tasks
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel, pad_batch
 
 
@@ -52,7 +52,6 @@ def teacher_arguments(
     common = {name: value for name, value in given.items() if name not in STUDENTS_ARGUMENTS}
     if "loss" not in common.get("metric_for_best_model", ""):  # else a score, perhaps of another task
         common = {k: v for k, v in common.items() if k not in ("metric_for_best_model", "greater_is_better")}
-    specs = [text.strip() for text in given["tasks"].split(",") if text.strip()]
     corpora = [source.corpus for spec in parse_tasks(given["tasks"]) for source in spec.sources]
     leaks = [name for name in (given.get("leak_corpora") or "").split(",") if name]
     return {
@@ -63,7 +62,7 @@ def teacher_arguments(
             "leak_corpora": ",".join(dict.fromkeys([*corpora, *leaks])),
             "train_fraction": str(share) if share < 1 else None,
         }
-        for spec, (name, share) in zip(specs, fractions.items(), strict=True)
+        for spec, (name, share) in zip(split_tasks(given["tasks"]), fractions.items(), strict=True)
     }
 
 

@@ -53,7 +53,7 @@ def parse_tasks(text: str) -> list[TaskSpec]:
     Raises:
         CorpusError: an empty list or part, a name that can't be a head's and a file's name, or the same name twice.
     """
-    specs = [_parse_spec(item.strip()) for item in text.split(",") if item.strip()]
+    specs = [_parse_spec(item) for item in split_tasks(text)]
     if not specs:
         raise CorpusError(f"--tasks is {text!r}; name at least one, such as ncbi or mine=./corpus")
     names = [spec.name for spec in specs]
@@ -64,6 +64,11 @@ def parse_tasks(text: str) -> list[TaskSpec]:
                 f"--tasks names {name!r} twice; give one of them another name: other={again.sources[0].corpus}"
             )
     return specs
+
+
+def split_tasks(text: str) -> list[str]:
+    """The SPECs of `--tasks`, as they are written."""
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _parse_spec(text: str) -> TaskSpec:

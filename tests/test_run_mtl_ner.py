@@ -691,6 +691,7 @@ Fails = Callable[..., str]
             ["--metric_for_best_model", "ncbi_f1_disease"],
             ["--metric_for_best_model is", "loss, ncbi_f1 or ncbi_f1_Disease"],
         ),
+        (["--metric_for_best_model", "ncbi_f1_ncbi"], ["--metric_for_best_model is ncbi_f1_ncbi"]),
         (["--metric_for_best_model", "micro_F1"], ["--metric_for_best_model is micro_F1", "give macro_f1"]),
         (["--tasks", "macro=ncbi"], ["task name 'macro'", "take another"]),
         (["--mask_probability", "1.5"], ["--mask_probability is 1.5", "from 0 to below 1"]),
