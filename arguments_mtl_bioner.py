@@ -26,7 +26,7 @@ from dataset_scripts.leaks import MODES as LEAK_MODES
 from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task
 from modeling_mtl_bioner import SHARING
-from teachers_mtl_bioner import AUTO
+from teachers_mtl_bioner import AUTO, NONE
 from trainer_mtl_bioner import MultiTaskTrainingArguments, is_complete, last_complete_checkpoint
 
 
@@ -84,8 +84,9 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "Folders or Hub ids of saved models: their heads of the names in --tasks label the training text "
-            "of the other tasks, softly, and that is learned too (--teacher_weight). `auto` first trains such a model "
-            "for each task alone, kept in teachers/ of the output folder."
+            "of the other tasks, softly, and that is learned too (--teacher_weight). `auto`, the default where "
+            "several tasks are trained from an encoder, first trains such a model for each task alone, kept in "
+            "teachers/ of the output folder; `none` leaves that out, which halves the time."
         },
     )
     report_gates: bool = field(
@@ -220,10 +221,9 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     check_values(model_args, data_args)
     if data_args.search and (data_args.train_on_dev or data_args.dry_run or not args.do_train):
         raise ValueError("--search trains and goes by development scores; leave out --train_on_dev, --dry_run, --do_*")
-    if model_args.teachers and not args.do_train:
-        raise ValueError("--teachers label training text, and nothing is trained; leave it out, or add --do_train")
-    if AUTO in (model_args.teachers or ()) and (len(model_args.teachers) > 1 or data_args.search):
-        raise ValueError("--teachers auto goes with no other teacher and no --search; train them first, and name them")
+    if model_args.teachers == [NONE]:
+        model_args.teachers = []
+    check_teachers(model_args, data_args, args)
     if data_args.train_on_dev:
         leave_out_dev(args)
     check_reports(args.report_to)
@@ -269,6 +269,17 @@ def as_argv(content: Mapping[str, Any]) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------------------------- checks
+
+
+def check_teachers(model_args: ModelArguments, data_args: DataArguments, args: MultiTaskTrainingArguments) -> None:
+    """Raises ValueError for `--teachers` where nothing is trained, and for a word in a place of its own."""
+    teachers = model_args.teachers or []
+    if teachers and not args.do_train:
+        raise ValueError("--teachers label training text, and nothing is trained; leave it out, or add --do_train")
+    if NONE in teachers:
+        raise ValueError(f"--teachers {' '.join(teachers)}: {NONE} goes with no other teacher; leave it out")
+    if AUTO in teachers and (len(teachers) > 1 or data_args.search):
+        raise ValueError("--teachers auto goes with no other teacher and no --search; train them first, and name them")
 
 
 def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
@@ -346,7 +357,7 @@ def check_metric(args: MultiTaskTrainingArguments, tasks: Sequence[Task]) -> Non
 def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, model_args: ModelArguments) -> None:
     """Raises ValueError for an output folder that can't be written to, holds files and nobody said it may, or holds
     what is still needed."""
-    folder, resume = Path(args.output_dir), resume_argument(args, model_args)
+    folder, resume = Path(args.output_dir), resume_argument(args)
     if not args.do_train and Path(model_args.model_name_or_path).resolve() == folder.resolve():
         raise ValueError(
             f"--output_dir {folder} is the model's own folder, where scores would take the place of the record of its "
@@ -393,7 +404,7 @@ def resumes(args: MultiTaskTrainingArguments) -> bool:
     return str(args.resume_from_checkpoint or "false").lower() != "false"
 
 
-def resume_argument(args: MultiTaskTrainingArguments, model_args: ModelArguments) -> str | None:
+def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
     """The checkpoint that `--resume_from_checkpoint` names, `true` being the newest whole one in the output folder;
     None without the argument, or where the training was interrupted before its teachers had all been trained.
 
@@ -405,7 +416,7 @@ def resume_argument(args: MultiTaskTrainingArguments, model_args: ModelArguments
     if str(args.resume_from_checkpoint).lower() != "true":
         return args.resume_from_checkpoint
     newest = last_complete_checkpoint(args.output_dir)
-    if newest or (AUTO in (model_args.teachers or ()) and teachers_record(args).is_file()):
+    if newest or teachers_record(args).is_file():
         return newest
     raise ValueError(f"--resume_from_checkpoint: no whole checkpoint in {args.output_dir}; leave it out to begin anew")
 

@@ -459,6 +459,7 @@ def run_cell(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], par
     command = [sys.executable, __file__, "--cell", str(part), "--tasks", cell.tasks, "--sharing", cell.sharing]
     command += ["--seed", str(cell.seed), "--train_fraction", str(cell.fraction)]
     command += rest if cell.tasks == arguments.tasks else without(rest, "task_loss_weights")
+    command += [] if "--teachers" in rest else ["--teachers", "none"]
     command += [] if cell.epochs is None else ["--num_train_epochs", str(cell.epochs)]
     command += ["--leak_corpora", corpora_of([arguments.tasks, *arguments.groups])]
     with log.open("w", encoding="utf-8") as stream:

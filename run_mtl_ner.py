@@ -4,7 +4,7 @@
     python run_mtl_ner.py --tasks ncbi,bc5cdr --data_dir sample --model_name_or_path PATH_OR_HUB_ID
     python run_mtl_ner.py --tasks ncbi                              # one task: the single-task baseline
     python run_mtl_ner.py --tasks ncbi,mine=./corpus                # a corpus of your own
-    python run_mtl_ner.py --tasks ncbi,bc5cdr --teachers auto       # two single-task models first, which teach it
+    python run_mtl_ner.py --tasks ncbi,bc5cdr --teachers none       # without the single-task models that teach it
     python run_mtl_ner.py --do_predict --tasks ncbi=./other:Disease --model_name_or_path outputs/ncbi
     python run_mtl_ner.py --tasks ncbi,bc5cdr --search 20           # tries arguments, writes the best to a file
     python run_mtl_ner.py arguments.json                            # arguments from a file, others may follow
@@ -61,7 +61,7 @@ from hub_mtl_bioner import PushError
 from launch_mtl_bioner import LaunchError, check_processes, leave_processes, use_all_cores
 from model_card_mtl_bioner import write_card
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, sentence_breaks
-from teachers_mtl_bioner import AUTO, load_teachers, teach, teacher_arguments
+from teachers_mtl_bioner import AUTO, NONE, load_teachers, teach, teacher_arguments
 from trainer_mtl_bioner import (
     MultiTaskTrainer,
     MultiTaskTrainingArguments,
@@ -355,8 +355,14 @@ def check_heads(
             )
 
 
-def check_teachers(model_args: ModelArguments, names: Sequence[str], saved: MtlBionerConfig | None) -> None:
-    """Raises ValueError for `--teachers` of a single task, or `auto` that doesn't begin with an encoder."""
+def settle_teachers(
+    model_args: ModelArguments, training: bool, names: Sequence[str], saved: MtlBionerConfig | None
+) -> None:
+    """Take `auto` for `--teachers` where nothing was said, and several tasks are trained from an encoder.
+
+    Raises:
+        ValueError: teachers of a single task, or `auto` that doesn't begin with an encoder.
+    """
     if model_args.teachers and len(names) < 2:
         raise ValueError(f"--teachers label the text of other tasks, and {names[0]} is the only one; leave it out")
     if AUTO in (model_args.teachers or ()) and saved is not None:
@@ -364,6 +370,14 @@ def check_teachers(model_args: ModelArguments, names: Sequence[str], saved: MtlB
             f"--teachers auto trains each teacher from an encoder, and {model_args.model_name_or_path} is a saved "
             "multi-task model; name its encoder, or teachers that you trained"
         )
+    if model_args.teachers is None:
+        model_args.teachers = []
+        if training and len(names) > 1 and saved is None and not model_args.freeze_encoder:
+            model_args.teachers = [AUTO]
+            logger.info(
+                "--teachers %s: %d single-task models are trained first, which then teach the model; "
+                "--teachers %s leaves them out, in half the time", AUTO, len(names), NONE,
+            )  # fmt: skip
 
 
 def settle_arguments(
@@ -490,7 +504,7 @@ def prepare(argv: Sequence[str]) -> Run:
     pattern = saved.word_pattern if saved else DEFAULT_WORD_PATTERN
     names = [spec.name for spec in parse_tasks(data_args.tasks)]
     check_heads(model_args, names, saved, args.do_train)
-    check_teachers(model_args, names, saved)
+    settle_teachers(model_args, args.do_train and not data_args.search, names, saved)
     task_fractions(data_args.train_fraction, names)
     parse_loss_weights(args.task_loss_weights, list(dict.fromkeys([*(saved.task_names if saved else []), *names])))
     tasks, corpora, leak_report = load_tasks(data_args, pattern, args.do_train)
@@ -501,7 +515,7 @@ def prepare(argv: Sequence[str]) -> Run:
     settle_arguments(model, tokenizer, model_args, data_args)
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {}, given_arguments(argv))
     check_resumed_teachers(run)
-    run.teachers = [name for name in model_args.teachers or () if name != AUTO]
+    run.teachers = [name for name in model_args.teachers if name != AUTO]
     run.taught_by = load_teachers(run.teachers, names, model.config, tokenizer)
     for split, limit in needed_splits(run).items():
         run.rows[split] = make_rows(run, split, limit)
@@ -552,9 +566,16 @@ def make_trainer(run: Run, model_init: Callable[..., MtlBionerModel] | None = No
 
 
 def check_resumed_teachers(run: Run) -> None:
-    """Raises ValueError for `--teachers auto` that goes on with other arguments than its teachers were begun with."""
+    """Raises ValueError for a training that goes on with other teachers of its own than it was begun with."""
     path, wanted = teachers_record(run.args), arguments_of_teachers(run)
-    before = read_arguments(path) if wanted and resumes(run.args) and path.is_file() else wanted
+    if not resumes(run.args):
+        return
+    if wanted and not path.is_file():
+        raise ValueError(
+            f"--resume_from_checkpoint: the training in {run.args.output_dir} was begun without teachers of its own; "
+            f"give the --teachers it had, or --teachers {NONE}"
+        )
+    before = read_arguments(path) if path.is_file() else {}
     for name in {**wanted, **before}:
         then, now = (shlex.join(as_argv(all_of.get(name, {}) | {"output_dir": None})) for all_of in (before, wanted))
         if then != now:
@@ -574,7 +595,7 @@ def label_rows(run: Run) -> None:
 
 def arguments_of_teachers(run: Run) -> dict[str, dict[str, Any]]:
     """By task, the arguments of its teacher's training, with `--teachers auto`."""
-    if AUTO not in (run.model_args.teachers or ()):
+    if AUTO not in run.model_args.teachers:
         return {}
     folder = teachers_record(run.args).parent
     fractions = task_fractions(run.data_args.train_fraction, [task.name for task in run.tasks])
@@ -662,12 +683,12 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
                 teachers_record(args).parent.mkdir(exist_ok=True)
                 results.write_json(teachers_record(args), teachers)
         trainer.accelerator.wait_for_everyone()
-        if AUTO in (run.model_args.teachers or ()):
+        if AUTO in run.model_args.teachers:
             metrics |= train_teachers(run)
         label_rows(run)
         if run.old is not None:
             metrics |= forgetting(trainer, run.old, "before")
-        outcome = trainer.train(resume_from_checkpoint=resume_argument(args, run.model_args))
+        outcome = trainer.train(resume_from_checkpoint=resume_argument(args))
         trainer.save_model(_internal_call=True)  # which doesn't push: there are no scores yet
         metrics |= outcome.metrics
         if run.old is not None:

@@ -26,8 +26,8 @@ from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel, pad_bat
 
 logger = logging.getLogger(__name__)
 
-# In the place of their folders: the training trains them itself.
-AUTO = "auto"
+# In the place of their folders: the training trains them itself, or there are none.
+AUTO, NONE = "auto", "none"
 
 # Arguments that say nothing to a training of one task from an encoder, or that belong to the student alone.
 STUDENTS_ARGUMENTS = (

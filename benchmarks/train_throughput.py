@@ -47,7 +47,7 @@ def prepare(arguments: argparse.Namespace, folder: str, tasks: str) -> Any:
     )  # as `run_mtl_ner.py` does, and `run_ner.py` doesn't
     options = {"tasks": tasks, "data_dir": arguments.data_dir, "model_name_or_path": arguments.model_name_or_path}
     options |= {"output_dir": folder, "do_train": True, "eval_strategy": "no", "save_strategy": "no"}
-    options |= {"disable_tqdm": True, "num_train_epochs": 100}
+    options |= {"disable_tqdm": True, "num_train_epochs": 100, "teachers": "none"}
     return run_mtl_ner.prepare([f"--{name}={value}" for name, value in options.items()])
 
 

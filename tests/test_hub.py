@@ -27,7 +27,7 @@ from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, MtlBionerPipeli
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--data_dir", "sample", "--use_cpu", "--max_train_samples", "6", "--max_eval_samples", "3"]
-SMALL += ["--max_predict_samples", "4", "--num_train_epochs", "1"]
+SMALL += ["--max_predict_samples", "4", "--num_train_epochs", "1", "--teachers", "none"]
 TEXT = "Cisplatin caused acute renal failure in two patients with Huntington disease."
 
 

@@ -60,6 +60,7 @@ def command(workplace: Path, output: Path, launcher: Sequence[str], dropout: flo
         "logging_steps": 1,
         "disable_tqdm": True,
         "bf16": False,
+        "teachers": "none",
         **options,
     }
     return [*launcher, str(ROOT / "run_mtl_ner.py"), *(f"--{name}={value}" for name, value in options.items())]

@@ -40,6 +40,8 @@ SAMPLE = [
     "--use_cpu",
     "--disable_tqdm",
     "true",
+    "--teachers",
+    "none",
 ]
 FEW = ["--max_train_samples", "6", "--max_eval_samples", "3", "--max_predict_samples", "4", "--num_train_epochs", "1"]
 SMALL = [*SAMPLE, *FEW]
@@ -225,6 +227,7 @@ def test_a_json_file_of_arguments_gives_the_same_scores(
         "use_cpu": True,
         "disable_tqdm": True,
         "cache_dir": None,
+        "teachers": ["none"],
     }
     path = tmp_path / "arguments.json"
     path.write_text(json.dumps(arguments), encoding="utf-8")

@@ -130,6 +130,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         model = str(home / "model")
         command = [sys.executable, ROOT / "run_mtl_ner.py", "--tasks", "ncbi,bc5cdr", "--data_dir", "sample"]
         command += ["--model_name_or_path", encoder, "--output_dir", model, "--num_train_epochs", "5", "--use_cpu"]
+        command += ["--teachers", "none"]
         subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "2"})
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

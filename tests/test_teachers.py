@@ -262,10 +262,11 @@ def test_auto_goes_on_where_it_was_interrupted(toy_encoder: Callable[[str], str]
     assert models[0].stat().st_mtime_ns > times[0]
 
 
+@pytest.mark.parametrize("chosen", [["--teachers=auto"], []])
 def test_a_dry_run_tells_of_the_teachers_too(
-    toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
+    chosen: list[str], toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", "--teachers=auto"]
+    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", *chosen]
     assert run_mtl_ner.main([*arguments, "--dry_run", f"--output_dir={tmp_path / 'auto'}"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("training: ") == 3 and shown.startswith("teacher ncbi\n") and "\nteacher bc5cdr\n" in shown
@@ -273,8 +274,51 @@ def test_a_dry_run_tells_of_the_teachers_too(
 
 
 @pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], ["auto"]),
+        (["--teachers=none"], []),
+        (["--tasks=ncbi"], []),
+        (["--search=2"], []),
+        (["--freeze_encoder"], []),
+        (["--model_name_or_path={saved}"], []),
+        (["--model_name_or_path={saved}", "--do_predict"], []),
+        (["--tasks=ncbi", "--teachers=none"], []),
+    ],
+)
+def test_by_default_several_tasks_from_an_encoder_have_teachers(
+    options: list[str],
+    expected: list[str],
+    teacher: Callable[..., tuple[str, Any]],
+    toy_encoder: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    saved, _ = teacher([{"name": "ncbi", "types": ["Disease"]}, {"name": "bc5cdr", "types": ["Chemical", "Disease"]}])
+    common = ["--tasks=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}", "--use_cpu"]
+    common += ["--max_train_samples=4", "--max_eval_samples=3", f"--output_dir={tmp_path / 'out'}"]
+    run = run_mtl_ner.prepare([*common, *(text.format(saved=saved) for text in options)])
+    assert run.model_args.teachers == expected
+
+
+@pytest.mark.parametrize("begun_with", ["auto", "none"])
+def test_a_training_does_not_go_on_with_other_teachers(
+    begun_with: str, toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr"]
+    arguments += [f"--output_dir={tmp_path / 'out'}"]
+    assert run_mtl_ner.main([*arguments, f"--teachers={begun_with}"]) == 0
+    capsys.readouterr()
+    other = {"auto": "none", "none": "auto"}[begun_with]
+    assert run_mtl_ner.main([*arguments, f"--teachers={other}", "--resume_from_checkpoint=true"]) == 2
+    message = capsys.readouterr().err
+    expected = {"auto": "the teacher of ncbi was begun with --data_dir=sample", "none": "or --teachers none"}
+    assert expected[begun_with] in message
+
+
+@pytest.mark.parametrize(
     ("arguments", "part"),
     [
+        (["--tasks=ncbi,bc5cdr", "--teachers", "none", "{saved}"], "none goes with no other teacher; leave it out"),
         (["--tasks=ncbi", "--teachers=auto"], "ncbi is the only one; leave it out"),
         (["--tasks=ncbi,bc5cdr", "--teachers", "auto", "{saved}"], "--teachers auto goes with no other teacher"),
         (["--tasks=ncbi,bc5cdr", "--teachers=auto", "--search=2"], "no --search; train them first, and name them"),
