@@ -28,6 +28,7 @@ from transformers import (
     Pipeline,
     PreTrainedConfig,
     PreTrainedModel,
+    initialization,
 )
 from transformers.utils import ModelOutput
 
@@ -355,6 +356,14 @@ class MtlBionerModel(PreTrainedModel):
         )
         self.log_variances: nn.Parameter | None = None
         self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.Linear) and self.config.sharing != "hard":
+            # Of a sharing layer, or a head (the encoder has its own `_init_weights`): weights that keep the size of what
+            # they are given. Through two new layers the usual standard deviation of 0.02 lets it fade, and learning
+            # begins late.
+            initialization.normal_(module.weight, std=module.in_features**-0.5)
 
     def learn_loss_weights(self) -> None:
         """Give each task a learned weight in the loss, in one training: checkpoints hold it, loading does not."""
