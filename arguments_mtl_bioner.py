@@ -26,7 +26,7 @@ from dataset_scripts.leaks import MODES as LEAK_MODES
 from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task
 from modeling_mtl_bioner import SHARING
-from teachers_mtl_bioner import AUTO, NONE
+from teachers_mtl_bioner import AUTO, NONE, named_teachers
 from trainer_mtl_bioner import MultiTaskTrainingArguments, is_complete, last_complete_checkpoint
 
 
@@ -221,8 +221,6 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     check_values(model_args, data_args)
     if data_args.search and (data_args.train_on_dev or data_args.dry_run or not args.do_train):
         raise ValueError("--search trains and goes by development scores; leave out --train_on_dev, --dry_run, --do_*")
-    if model_args.teachers == [NONE]:
-        model_args.teachers = []
     check_teachers(model_args, data_args, args)
     if data_args.train_on_dev:
         leave_out_dev(args)
@@ -262,7 +260,7 @@ def as_argv(content: Mapping[str, Any]) -> list[str]:
     argv = []
     for name, value in content.items():
         if isinstance(value, list):
-            argv += [f"--{name}", *map(str, value)]
+            argv += [f"--{name}", *(str(getattr(item, "value", item)) for item in value)]  # of an Enum
         elif value is not None:  # null is the default
             argv.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
     return argv
@@ -273,10 +271,10 @@ def as_argv(content: Mapping[str, Any]) -> list[str]:
 
 def check_teachers(model_args: ModelArguments, data_args: DataArguments, args: MultiTaskTrainingArguments) -> None:
     """Raises ValueError for `--teachers` where nothing is trained, and for a word in a place of its own."""
-    teachers = model_args.teachers or []
-    if teachers and not args.do_train:
+    teachers = model_args.teachers or [NONE]
+    if teachers != [NONE] and not args.do_train:
         raise ValueError("--teachers label training text, and nothing is trained; leave it out, or add --do_train")
-    if NONE in teachers:
+    if NONE in teachers and len(teachers) > 1:
         raise ValueError(f"--teachers {' '.join(teachers)}: {NONE} goes with no other teacher; leave it out")
     if AUTO in teachers and (len(teachers) > 1 or data_args.search):
         raise ValueError("--teachers auto goes with no other teacher and no --search; train them first, and name them")
@@ -387,8 +385,10 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, mod
 def check_sources(args: MultiTaskTrainingArguments, model_args: ModelArguments) -> None:
     """Raises ValueError for a model that training begins with, or is taught by, among what it deletes."""
     folder = Path(args.output_dir).resolve()
-    sources = {"model_name_or_path": [model_args.model_name_or_path], "teachers": model_args.teachers or []}
-    for argument, name in ((argument, name) for argument, names in sources.items() for name in names if name != AUTO):
+    sources = {
+        "model_name_or_path": [model_args.model_name_or_path], "teachers": named_teachers(model_args.teachers)
+    }  # fmt: skip
+    for argument, name in ((argument, name) for argument, names in sources.items() for name in names):
         path = Path(name).resolve()
         parts = path.relative_to(folder).parts if folder in path.parents else ()
         deleted = parts and (parts[0] == results.TEACHERS or parts[0].startswith("checkpoint-")) and not resumes(args)

@@ -399,7 +399,7 @@ SHOWN_ARGUMENTS = (
 
 def training(results: Mapping[str, float], run: Mapping[str, Any]) -> str:
     """Arguments, time, machine, versions."""
-    given, idle = run["arguments"], () if run["arguments"].get("teachers") else ("teacher_weight",)
+    given, idle = run["arguments"], () if run.get("teachers") else ("teacher_weight",)
     arguments = [[name, given[name]] for name in SHOWN_ARGUMENTS if given.get(name) is not None and name not in idle]
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)
     minutes = f"{results['train_runtime'] / 60:.0f} minutes" if "train_runtime" in results else "a time not recorded"
@@ -422,8 +422,11 @@ def taught_by(run: Mapping[str, Any]) -> str:
     if not names:
         return ""
     told = f" Teachers, which are saved models, labelled the training text of the other tasks: {names}."
-    if "auto" in run["arguments"].get("teachers", ()):
-        return f"{told} Each was trained for it on one task alone, on no held-out text of any task."
+    if "auto" in (run["arguments"].get("teachers") or ()):
+        leaky = run["arguments"].get("leaks") == "warn"
+        return (
+            f"{told} Each was trained for it on one task alone{'' if leaky else ', on no held-out text of any task'}."
+        )
     return (
         f"{told} (Their own training text may be held-out text of a corpus here, unless they were trained with "
         "--leak_corpora.)"

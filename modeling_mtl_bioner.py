@@ -360,8 +360,8 @@ class MtlBionerModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, nn.Linear) and self.config.sharing != "hard":
-            # Of a sharing layer, or a head (the encoder has its own `_init_weights`): weights that keep the size of what
-            # they are given. Through two new layers the usual standard deviation of 0.02 lets it fade, and learning
+            # Of a sharing layer or a head (the encoder has its own `_init_weights`): weights that keep the size of
+            # their input. Through two new layers the usual standard deviation of 0.02 lets it fade, and learning
             # begins late.
             initialization.normal_(module.weight, std=module.in_features**-0.5)
 

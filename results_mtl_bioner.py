@@ -65,7 +65,8 @@ def remove_old(output: Path) -> None:
             path.unlink()
     remove_checkpoints(output)
     if (output / TEACHERS / TEACHERS_RECORD).is_file():  # else it is somebody else's folder
-        for path in (output / TEACHERS).iterdir():
+        # The record last: without it, after a kill, what is left would pass for somebody else's.
+        for path in sorted((output / TEACHERS).iterdir(), key=lambda path: path.name == TEACHERS_RECORD):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -118,7 +119,10 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
             "seed": run.args.seed,
             "base_model": hub_name(run.model_args.model_name_or_path),
             "arguments": recorded_arguments(run),
-            "teachers": [{"name": without_path(name), "model": model_hash(name)} for name in run.teachers],
+            "teachers": [
+                {"name": Path(name).name if os.path.isdir(name) else name, "model": model_hash(name)}
+                for name in run.teachers
+            ],
             "corpora": {name: corpus.hashes for name, corpus in run.corpora.items()},
             "ledger": ledger,
             "leaks": run.leak_report,

@@ -61,7 +61,7 @@ from hub_mtl_bioner import PushError
 from launch_mtl_bioner import LaunchError, check_processes, leave_processes, use_all_cores
 from model_card_mtl_bioner import write_card
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, sentence_breaks
-from teachers_mtl_bioner import AUTO, NONE, load_teachers, teach, teacher_arguments
+from teachers_mtl_bioner import AUTO, HARMLESS, NONE, load_teachers, named_teachers, teach, teacher_arguments
 from trainer_mtl_bioner import (
     MultiTaskTrainer,
     MultiTaskTrainingArguments,
@@ -363,7 +363,7 @@ def settle_teachers(
     Raises:
         ValueError: teachers of a single task, or `auto` that doesn't begin with an encoder.
     """
-    if model_args.teachers and len(names) < 2:
+    if model_args.teachers not in (None, [NONE]) and len(names) < 2:
         raise ValueError(f"--teachers label the text of other tasks, and {names[0]} is the only one; leave it out")
     if AUTO in (model_args.teachers or ()) and saved is not None:
         raise ValueError(
@@ -371,7 +371,7 @@ def settle_teachers(
             "multi-task model; name its encoder, or teachers that you trained"
         )
     if model_args.teachers is None:
-        model_args.teachers = []
+        model_args.teachers = [NONE]
         if training and len(names) > 1 and saved is None and not model_args.freeze_encoder:
             model_args.teachers = [AUTO]
             logger.info(
@@ -514,8 +514,8 @@ def prepare(argv: Sequence[str]) -> Run:
     model = make_model(model_args, tasks, saved)
     settle_arguments(model, tokenizer, model_args, data_args)
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {}, given_arguments(argv))
-    check_resumed_teachers(run)
-    run.teachers = [name for name in model_args.teachers if name != AUTO]
+    check_own_teachers(run)
+    run.teachers = named_teachers(model_args.teachers)
     run.taught_by = load_teachers(run.teachers, names, model.config, tokenizer)
     for split, limit in needed_splits(run).items():
         run.rows[split] = make_rows(run, split, limit)
@@ -565,23 +565,49 @@ def make_trainer(run: Run, model_init: Callable[..., MtlBionerModel] | None = No
     )
 
 
-def check_resumed_teachers(run: Run) -> None:
-    """Raises ValueError for a training that goes on with other teachers of its own than it was begun with."""
-    path, wanted = teachers_record(run.args), arguments_of_teachers(run)
+def check_own_teachers(run: Run) -> None:
+    """Raises ValueError where `--teachers auto` can't train its teachers, or an interrupted training would go on with
+    others than it was begun with."""
+    wanted, record = arguments_of_teachers(run), teachers_record(run.args)
+    for arguments, task in zip(wanted.values(), run.tasks, strict=bool(wanted)):
+        *_, args = parse_arguments([*as_argv(arguments), "--overwrite_output"])
+        check_metric(args, [task])
+    places = [place for place in (record.parent / name for name in wanted) if place.exists()]
+    if places and not record.is_file():
+        raise ValueError(
+            f"{places[0]} is not from --teachers {AUTO}, which would write there; give another --output_dir"
+        )
     if not resumes(run.args):
         return
-    if wanted and not path.is_file():
+    checkpoint = resume_argument(run.args)
+    begun_in = Path(checkpoint).parent if checkpoint else Path(run.args.output_dir)
+    if wanted and begun_in.resolve() != Path(run.args.output_dir).resolve():
         raise ValueError(
-            f"--resume_from_checkpoint: the training in {run.args.output_dir} was begun without teachers of its own; "
-            f"give the --teachers it had, or --teachers {NONE}"
+            f"--resume_from_checkpoint {checkpoint} is not in --output_dir {run.args.output_dir}, where its teachers "
+            f"would be; give {begun_in} as --output_dir, or name the --teachers it had ({NONE} is one choice)"
         )
-    before = read_arguments(path) if path.is_file() else {}
+    check_begun_with(wanted, begun_in)
+
+
+def check_begun_with(wanted: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+    """Raises ValueError for teachers, by task, that are not those of `--teachers auto` in the folder of a training."""
+    record = folder / results.TEACHERS / results.TEACHERS_RECORD
+    before = read_arguments(record) if record.is_file() else {}
+    if bool(wanted) != bool(before):
+        had, choice = ("trained its own teachers", AUTO) if before else ("trained no teachers", NONE)
+        raise ValueError(
+            f"--resume_from_checkpoint: the training in {folder} {had}; give --teachers {choice}, or those that it had"
+        )
     for name in {**wanted, **before}:
-        then, now = (shlex.join(as_argv(all_of.get(name, {}) | {"output_dir": None})) for all_of in (before, wanted))
-        if then != now:
+        then, now = (
+            {key: as_argv({key: value}) for key, value in all_of.get(name, {}).items() if not HARMLESS.match(key)}
+            for all_of in (before, wanted)
+        )
+        for key in (key for key in {**then, **now} if then.get(key, []) != now.get(key, [])):
+            old, new = (shlex.join(said.get(key) or [f"no --{key}"]) for said in (then, now))
             raise ValueError(
-                f"--resume_from_checkpoint: the teacher of {name} was begun with {then or 'nothing'}, not with "
-                f"{now or 'nothing'}; give the same arguments, or --overwrite_output instead"
+                f"--resume_from_checkpoint: the teacher of {name} was begun with {old}, not with {new}; give the same "
+                "arguments, or --overwrite_output instead"
             )
 
 
@@ -602,6 +628,16 @@ def arguments_of_teachers(run: Run) -> dict[str, dict[str, Any]]:
     return teacher_arguments(run.given, folder, fractions)
 
 
+def prepare_teacher(run: Run, arguments: Mapping[str, Any], more: Sequence[str] = ()) -> Run:
+    """What `prepare` gives for a teacher; of the `--max_steps` of its student it takes its share by rows, as it would
+    of epochs."""
+    teacher = prepare([*as_argv(arguments), *more])
+    if run.args.max_steps > 0:
+        share = len(teacher.rows["train"]) / len(run.rows["train"])
+        teacher.args.max_steps = max(1, round(share * run.args.max_steps))
+    return teacher
+
+
 def train_teachers(run: Run) -> dict[str, float]:
     """Train the teachers of `--teachers auto` in the output folder.
 
@@ -617,7 +653,7 @@ def train_teachers(run: Run) -> dict[str, float]:
         if not (goes_on and (folder / results.RECORD).is_file()):
             logger.info("teacher %d of %d: %s", number, len(run.tasks), name)
             again = ["--resume_from_checkpoint=true"] if goes_on and last_complete_checkpoint(folder) else []
-            teacher = prepare([*as_argv(arguments), *again, "--overwrite_output"])
+            teacher = prepare_teacher(run, {**arguments, "overwrite_output": True}, again)
             own = make_trainer(teacher)
             execute(teacher, own)
             own.accelerator.wait_for_everyone()
@@ -723,8 +759,8 @@ def plan_of(run: Run, trainer: MultiTaskTrainer) -> str:
         return "nothing is trained"
     plans = []
     for name, arguments in arguments_of_teachers(run).items():
-        arguments |= {"output_dir": run.args.output_dir, "overwrite_output": True}  # which makes no further folder
-        teacher = prepare(as_argv(arguments))
+        # In the student's folder, so that no further one is made.
+        teacher = prepare_teacher(run, {**arguments, "output_dir": run.args.output_dir, "overwrite_output": True})
         plans.append(f"teacher {name}\n{make_trainer(teacher).plan()}\n")
     return "\n".join([*plans, trainer.plan()])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,16 @@ STUDENTS_ARGUMENTS = (
     "hub_token", "push_to_hub_token", "resume_from_checkpoint", "overwrite_output", "dry_run",
 )  # fmt: skip
 
+# Arguments that change no weight of a model: a training may go on with others.
+HARMLESS = re.compile(
+    "output_dir|run_name|report_to|disable_tqdm|save_total|do_|logging_|dataloader_|per_device_eval_"
+)
+
+
+def named_teachers(teachers: Sequence[str] | None) -> list[str]:
+    """Those of `--teachers` that are saved models."""
+    return [name for name in teachers or () if name not in (AUTO, NONE)]
+
 
 def teacher_arguments(
     given: Mapping[str, Any], folder: Path, fractions: Mapping[str, float]
@@ -50,7 +61,7 @@ def teacher_arguments(
         fractions: the share of its training documents that each task has.
     """
     common = {name: value for name, value in given.items() if name not in STUDENTS_ARGUMENTS}
-    if "loss" not in common.get("metric_for_best_model", ""):  # else a score, perhaps of another task
+    if common.get("metric_for_best_model", "").removeprefix("eval_") != "loss":  # a score, perhaps of another task
         common = {k: v for k, v in common.items() if k not in ("metric_for_best_model", "greater_is_better")}
     corpora = [source.corpus for spec in parse_tasks(given["tasks"]) for source in spec.sources]
     leaks = [name for name in (given.get("leak_corpora") or "").split(",") if name]

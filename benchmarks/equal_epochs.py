@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from train_throughput import stock_trainer
 
 from dataset_scripts import hash_corpus
-from run_comparison import encoder_hash
+from results_mtl_bioner import model_hash
 
 
 TRAINERS = {"stock": "unmodified Trainer", "own": "MTL-BioNER"}
@@ -91,7 +91,7 @@ def check_inputs(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: those that are there are of others.
     """
-    inputs = {"encoder": encoder_hash(arguments.model_name_or_path, "main")}
+    inputs = {"encoder": model_hash(arguments.model_name_or_path)}
     inputs |= {"corpus": hash_corpus("ncbi", arguments.data_dir)}
     path = Path(arguments.output_dir) / "inputs.json"
     if not path.is_file():

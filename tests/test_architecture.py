@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import sys
 from pathlib import Path
 
@@ -89,3 +90,11 @@ def test_what_travels_to_the_hub_needs_what_is_there_only() -> None:
 
 def test_corpora_are_read_without_torch() -> None:
     assert not imports("dataset_scripts") & {"torch", "transformers"}
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_benchmarks_find_what_they_import(script: Path) -> None:
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (ROOT / f"{node.module}.py").is_file():
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, alias.name) for alias in node.names)

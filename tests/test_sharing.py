@@ -163,6 +163,17 @@ def test_in_cross_sharing_every_private_part_learns_from_every_row(hidden: Tenso
     assert model.sharing.gates["b"]["a"].weight.grad is None
 
 
+@pytest.mark.parametrize("sharing", [name for name in SHARING if name != "hard"])
+def test_new_layers_keep_the_size_of_what_they_are_given(sharing: str) -> None:
+    torch.manual_seed(0)
+    encoder = BertConfig(hidden_size=384, num_hidden_layers=1, num_attention_heads=2, vocab_size=9)
+    model = MtlBionerModel(MtlBionerConfig(encoder, TASKS, sharing=sharing))
+    features = model.sharing(model.sharing.project(torch.randn(1, 500, 384)), torch.tensor([0]))
+    assert 0.5 < features.std() < 1.2
+    assert 0.3 < model.heads[TASKS[0]["name"]](features).std() < 1.2
+    assert model.encoder.encoder.layer[0].output.dense.weight.std() < 0.021  # has its own way
+
+
 def test_gates_begin_almost_open() -> None:
     encoder = BertConfig(vocab_size=30, hidden_size=HIDDEN, num_hidden_layers=1, num_attention_heads=1)
     model = MtlBionerModel(MtlBionerConfig(encoder, TASKS, "cross", WIDTH))

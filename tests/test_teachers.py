@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -203,6 +204,9 @@ def test_auto_trains_the_teachers_itself(
         "| a | 50.00 | 62.50 |"
     )
     assert model_card_mtl_bioner.sharing(scores) == ""  # no test split was scored
+    for leaks, told in (("drop", ", on no held-out text of any task."), ("warn", "on one task alone.")):
+        said = {"arguments": run["arguments"] | {"leaks": leaks}, "teachers": run["teachers"]}
+        assert model_card_mtl_bioner.taught_by(said).endswith(told)
     assert "whether sharing helped: F1 of" in shown and "macro over tasks" in shown.split("whether sharing")[1]
 
 
@@ -229,10 +233,10 @@ def test_a_teacher_that_was_interrupted_goes_on_from_its_checkpoint(
     steps.clear()
     again = [*arguments, "--resume_from_checkpoint=true"]
     assert run_mtl_ner.main([*again, "--learning_rate=1e-3"]) == 2
-    message = "the teacher of ncbi was begun with --data_dir=sample"
-    assert message in (shown := capsys.readouterr().err) and "--learning_rate=0.001" in shown.split(", not with ")[1]
+    message = "the teacher of ncbi was begun with --learning_rate=0.01, not with --learning_rate=0.001; give the same"
+    assert message in capsys.readouterr().err
     stop_at = 0
-    assert run_mtl_ner.main(again) == 0
+    assert run_mtl_ner.main([*again[::-1], "--save_total_limit=2"]) == 0  # in other words
     assert steps.count("ncbi") == 0 and 0 < steps.count("bc5cdr") < whole.count("bc5cdr")
     assert model_hash(str(tmp_path / "student")) == model_hash(str(tmp_path / "whole"))
 
@@ -273,17 +277,57 @@ def test_a_dry_run_tells_of_the_teachers_too(
     assert not (tmp_path / "auto" / "teachers").exists()
 
 
+def test_teachers_share_the_steps_of_their_student(
+    toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = ["--tasks=ncbi,bc5cdr,bc2gm", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
+    arguments += ["--use_cpu", f"--output_dir={tmp_path / 'out'}", "--max_steps=1000", "--dry_run", "--do_train"]
+    assert run_mtl_ner.main(arguments) == 0
+    steps = [int(found.replace(",", "")) for found in re.findall(r"training: ([\d,]+) steps", capsys.readouterr().out)]
+    assert len(steps) == 4 and steps[-1] == 1000 and abs(sum(steps[:3]) - 1000) <= 2 and len(set(steps)) == 4
+
+
+def test_a_metric_of_another_task_is_no_loss(toy_encoder: Callable[[str], str], tmp_path: Path) -> None:
+    arguments = ["--tasks=glossary=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
+    arguments += ["--use_cpu", f"--output_dir={tmp_path / 'out'}", "--metric_for_best_model=glossary_f1", "--dry_run"]
+    assert run_mtl_ner.main([*arguments, "--debug=underflow_overflow"]) == 0
+
+
+def test_what_is_not_of_teachers_of_its_own_is_not_overwritten(
+    toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / "out" / "teachers" / "bc5cdr"
+    path.mkdir(parents=True)
+    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", "--overwrite_output"]
+    assert run_mtl_ner.main([*arguments, f"--output_dir={tmp_path / 'out'}"]) == 2
+    assert f"{path} is not from --teachers auto, which would write there" in capsys.readouterr().err
+    assert path.exists()
+
+
+def test_a_checkpoint_elsewhere_has_its_teachers_elsewhere(
+    toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr"]
+    assert run_mtl_ner.main([*arguments, f"--output_dir={tmp_path / 'a'}"]) == 0
+    checkpoint = next((tmp_path / "a").glob("checkpoint-*"))
+    again = [*arguments, f"--output_dir={tmp_path / 'b'}", f"--resume_from_checkpoint={checkpoint}"]
+    assert run_mtl_ner.main(again) == 2
+    assert f"where its teachers would be; give {tmp_path / 'a'} as --output_dir" in capsys.readouterr().err
+    assert run_mtl_ner.main([*again, "--teachers=none"]) == 2
+    assert f"the training in {tmp_path / 'a'} trained its own teachers" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
         ([], ["auto"]),
-        (["--teachers=none"], []),
-        (["--tasks=ncbi"], []),
-        (["--search=2"], []),
-        (["--freeze_encoder"], []),
-        (["--model_name_or_path={saved}"], []),
-        (["--model_name_or_path={saved}", "--do_predict"], []),
-        (["--tasks=ncbi", "--teachers=none"], []),
+        (["--teachers=none"], ["none"]),
+        (["--tasks=ncbi"], ["none"]),
+        (["--search=2"], ["none"]),
+        (["--freeze_encoder"], ["none"]),
+        (["--model_name_or_path={saved}"], ["none"]),
+        (["--model_name_or_path={saved}", "--do_predict"], ["none"]),
+        (["--tasks=ncbi", "--teachers=none"], ["none"]),
     ],
 )
 def test_by_default_several_tasks_from_an_encoder_have_teachers(
@@ -311,7 +355,7 @@ def test_a_training_does_not_go_on_with_other_teachers(
     other = {"auto": "none", "none": "auto"}[begun_with]
     assert run_mtl_ner.main([*arguments, f"--teachers={other}", "--resume_from_checkpoint=true"]) == 2
     message = capsys.readouterr().err
-    expected = {"auto": "the teacher of ncbi was begun with --data_dir=sample", "none": "or --teachers none"}
+    expected = {"auto": "trained its own teachers; give --teachers auto", "none": "no teachers; give --teachers none"}
     assert expected[begun_with] in message
 
 
