@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from dataset_scripts.leaks import MODES as LEAK_MODES
 from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task
 from modeling_mtl_bioner import SHARING
-from teachers_mtl_bioner import AUTO, NONE, named_teachers
+from teachers_mtl_bioner import AUTO, HARMLESS, NONE, named_teachers
 from trainer_mtl_bioner import MultiTaskTrainingArguments, is_complete, last_complete_checkpoint
 
 
@@ -424,3 +425,25 @@ def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
 def teachers_record(args: MultiTaskTrainingArguments) -> Path:
     """The file that tells what the teachers of `--teachers auto` are trained with."""
     return Path(args.output_dir) / results.TEACHERS / results.TEACHERS_RECORD
+
+
+def check_begun_with(wanted: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+    """Raises ValueError for teachers, by task, that are not those of `--teachers auto` in the folder of a training."""
+    record = folder / results.TEACHERS / results.TEACHERS_RECORD
+    before = read_arguments(record) if record.is_file() else {}
+    if bool(wanted) != bool(before):
+        had, choice = ("trained its own teachers", AUTO) if before else ("trained no teachers", NONE)
+        raise ValueError(
+            f"--resume_from_checkpoint: the training in {folder} {had}; give --teachers {choice}, or those that it had"
+        )
+    for name in {**wanted, **before}:
+        then, now = (
+            {key: as_argv({key: value}) for key, value in all_of.get(name, {}).items() if not HARMLESS.match(key)}
+            for all_of in (before, wanted)
+        )
+        for key in (key for key in {**then, **now} if then.get(key, []) != now.get(key, [])):
+            old, new = (shlex.join(said.get(key) or [f"no --{key}"]) for said in (then, now))
+            raise ValueError(
+                f"--resume_from_checkpoint: the teacher of {name} was begun with {old}, not with {new}; give the same "
+                "arguments, or --overwrite_output instead"
+            )

@@ -21,7 +21,6 @@ import json
 import logging
 import os
 import random
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,10 +43,10 @@ from arguments_mtl_bioner import (
     DataArguments,
     ModelArguments,
     as_argv,
+    check_begun_with,
     check_metric,
     given_arguments,
     parse_arguments,
-    read_arguments,
     resume_argument,
     resumes,
     teachers_record,
@@ -61,7 +60,7 @@ from hub_mtl_bioner import PushError
 from launch_mtl_bioner import LaunchError, check_processes, leave_processes, use_all_cores
 from model_card_mtl_bioner import write_card
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, sentence_breaks
-from teachers_mtl_bioner import AUTO, HARMLESS, NONE, load_teachers, named_teachers, teach, teacher_arguments
+from teachers_mtl_bioner import AUTO, NONE, load_teachers, named_teachers, teach, teacher_arguments
 from trainer_mtl_bioner import (
     MultiTaskTrainer,
     MultiTaskTrainingArguments,
@@ -587,28 +586,6 @@ def check_own_teachers(run: Run) -> None:
             f"would be; give {begun_in} as --output_dir, or name the --teachers it had ({NONE} is one choice)"
         )
     check_begun_with(wanted, begun_in)
-
-
-def check_begun_with(wanted: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
-    """Raises ValueError for teachers, by task, that are not those of `--teachers auto` in the folder of a training."""
-    record = folder / results.TEACHERS / results.TEACHERS_RECORD
-    before = read_arguments(record) if record.is_file() else {}
-    if bool(wanted) != bool(before):
-        had, choice = ("trained its own teachers", AUTO) if before else ("trained no teachers", NONE)
-        raise ValueError(
-            f"--resume_from_checkpoint: the training in {folder} {had}; give --teachers {choice}, or those that it had"
-        )
-    for name in {**wanted, **before}:
-        then, now = (
-            {key: as_argv({key: value}) for key, value in all_of.get(name, {}).items() if not HARMLESS.match(key)}
-            for all_of in (before, wanted)
-        )
-        for key in (key for key in {**then, **now} if then.get(key, []) != now.get(key, [])):
-            old, new = (shlex.join(said.get(key) or [f"no --{key}"]) for said in (then, now))
-            raise ValueError(
-                f"--resume_from_checkpoint: the teacher of {name} was begun with {old}, not with {new}; give the same "
-                "arguments, or --overwrite_output instead"
-            )
 
 
 def label_rows(run: Run) -> None:
