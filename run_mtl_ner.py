@@ -739,7 +739,7 @@ def plan_of(run: Run, trainer: MultiTaskTrainer) -> str:
         # In the student's folder, so that no further one is made.
         teacher = prepare_teacher(run, {**arguments, "output_dir": run.args.output_dir, "overwrite_output": True})
         plans.append(f"teacher {name}\n{make_trainer(teacher).plan()}\n")
-    return "\n".join([*plans, trainer.plan()])
+    return "\n".join([*plans, "the model that they teach\n" * bool(plans) + trainer.plan()])
 
 
 def set_up_process() -> bool:

@@ -274,6 +274,7 @@ def test_a_dry_run_tells_of_the_teachers_too(
     assert run_mtl_ner.main([*arguments, "--dry_run", f"--output_dir={tmp_path / 'auto'}"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("training: ") == 3 and shown.startswith("teacher ncbi\n") and "\nteacher bc5cdr\n" in shown
+    assert shown.count("\n\nthe model that they teach\n") == 1
     assert not (tmp_path / "auto" / "teachers").exists()
 
 
