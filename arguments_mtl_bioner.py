@@ -417,19 +417,19 @@ def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
     if str(args.resume_from_checkpoint).lower() != "true":
         return args.resume_from_checkpoint
     newest = last_complete_checkpoint(args.output_dir)
-    if newest or teachers_record(args).is_file():
+    if newest or teachers_record(args.output_dir).is_file():
         return newest
     raise ValueError(f"--resume_from_checkpoint: no whole checkpoint in {args.output_dir}; leave it out to begin anew")
 
 
-def teachers_record(args: MultiTaskTrainingArguments) -> Path:
-    """The file that tells what the teachers of `--teachers auto` are trained with."""
-    return Path(args.output_dir) / results.TEACHERS / results.TEACHERS_RECORD
+def teachers_record(output: str | Path) -> Path:
+    """The file in an output folder that tells what the teachers of `--teachers auto` are trained with."""
+    return Path(output) / results.TEACHERS / results.TEACHERS_RECORD
 
 
 def check_begun_with(wanted: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
     """Raises ValueError for teachers, by task, that are not those of `--teachers auto` in the folder of a training."""
-    record = folder / results.TEACHERS / results.TEACHERS_RECORD
+    record = teachers_record(folder)
     before = read_arguments(record) if record.is_file() else {}
     if bool(wanted) != bool(before):
         had, choice = ("trained its own teachers", AUTO) if before else ("trained no teachers", NONE)

@@ -567,7 +567,7 @@ def make_trainer(run: Run, model_init: Callable[..., MtlBionerModel] | None = No
 def check_own_teachers(run: Run) -> None:
     """Raises ValueError where `--teachers auto` can't train its teachers, or an interrupted training would go on with
     others than it was begun with."""
-    wanted, record = arguments_of_teachers(run), teachers_record(run.args)
+    wanted, record = arguments_of_teachers(run), teachers_record(run.args.output_dir)
     for arguments, task in zip(wanted.values(), run.tasks, strict=bool(wanted)):
         *_, args = parse_arguments([*as_argv(arguments), "--overwrite_output"])
         check_metric(args, [task])
@@ -583,7 +583,7 @@ def check_own_teachers(run: Run) -> None:
     if wanted and begun_in.resolve() != Path(run.args.output_dir).resolve():
         raise ValueError(
             f"--resume_from_checkpoint {checkpoint} is not in --output_dir {run.args.output_dir}, where its teachers "
-            f"would be; give {begun_in} as --output_dir, or name the --teachers it had ({NONE} is one choice)"
+            f"would be; give {begun_in} as --output_dir, or say which --teachers it had ({NONE}, if it had none)"
         )
     check_begun_with(wanted, begun_in)
 
@@ -600,15 +600,15 @@ def arguments_of_teachers(run: Run) -> dict[str, dict[str, Any]]:
     """By task, the arguments of its teacher's training, with `--teachers auto`."""
     if AUTO not in run.model_args.teachers:
         return {}
-    folder = teachers_record(run.args).parent
+    folder = teachers_record(run.args.output_dir).parent
     fractions = task_fractions(run.data_args.train_fraction, [task.name for task in run.tasks])
     return teacher_arguments(run.given, folder, fractions)
 
 
-def prepare_teacher(run: Run, arguments: Mapping[str, Any], more: Sequence[str] = ()) -> Run:
+def prepare_teacher(run: Run, arguments: Mapping[str, Any]) -> Run:
     """What `prepare` gives for a teacher; of the `--max_steps` of its student it takes its share by rows, as it would
     of epochs."""
-    teacher = prepare([*as_argv(arguments), *more])
+    teacher = prepare([*as_argv(arguments), "--overwrite_output"])
     if run.args.max_steps > 0:
         share = len(teacher.rows["train"]) / len(run.rows["train"])
         teacher.args.max_steps = max(1, round(share * run.args.max_steps))
@@ -625,12 +625,12 @@ def train_teachers(run: Run) -> dict[str, float]:
     """
     scores = {"teachers_runtime": 0.0}
     for number, (name, arguments) in enumerate(arguments_of_teachers(run).items(), 1):
-        folder = teachers_record(run.args).parent / name
+        folder = teachers_record(run.args.output_dir).parent / name
         goes_on = resumes(run.args)
         if not (goes_on and (folder / results.RECORD).is_file()):
             logger.info("teacher %d of %d: %s", number, len(run.tasks), name)
-            again = ["--resume_from_checkpoint=true"] if goes_on and last_complete_checkpoint(folder) else []
-            teacher = prepare_teacher(run, {**arguments, "overwrite_output": True}, again)
+            again = "true" if goes_on and last_complete_checkpoint(folder) else None
+            teacher = prepare_teacher(run, {**arguments, "resume_from_checkpoint": again})
             own = make_trainer(teacher)
             execute(teacher, own)
             own.accelerator.wait_for_everyone()
@@ -693,8 +693,8 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
         if trainer.is_world_process_zero() and not resumes(args):
             results.remove_old(output)
             if teachers := arguments_of_teachers(run):
-                teachers_record(args).parent.mkdir(exist_ok=True)
-                results.write_json(teachers_record(args), teachers)
+                teachers_record(args.output_dir).parent.mkdir(exist_ok=True)
+                results.write_json(teachers_record(args.output_dir), teachers)
         trainer.accelerator.wait_for_everyone()
         if AUTO in run.model_args.teachers:
             metrics |= train_teachers(run)
@@ -737,7 +737,7 @@ def plan_of(run: Run, trainer: MultiTaskTrainer) -> str:
     plans = []
     for name, arguments in arguments_of_teachers(run).items():
         # In the student's folder, so that no further one is made.
-        teacher = prepare_teacher(run, {**arguments, "output_dir": run.args.output_dir, "overwrite_output": True})
+        teacher = prepare_teacher(run, {**arguments, "output_dir": run.args.output_dir})
         plans.append(f"teacher {name}\n{make_trainer(teacher).plan()}\n")
     return "\n".join([*plans, "the model that they teach\n" * bool(plans) + trainer.plan()])
 
