@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dataset_scripts.tasks import split_tasks
 from errors_mtl_bioner import KINDS, error_rows, mean_report
 from metrics_mtl_bioner import Score, bootstrap_difference, holm
 from results_mtl_bioner import import_pyplot, markdown_table, save_figure, write_json, write_text
@@ -54,6 +55,8 @@ class Cells:
         self.costs: dict[tuple[str, float], dict[int, list[Mapping[str, Any]]]] = {}
         self.curves: dict[tuple[str, float], dict[str, dict[int, list[list[float]]]]] = {}
         self.tuned: dict[tuple[str, float], dict[str, Mapping[str, Any]]] = {}
+        self.teachers: dict[tuple[str, float], list[str]] = {}  # the tasks whose models taught a system
+        self.alone: dict[tuple[str, float, int], Mapping[str, Any]] = {}  # costs of a task's own training
         documents: dict[str, str] = {}
         identities: dict[float, Mapping[str, Any]] = {}
         for content in cells:
@@ -62,6 +65,10 @@ class Cells:
             check_identity(identities.setdefault(cell["fraction"], content["identity"]), content["identity"])
             self.curves.setdefault(system, {}).setdefault(cell["tasks"], {})[seed] = content["development"]
             self.costs.setdefault(system, {}).setdefault(seed, []).append(content["cost"])
+            if TAUGHT in (cell["system"], cell["sharing"]):
+                self.teachers[system] = split_tasks(cell["tasks"])
+            else:
+                self.alone[cell["tasks"], cell["fraction"], seed] = content["cost"]
             if "tuned" in content:
                 self.tuned.setdefault(system, {})[cell["tasks"]] = content["tuned"]
             for corpus, counts in content["counts"].items():
@@ -228,17 +235,18 @@ def costs(cells: Cells) -> list[dict[str, Any]]:
     takes, mean over seeds of which all trainings are there."""
     rows, fraction = [], cells.fractions[0]
     for system in cells.systems(fraction):
-        trainings = cells.costs[system, fraction].values()
-        seeds = [own for own in trainings if len(own) == max(map(len, trainings))]
-        means = {
-            name: statistics.mean(sum(cost[name] for cost in trainings) for trainings in seeds)
-            for name in ("seconds", "steps", "subwords", "parameters", "rows")
-        }
-        rows.append({"system": system, "encoder_passes": max(map(len, seeds)), **means})
-    single = rows[0]
-    for row in rows:
-        if row["system"] == TAUGHT and single["system"] == SINGLE:  # whose models are its teachers
-            row |= {name: row[name] + single[name] for name in ("seconds", "steps", "subwords")}
+        by_seed, teachers = cells.costs[system, fraction], cells.teachers.get((system, fraction), [])
+        passes = max(map(len, by_seed.values()))
+        sums = [
+            {name: sum(cost[name] for cost in own) for name in ("parameters", "rows")}
+            | {name: sum(cost[name] for cost in [*own, *taught]) for name in ("seconds", "steps", "subwords")}
+            for seed, own in by_seed.items()
+            if len(own) == passes
+            and None not in (taught := [cells.alone.get((task, fraction, seed)) for task in teachers])
+        ]
+        if sums:
+            means = {name: statistics.mean(own[name] for own in sums) for name in sums[0]}
+            rows.append({"system": system, "encoder_passes": passes, **means})
     return rows
 
 

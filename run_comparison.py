@@ -40,7 +40,7 @@ from filelock import FileLock, Timeout
 
 import comparison_mtl_bioner as report
 from dataset_scripts import CorpusError, hash_corpus
-from dataset_scripts.tasks import parse_tasks
+from dataset_scripts.tasks import parse_tasks, split_tasks
 from errors_mtl_bioner import error_report, mention_key
 from results_mtl_bioner import model_hash, package_version, recorded_arguments, without_path, write_json
 
@@ -103,8 +103,10 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--primary", help="the structure compared with single-task training (default: the first)")
     parser.add_argument(
-        "--groups", nargs="*", default=[], help="further --tasks to train with the primary structure (not `taught`)"
-    )
+        "--groups", nargs="*", default=[],
+        help="further --tasks to train with the primary structure; for `taught` also each of their tasks alone, "
+        "which teaches",
+    )  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], help="(default: %(default)s)")
     parser.add_argument(
         "--fractions", nargs="+", type=fraction_and_epochs, default=[(1.0, None)], metavar="FRACTION[:EPOCHS]",
@@ -145,10 +147,6 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
         )
     if report.TAUGHT in arguments.structures and len(parse_tasks(arguments.tasks)) < 2:
         raise ValueError(f"--structures taught: {arguments.tasks} is one task, and teachers label text of others")
-    if arguments.primary == report.TAUGHT and arguments.groups:
-        raise ValueError(
-            "--groups are trained with the primary structure, and have no teachers; name another --primary"
-        )
     decided = (*DECIDED, *([arguments.tune[0]] if arguments.tune else ()))
     rest = [part for part in rest if part not in shared or argument_name(part.partition("=")[0]) not in decided]
     for name in () if arguments.cell else (part.partition("=")[0] for part in rest):
@@ -221,27 +219,30 @@ def quick_encoder() -> str:
 
 def plan(arguments: argparse.Namespace) -> list[Cell]:
     """All cells, in the order they are computed: a whole comparison of one seed before the next seed."""
-    specs = arguments.tasks.split(",")
+    specs = split_tasks(arguments.tasks)
     cells = []
     for seed in arguments.seeds:
         for share in arguments.fractions:  # and its epochs
             cells += [Cell("single", spec, "hard", seed, *share) for spec in specs]
             structures = sorted(arguments.structures, key=lambda s: s != arguments.primary)
-            cells += [Cell(name, arguments.tasks, sharing_of(name), seed, *share) for name in structures]
-            cells += [Cell(group, group, sharing_of(arguments.primary), seed, *share) for group in arguments.groups]
-    return cells
+            cells += [Cell(name, arguments.tasks, name, seed, *share) for name in structures]
+            for group in arguments.groups:
+                own = split_tasks(group)
+                joint = Cell(group, group, arguments.primary if len(own) > 1 else "hard", seed, *share)
+                cells += [*(cell for cell in teachers_of(joint, arguments) if cell.system != report.SINGLE), joint]
+    return list(dict.fromkeys(cells))
 
 
-def sharing_of(structure: str) -> str:
-    """The sharing layer of a structure."""
-    return "hard" if structure == report.TAUGHT else structure
-
-
-def teachers_of(cell: Cell) -> list[Cell]:
-    """The single-task cells of the seed and fraction of a taught cell, whose models teach it."""
-    if cell.system != report.TAUGHT:
+def teachers_of(cell: Cell, arguments: argparse.Namespace) -> list[Cell]:
+    """The cells of one task of the seed and fraction of a taught cell, whose models teach it; those of a group's own
+    tasks are systems of their own."""
+    if cell.sharing != report.TAUGHT:
         return []
-    return [replace(cell, system=report.SINGLE, tasks=spec) for spec in cell.tasks.split(",")]
+    single = split_tasks(arguments.tasks)
+    return [
+        replace(cell, system=report.SINGLE if spec in single else spec, tasks=spec, sharing="hard")
+        for spec in split_tasks(cell.tasks)
+    ]
 
 
 def model_path(cell: Cell, arguments: argparse.Namespace) -> Path:
@@ -252,7 +253,7 @@ def model_path(cell: Cell, arguments: argparse.Namespace) -> Path:
 def check_teachers(cells: Iterable[Cell], arguments: argparse.Namespace) -> None:
     """Raises ValueError where single-task cells are there without the models that cells to come need as teachers."""
     to_come = [cell for cell in cells if not cell_path(cell, arguments).is_file()]
-    teachers = dict.fromkeys(teacher for cell in to_come for teacher in teachers_of(cell))
+    teachers = dict.fromkeys(teacher for cell in to_come for teacher in teachers_of(cell, arguments))
     paths = [cell_path(t, arguments) for t in teachers if not model_path(t, arguments).is_dir()]
     if lost := [str(path) for path in paths if path.is_file()]:
         raise ValueError(
@@ -301,7 +302,7 @@ def settings_of(arguments: argparse.Namespace, rest: Sequence[str]) -> dict[str,
     check_names(corpora.split(","))
     return {
         "tune": [arguments.tune[0], *arguments.tune[1]] if arguments.tune else None,
-        "arguments": by_name([without_path(part) for part in without(rest, *HASHED)]),
+        "arguments": by_name([without_path(part) for part in take_out(rest, *HASHED)[1]]),
         "leak_corpora": without_path(corpora),
         "corpora": {without_path(source): hash_corpus(source, data_dir) for source in corpora.split(",")},
         "encoder": model_hash(encoder, revision),
@@ -330,11 +331,16 @@ def by_name(arguments: Sequence[str]) -> list[str]:
 
 def places_of(rest: Sequence[str]) -> tuple[str, str | None, str]:
     """Encoder, `--data_dir` and revision of the encoder among the arguments for `run_mtl_ner.py`."""
+    found, _ = take_out(rest, *HASHED)
+    return found.model_name_or_path or DEFAULT_ENCODER, found.data_dir, found.model_revision or "main"
+
+
+def take_out(rest: Sequence[str], *names: str) -> tuple[argparse.Namespace, list[str]]:
+    """The values of some arguments, None where one isn't given, and the arguments without them."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name, default in (("model_name_or_path", DEFAULT_ENCODER), ("data_dir", None), ("model_revision", "main")):
-        parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", default=default)
-    found, _ = parser.parse_known_args(rest)
-    return found.model_name_or_path, found.data_dir, found.model_revision
+    for name in names:
+        parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}")
+    return parser.parse_known_args(rest)
 
 
 def check_settings(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
@@ -373,7 +379,7 @@ def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], sett
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"cell": {**asdict(cell), "tasks": without_path(cell.tasks), "system": without_path(cell.system)}}
     about["settings"] = settings
-    for teacher in teachers_of(cell):
+    for teacher in teachers_of(cell, arguments):
         if not model_path(teacher, arguments).is_dir():
             logger.error("%s has to wait for its teacher %s", cell.name, teacher.name)
             return False
@@ -435,7 +441,7 @@ def train(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], path: 
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="training-") as folder:
         model = Path(folder) / "model"
         own = [*rest, "--output_dir", str(model), "--overwrite_output"]
-        if teachers := [str(model_path(teacher, arguments)) for teacher in teachers_of(cell)]:
+        if teachers := [str(model_path(teacher, arguments)) for teacher in teachers_of(cell, arguments)]:
             own += ["--teachers", *teachers]
         status = run_cell(cell, arguments, own, part, log)
         if status == 0 and arguments.keep_models and "--do_predict" in rest:
@@ -456,9 +462,11 @@ def run_cell(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], par
     Raises:
         ValueError: `run_mtl_ner.py` can't use the input.
     """
-    command = [sys.executable, __file__, "--cell", str(part), "--tasks", cell.tasks, "--sharing", cell.sharing]
+    sharing = "hard" if cell.sharing == report.TAUGHT else cell.sharing
+    command = [sys.executable, __file__, "--cell", str(part), "--tasks", cell.tasks, "--sharing", sharing]
     command += ["--seed", str(cell.seed), "--train_fraction", str(cell.fraction)]
-    command += rest if cell.tasks == arguments.tasks else without(rest, "task_loss_weights")
+    weights, others = take_out(rest, "task_loss_weights")  # which may name tasks that the cell doesn't have
+    command += rest if cell.tasks == arguments.tasks or weights.task_loss_weights == "balanced" else others
     command += [] if "--teachers" in rest else ["--teachers", "none"]
     command += [] if cell.epochs is None else ["--num_train_epochs", str(cell.epochs)]
     command += ["--leak_corpora", corpora_of([arguments.tasks, *arguments.groups])]
@@ -489,14 +497,6 @@ def check_cells(cells: Iterable[Cell], arguments: argparse.Namespace, rest: Sequ
                     raise ValueError("--tune goes by development scores; leave out --eval_strategy no, --train_on_dev")
                 identity = {k: v for k, v in found["identity"].items() if not arguments.tune or k != arguments.tune[0]}
                 report.check_identity(before.get(cell.fraction, identity), identity)
-
-
-def without(rest: Sequence[str], *names: str) -> list[str]:
-    """Arguments without some of them and their values (loss weights name tasks that other cells don't have)."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in names:
-        parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}")
-    return parser.parse_known_args(rest)[1]
 
 
 def keep_model(model: Path, place: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import comparison_mtl_bioner as report
 import run_comparison
 from arguments_mtl_bioner import ModelArguments
 from modeling_mtl_bioner import SHARING, MtlBionerModel
-from run_comparison import Cell, by_name, corpora_of, parse_arguments, plan, without
+from run_comparison import Cell, by_name, corpora_of, parse_arguments, plan, take_out, teachers_of
 
 
 def test_cells_are_planned_seed_by_seed_single_tasks_first() -> None:
@@ -36,6 +37,44 @@ def test_cells_are_planned_seed_by_seed_single_tasks_first() -> None:
     assert cells[1].name == "single_bc5cdr_Disease_1_1"
     assert len({cell.name for cell in cells}) == 10
     assert corpora_of([arguments.tasks, *arguments.groups]) == "ncbi,bc5cdr,bc2gm"
+
+
+def test_groups_of_a_taught_structure_come_after_what_teaches_them() -> None:
+    disease = "disease=ncbi+bc5cdr:Disease"
+    arguments, _ = parse_arguments(
+        ["--structures", "taught", "--seeds", "1", "--groups", f"{disease},bc5cdr", disease]
+    )
+    cells = plan(arguments)
+    assert cells == [
+        Cell("single", "ncbi", "hard", 1, 1.0),
+        Cell("single", "bc5cdr", "hard", 1, 1.0),
+        Cell("taught", "ncbi,bc5cdr", "taught", 1, 1.0),
+        Cell(disease, disease, "hard", 1, 1.0),
+        Cell(f"{disease},bc5cdr", f"{disease},bc5cdr", "taught", 1, 1.0),
+    ]
+    teachers = [[teacher.name for teacher in teachers_of(cell, arguments)] for cell in cells]
+    name = "disease=ncbi+bc5cdr_Disease"
+    assert teachers == [[], [], ["single_ncbi_1_1", "single_bc5cdr_1_1"], [],
+                        [f"{name}_{name}_1_1", "single_bc5cdr_1_1"]]  # fmt: skip
+
+
+@pytest.mark.parametrize(("weights", "kept"), [("balanced", True), ("ncbi=2", False)])
+def test_loss_weights_that_name_no_tasks_are_for_groups_too(
+    weights: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    arguments, rest = parse_arguments(["--groups", "ncbi,bc2gm", "--task_loss_weights", weights])
+    for tasks in ("ncbi,bc2gm", arguments.tasks):
+        run_comparison.run_cell(
+            Cell(tasks, tasks, "hard", 1, 1.0), arguments, rest, tmp_path / "part", tmp_path / "log"
+        )
+    assert [weights in command for command in commands] == [kept, True]
 
 
 def test_fractions_may_have_epochs_of_their_own() -> None:
@@ -67,8 +106,9 @@ def test_a_search_gives_its_arguments_to_all_cells(tmp_path: Path) -> None:
     arguments, rest = parse_arguments([str(tmp_path / "best.json"), "--num_train_epochs", "2"])
     assert arguments.tasks == "ncbi,bc2gm"
     assert rest == ["--learning_rate=0.001", "--task_loss_weights=ncbi=2,bc2gm=1", "--num_train_epochs", "2"]
-    assert without(rest, "task_loss_weights") == ["--learning_rate=0.001", "--num_train_epochs", "2"]
-    assert without(["--a", "--task_loss_weights", "ncbi=2", "--b"], "task_loss_weights") == ["--a", "--b"]
+    assert take_out(rest, "task_loss_weights")[1] == ["--learning_rate=0.001", "--num_train_epochs", "2"]
+    found, others = take_out(["--a", "--task-loss-weights", "ncbi=2", "--b"], "task_loss_weights", "seed")
+    assert vars(found) == {"task_loss_weights": "ncbi=2", "seed": None} and others == ["--a", "--b"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +186,6 @@ def test_names_that_are_kept_twice_are_the_same() -> None:
         (["--structures", "hard", "--primary", "cross"], ["--primary cross is none of --structures hard"]),
         (["--tasks", "ncbi:"], ["ncbi:"]),
         (["--tune", "groups=a,b"], ["--tune names groups, which is an argument of the comparison itself"]),
-        (["--structures", "taught", "--groups", "ncbi,bc2gm"], ["--groups are trained with the primary structure"]),
         (["--structures", "taught", "--tasks", "ncbi"], ["--structures taught: ncbi is one task"]),
     ],
 )
@@ -255,6 +294,17 @@ def test_the_cost_of_a_taught_model_has_that_of_its_teachers(tmp_path: Path) -> 
     rows = {row["system"]: row for row in json.loads((tmp_path / "comparison.json").read_text())["costs"]}
     assert [rows[name]["seconds"] for name in ("single", "cross", "taught")] == [120, 60, 180]
     assert rows["taught"]["encoder_passes"] == 1 and rows["taught"]["parameters"] == 2_000_000
+    group = joint("x=ncbi,bc5cdr", 1, ncbi=40, bc5cdr=35)
+    group["cell"] |= {"tasks": "x=ncbi,bc5cdr", "sharing": "taught"}
+    alone = cell("x=ncbi", "ncbi", 1, 40)
+    alone["cell"]["tasks"] = "x=ncbi"
+    report.write([*CELLS, group, alone], PRIMARY, tmp_path)
+    rows = {row["system"]: row for row in json.loads((tmp_path / "comparison.json").read_text())["costs"]}
+    assert [rows[name]["seconds"] for name in ("single", "x=ncbi", "x=ncbi,bc5cdr")] == [120, 60, 180]
+    report.write([*CELLS, group], PRIMARY, tmp_path)  # nobody knows what its teacher took
+    assert [row["system"] for row in json.loads((tmp_path / "comparison.json").read_text())["costs"]] == [
+        "single", "cross"
+    ]  # fmt: skip
 
 
 def test_types_of_a_corpus_in_tasks_of_their_own_are_put_together(tmp_path: Path) -> None:
