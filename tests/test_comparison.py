@@ -302,9 +302,8 @@ def test_the_cost_of_a_taught_model_has_that_of_its_teachers(tmp_path: Path) -> 
     rows = {row["system"]: row for row in json.loads((tmp_path / "comparison.json").read_text())["costs"]}
     assert [rows[name]["seconds"] for name in ("single", "x=ncbi", "x=ncbi,bc5cdr")] == [120, 60, 180]
     report.write([*CELLS, group], PRIMARY, tmp_path)  # nobody knows what its teacher took
-    assert [row["system"] for row in json.loads((tmp_path / "comparison.json").read_text())["costs"]] == [
-        "single", "cross"
-    ]  # fmt: skip
+    rows = {row["system"]: row for row in json.loads((tmp_path / "comparison.json").read_text())["costs"]}
+    assert "single" in rows and "x=ncbi,bc5cdr" not in rows
 
 
 def test_types_of_a_corpus_in_tasks_of_their_own_are_put_together(tmp_path: Path) -> None:
