@@ -173,9 +173,27 @@ def scores(cells: Cells) -> list[dict[str, Any]]:
     return [row for row in rows if row["seeds"]]
 
 
-def _spread(cells: Cells, about: Mapping[str, Any], types: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Means over corpora, their mean over seeds, and its spread."""
-    seeds = cells.seeds(**about, types=types)
+def side_by_side(cells: Cells, fraction: float) -> dict[str, dict[str, dict[str, Any]]]:
+    """By corpus and system, what a plot may set side by side: scores over all types, of systems that find them all, over
+    the seeds that all of these have."""
+    found = {}
+    systems = cells.systems(fraction)
+    for corpus in dict.fromkeys(corpus for system in systems for corpus in cells.corpora(system, fraction)):
+        own = {s: cells.types(s, fraction, corpus) for s in systems if corpus in cells.corpora(s, fraction)}
+        types = {corpus: max(own.values(), key=len)}
+        seeds = {s: set(cells.seeds(s, fraction, types)) for s in own if set(types[corpus]) <= set(own[s])}
+        common = sorted(set.intersection(*seeds.values()))
+        found[corpus] = {
+            s: _spread(cells, {"system": s, "fraction": fraction}, types, common) for s in seeds if common
+        }
+    return {corpus: own for corpus, own in found.items() if own}
+
+
+def _spread(
+    cells: Cells, about: Mapping[str, Any], types: Mapping[str, Sequence[str]], seeds: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Means over corpora, their mean over seeds (all there are, or these), and its spread."""
+    seeds = cells.seeds(**about, types=types) if seeds is None else seeds
     values: dict[str, list[float]] = {name: [] for name in ("precision", "recall", "f1")}
     if seeds:
         counts = {c: cells.counts(**about, corpus=c, types=own, seeds=seeds).sum(1) for c, own in types.items()}
@@ -484,9 +502,11 @@ def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
     """Plots of what there is; their names."""
     if (pyplot := import_pyplot("plots")) is None:
         return []
-    drawn = {"f1.png": _draw_scores(pyplot, cells, summary["scores"])}
+    drawn = {"f1.png": _draw_scores(pyplot, side_by_side(cells, cells.fractions[0]), cells.fractions[0])}
     if len(cells.fractions) > 1:
-        drawn["learning_curves.png"] = _draw_learning_curves(pyplot, cells, summary["scores"])
+        drawn["learning_curves.png"] = _draw_learning_curves(
+            pyplot, {f: side_by_side(cells, f) for f in cells.fractions}
+        )
     drawn["pairs.png"] = _draw_pairs(pyplot, summary["comparisons"], cells.fractions[0])
     drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     for name, figure in drawn.items():
@@ -494,50 +514,48 @@ def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
     return list(drawn)
 
 
-def _by_system(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, float], Mapping[str, Any]]:
-    return {(row["system"], row["corpus"], row["fraction"]): row for row in rows if row["type"] == "all"}
-
-
-def _draw_scores(pyplot: Any, cells: Cells, rows: Sequence[Mapping[str, Any]]) -> Any:
+def _draw_scores(pyplot: Any, found: Mapping[str, Mapping[str, Mapping[str, Any]]], fraction: float) -> Any:
     """Bars of F1 by corpus and system, with the spread over seeds."""
-    fraction, found = cells.fractions[0], _by_system(rows)
-    systems, corpora = (
-        cells.systems(fraction),
-        cells.corpora(SINGLE, fraction) or cells.corpora(*next(iter(cells.runs))),
-    )
-    figure, axis = pyplot.subplots(figsize=(2 + 1.6 * len(corpora), 4), layout="constrained")
-    width = 0.8 / len(systems)
+    systems = list(dict.fromkeys(system for own in found.values() for system in own))
+    figure, axis = pyplot.subplots(figsize=(2 + 1.6 * len(found), 4), layout="constrained")
+    width = 0.8 / max(1, len(systems))
     for number, system in enumerate(systems):
-        own = [(i, found[system, c, fraction]) for i, c in enumerate(corpora) if (system, c, fraction) in found]
-        places = [i + (number - (len(systems) - 1) / 2) * width for i, _ in own]
-        spread = [100 * (row["f1_spread"] or 0) for _, row in own]
-        axis.bar(places, [100 * row["f1"] for _, row in own], width, yerr=spread, label=system)
-    axis.set_xticks(range(len(corpora)), corpora)
+        rows = {place: own[system] for place, own in enumerate(found.values()) if system in own}
+        places = [place + (number - (len(systems) - 1) / 2) * width for place in rows]
+        axis.bar(places, _percent(rows, "f1"), width, yerr=_percent(rows, "f1_spread"), label=system)
+    axis.set_xticks(range(len(found)), [f"{corpus}\n{_seeds(own)}" for corpus, own in found.items()])
     title = f"F1 on the test split, {100 * fraction:g} % of the training documents"
-    axis.set(title=title, ylim=(_floor(100 * row["f1"] for row in found.values()), None))
+    axis.set(title=title, ylim=(_floor(100 * row["f1"] for own in found.values() for row in own.values()), None))
     axis.legend()
     return figure
+
+
+def _percent(rows: Mapping[Any, Mapping[str, Any]], name: str) -> list[float]:
+    return [100 * (row[name] or 0) for row in rows.values()]
+
+
+def _seeds(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    count = next(iter(rows.values()))["seeds"]
+    return f"{count} seed{'s' * (count > 1)}"
 
 
 def _floor(values: Iterable[float]) -> float:
     return max(0.0, min(values, default=0.0) // 10 * 10 - 5)
 
 
-def _draw_learning_curves(pyplot: Any, cells: Cells, rows: Sequence[Mapping[str, Any]]) -> Any:
+def _draw_learning_curves(pyplot: Any, found: Mapping[float, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> Any:
     """F1 over the share of training documents, a panel for each corpus."""
-    found = _by_system(rows)
-    corpora = list(dict.fromkeys(corpus for _, corpus, _ in found))
+    corpora = list(dict.fromkeys(corpus for by_corpus in found.values() for corpus in by_corpus))
     figure, axes = pyplot.subplots(
         1, len(corpora), figsize=(1 + 3 * len(corpora), 3.5), squeeze=False, layout="constrained"
     )
     for axis, corpus in zip(axes[0], corpora, strict=True):
-        for system in dict.fromkeys(system for system, _, _ in found):
-            own = sorted((f, row) for (s, c, f), row in found.items() if (s, c) == (system, corpus))
-            spread = [100 * (row["f1_spread"] or 0) for _, row in own]
-            axis.errorbar([100 * f for f, _ in own], [100 * row["f1"] for _, row in own], spread, marker=".",
-                          label=system)  # fmt: skip
+        own = {fraction: by_corpus[corpus] for fraction, by_corpus in sorted(found.items()) if corpus in by_corpus}
+        for system in dict.fromkeys(system for rows in own.values() for system in rows):
+            rows = {100 * fraction: by_system[system] for fraction, by_system in own.items() if system in by_system}
+            axis.errorbar(list(rows), _percent(rows, "f1"), _percent(rows, "f1_spread"), marker=".", label=system)
         axis.set(title=corpus, xscale="log", xlabel="training documents, %")
-        axis.set_xticks([100 * f for f in cells.fractions], [f"{100 * f:g}" for f in cells.fractions])
+        axis.set_xticks([100 * f for f in own], [f"{100 * f:g}\n{_seeds(rows)}" for f, rows in own.items()])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("F1")

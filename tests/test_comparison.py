@@ -306,6 +306,16 @@ def test_the_cost_of_a_taught_model_has_that_of_its_teachers(tmp_path: Path) -> 
     assert "single" in rows and "x=ncbi,bc5cdr" not in rows
 
 
+def test_what_is_drawn_side_by_side_has_the_same_seeds_and_types() -> None:
+    cells = [cell("single", "ncbi", 1, 30), cell("single", "ncbi", 2, 10), cell("hard", "ncbi", 1, 40)]
+    whole = [typed("single", "bc5cdr", Chemical=40, Disease=20), typed("hard", "bc5cdr", Chemical=40, Disease=30)]
+    found = report.side_by_side(report.Cells([*cells, *whole, typed("disease", "x=bc5cdr:Disease", Disease=50)]), 1.0)
+    assert {corpus: list(own) for corpus, own in found.items()} == {"ncbi": ["single", "hard"],
+                                                                    "bc5cdr": ["single", "hard"]}  # fmt: skip
+    assert found["ncbi"]["single"]["f1"] == pytest.approx(f1(30)) and found["ncbi"]["single"]["seeds"] == 1
+    assert found["bc5cdr"]["hard"]["recall"] == 0.7
+
+
 def test_types_of_a_corpus_in_tasks_of_their_own_are_put_together(tmp_path: Path) -> None:
     single = [typed("single", "bc5cdr:Chemical", Chemical=40), typed("single", "bc5cdr:Disease", Disease=20)]
     report.write([*single, typed("hard", "bc5cdr", Chemical=40, Disease=20)], ONE, tmp_path)
