@@ -174,8 +174,8 @@ def scores(cells: Cells) -> list[dict[str, Any]]:
 
 
 def side_by_side(cells: Cells, fraction: float) -> dict[str, dict[str, dict[str, Any]]]:
-    """By corpus and system, what a plot may set side by side: scores over all types, of systems that find them all, over
-    the seeds that all of these have."""
+    """By corpus and system, what a plot may set side by side: scores over all types, of systems that find them all,
+    over the seeds that all of these have."""
     found = {}
     systems = cells.systems(fraction)
     for corpus in dict.fromkeys(corpus for system in systems for corpus in cells.corpora(system, fraction)):
