@@ -286,12 +286,31 @@ def make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBion
     """A model with a head for each task: fresh on an encoder, or a saved one with its heads continued.
 
     Raises:
-        ValueError: no weights there, or a head of other types.
+        ValueError: no weights there, an encoder that can't be used, or a head of other types.
     """
     try:
-        return _make_model(model_args, tasks, saved)
+        model = _make_model(model_args, tasks, saved)
     except (OSError, RuntimeError, SafetensorError) as error:  # no weights, of other shapes, or damaged
         raise ValueError(f"--model_name_or_path {model_args.model_name_or_path}: {first_line(error)}") from error
+    check_encoder(model, model_args.model_name_or_path)
+    return model
+
+
+@torch.no_grad()
+def check_encoder(model: MtlBionerModel, name: str) -> None:
+    """Raises ValueError for an encoder that gives no hidden state for each sub-word of a text (T5, ...)."""
+    ids = torch.ones(1, 4, dtype=torch.long)
+    try:
+        found = tuple(model.eval().encode(ids, torch.ones_like(ids)).shape)
+        reason = "" if found[:2] == (1, 4) else f"4 sub-words become hidden states of shape {found}"
+    except Exception as error:  # whatever the code of the encoder raises
+        reason = f"{type(error).__name__}: {first_line(error)}"
+    if reason:
+        kind = model.config.encoder_config.model_type
+        raise ValueError(
+            f"--model_name_or_path {name}: the encoder, of type {kind}, can't be used ({reason}); choose one as BERT, "
+            "RoBERTa, ELECTRA or DeBERTa"
+        )
 
 
 def _make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBionerConfig | None) -> MtlBionerModel:

@@ -814,6 +814,22 @@ def test_slow_tokenizer(fails: Fails, tmp_path: Path, encoder: str) -> None:
     assert "choose an encoder with a fast one" in message
 
 
+@pytest.mark.parametrize(("kind", "reason"), [("t5", "ValueError: You must specify"), ("squeezebert", "TypeError: ")])
+def test_encoders_of_another_kind(fails: Fails, tmp_path: Path, encoder: str, kind: str, reason: str) -> None:
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_heads": 2, "num_layers": 1} if kind == "t5" else {
+        "hidden_size": 16, "embedding_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+    }  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    tokenizer.save_pretrained(tmp_path)
+    config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), **sizes)
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    message = fails("--model_name_or_path", str(tmp_path))
+    assert f"the encoder, of type {kind}, can't be used ({reason}" in message and "choose one as BERT" in message
+
+
 def test_model_folders_that_lack_something(fails: Fails, tmp_path: Path, encoder: str) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
