@@ -155,16 +155,18 @@ def check_identity(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
 def scores(cells: Cells) -> list[dict[str, Any]]:
     """Precision, recall and F1 (0 to 1), mean and sample standard deviation over seeds, by corpus and type.
 
-    Where a system has several corpora, a row `macro` holds the means over these of the scores over all types.
+    The type is `all` over all that any system finds in the corpus, and else the names of those that this one finds.
+    Where a system has several corpora, a row `macro` holds the means over these of the scores over all its types.
     """
     rows = []
     for fraction in cells.fractions:
+        most = widest(cells, fraction)
         for system in cells.systems(fraction):
             about = {"system": system, "fraction": fraction}
             types = {corpus: cells.types(system, fraction, corpus) for corpus in cells.corpora(system, fraction)}
             for corpus, names in types.items():
                 for own in [names, *([[name] for name in names] if len(names) > 1 else ())]:
-                    label = "all" if own == names else own[0]
+                    label = "all" if set(own) == most[corpus] else ", ".join(own)
                     rows.append(about | {"corpus": corpus, "type": label} | _spread(cells, about, {corpus: own}))
             if len(types) > 1:
                 rows.append(
@@ -173,19 +175,31 @@ def scores(cells: Cells) -> list[dict[str, Any]]:
     return [row for row in rows if row["seeds"]]
 
 
+def widest(cells: Cells, fraction: float) -> dict[str, set[str]]:
+    """By corpus, the types that any system was scored on."""
+    found: dict[str, set[str]] = {}
+    for system in cells.systems(fraction):
+        for corpus in cells.corpora(system, fraction):
+            found.setdefault(corpus, set()).update(cells.types(system, fraction, corpus))
+    return found
+
+
 def side_by_side(cells: Cells, fraction: float) -> dict[str, dict[str, dict[str, Any]]]:
-    """By corpus and system, what a plot may set side by side: scores over all types, of systems that find them all,
-    over the seeds that all of these have."""
+    """By corpus and system, what a plot may set side by side: scores over the types of single-task training (or of the
+    system with most), of systems that find all of these, over the seeds that all have. A system that has no seed in
+    common with those before it is left out."""
     found = {}
-    systems = cells.systems(fraction)
+    systems = cells.systems(fraction)  # single-task training first
     for corpus in dict.fromkeys(corpus for system in systems for corpus in cells.corpora(system, fraction)):
         own = {s: cells.types(s, fraction, corpus) for s in systems if corpus in cells.corpora(s, fraction)}
-        types = {corpus: max(own.values(), key=len)}
-        seeds = {s: set(cells.seeds(s, fraction, types)) for s in own if set(types[corpus]) <= set(own[s])}
-        common = sorted(set.intersection(*seeds.values()))
-        found[corpus] = {
-            s: _spread(cells, {"system": s, "fraction": fraction}, types, common) for s in seeds if common
-        }
+        types = {corpus: own.get(SINGLE) or max(own.values(), key=len)}
+        common: set[int] = set()
+        drawn = []
+        for system in own:
+            seeds = set(cells.seeds(system, fraction, types))  # none, if it doesn't find all of the types
+            if both := seeds & common if drawn else seeds:
+                common, drawn = both, [*drawn, system]
+        found[corpus] = {s: _spread(cells, {"system": s, "fraction": fraction}, types, sorted(common)) for s in drawn}
     return {corpus: own for corpus, own in found.items() if own}
 
 
@@ -209,12 +223,15 @@ def _spread(
 def compare(cells: Cells, primary: Primary) -> list[dict[str, Any]]:
     """Each system against single-task training with the same seeds: macro F1 over the corpora, and by corpus.
 
-    The primary one is tested by itself; the others' p values are corrected for their number (`p_corrected`).
+    The primary one is tested by itself; the others' p values are corrected for their number (`p_corrected`). Models of
+    a group's own tasks, which are there to teach, are not among them.
     """
     found = []
     for fraction in cells.fractions:
+        most = {corpus: sorted(names) for corpus, names in widest(cells, fraction).items()}
+        teaching = {task for (_, share), tasks in cells.teachers.items() if share == fraction for task in tasks}
         for system in cells.systems(fraction):
-            if system == SINGLE:
+            if system == SINGLE or system in teaching:
                 continue
             types = common_types(cells, system, fraction)
             for corpora in [list(types), *([[c] for c in types] if len(types) > 1 else ())]:
@@ -228,7 +245,7 @@ def compare(cells: Cells, primary: Primary) -> list[dict[str, Any]]:
                 is_primary = (system, fraction) == (primary.structure, primary.fraction) and own == whole
                 found.append(
                     {"system": system, "fraction": fraction, "corpora": corpora, "types": own, "seeds": len(seeds)}
-                    | {"primary": is_primary}
+                    | {"primary": is_primary, "all": {corpus: sorted(names) for corpus, names in own.items()} == most}
                     | vars(bootstrap_difference(*sides))
                 )
     others = [row for row in found if not row["primary"]]
@@ -264,7 +281,7 @@ def costs(cells: Cells) -> list[dict[str, Any]]:
         ]
         if sums:
             means = {name: statistics.mean(own[name] for own in sums) for name in sums[0]}
-            rows.append({"system": system, "encoder_passes": passes, **means})
+            rows.append({"system": system, "encoder_passes": passes, **means, "seeds": len(sums)})
     return rows
 
 
@@ -352,7 +369,7 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
         ("### Tuned, with the first seed", _tuning_rows(summary["tuning"]),
          ["training documents", "system", "tasks", "argument", "taken", "macro F1 by value"]),
         ("## Cost", _cost_rows(summary["costs"]),
-         ["system", "minutes", "rows", "steps", "million sub-words", "million parameters", "encoder passes"]),
+         ["system", "minutes", "rows", "steps", "million sub-words", "million parameters", "encoder passes", "seeds"]),
         ("## Settings", _settings_rows(summary["settings"]),
          ["training documents", "epochs", "computed in", "arguments"]),
         ("## Errors, mean of a training", _error_rows(reports), ["system", "corpus", "type", *KINDS]),
@@ -429,7 +446,7 @@ def _comparison_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
     return [
         [
             f"{100 * row['fraction']:g} %", row["system"],
-            "macro over all" if len(row["corpora"]) > 1 else _scored_on(row),
+            "macro over all" if row["all"] else "macro over " * (len(row["corpora"]) > 1) + _scored_on(row),
             f"{100 * row['difference']:+.2f}", f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
             f"{row['p']:.4f}", "primary" if row["primary"] else f"{row['p_corrected']:.3f}",
             row["seeds"],
@@ -447,7 +464,7 @@ def _cost_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
         [
             row["system"], f"{row['seconds'] / 60:.1f}", f"{row['rows']:,.0f}", f"{row['steps']:.0f}",
             f"{row['subwords'] / 1e6:.2f}",
-            f"{row['parameters'] / 1e6:.2f}", row["encoder_passes"],
+            f"{row['parameters'] / 1e6:.2f}", row["encoder_passes"], row["seeds"],
         ]
         for row in rows
     ]  # fmt: skip
@@ -516,6 +533,8 @@ def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
 
 def _draw_scores(pyplot: Any, found: Mapping[str, Mapping[str, Mapping[str, Any]]], fraction: float) -> Any:
     """Bars of F1 by corpus and system, with the spread over seeds."""
+    if not found:
+        return None
     systems = list(dict.fromkeys(system for own in found.values() for system in own))
     figure, axis = pyplot.subplots(figsize=(2 + 1.6 * len(found), 4), layout="constrained")
     width = 0.8 / max(1, len(systems))
@@ -546,6 +565,8 @@ def _floor(values: Iterable[float]) -> float:
 def _draw_learning_curves(pyplot: Any, found: Mapping[float, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> Any:
     """F1 over the share of training documents, a panel for each corpus."""
     corpora = list(dict.fromkeys(corpus for by_corpus in found.values() for corpus in by_corpus))
+    if not corpora:
+        return None
     figure, axes = pyplot.subplots(
         1, len(corpora), figsize=(1 + 3 * len(corpora), 3.5), squeeze=False, layout="constrained"
     )
@@ -567,7 +588,7 @@ def _draw_pairs(pyplot: Any, comparisons: Sequence[Mapping[str, Any]], fraction:
     """Gain over single-task training of the row's corpus when it is trained with the column's, for groups `a,b`."""
     gains: dict[tuple[str, str], float] = {}
     for row in comparisons:
-        pair = row["system"].split(",")
+        pair = split_tasks(row["system"])
         if len(pair) == 2 and len(row["corpora"]) == 1 and row["corpora"][0] in pair and row["fraction"] == fraction:
             own = row["corpora"][0]
             gains[own, pair[pair[0] == own]] = 100 * row["difference"]

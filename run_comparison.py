@@ -1,4 +1,4 @@
-"""Single-task against multi-task training, with equal budget: does sharing help?
+"""Single-task against multi-task training, with equal budget for each model: does sharing help?
 
     python run_comparison.py --tasks ncbi,bc5cdr,bc2gm,jnlpba --data_dir CORPORA --model_name_or_path ENCODER
     python run_comparison.py --tasks ncbi,bc5cdr --structures hard cross --seeds 42 43 44 --fractions 1:6 0.1:20
@@ -7,12 +7,13 @@
 Each cell is one training with `run_mtl_ner.py`, in a process of its own: of a single task, or of all tasks with one
 structure, for one seed and one fraction of the training documents. All cells of a fraction have the same rows (text
 that is held-out text of any of the tasks' corpora is in no training), the same epochs, and the best of these by the
-same rule. A small fraction needs more epochs to reach its plateau, which `--fractions 0.1:20` gives it; the report
-shows how much each training still rose at its end. `--tune learning_rate=1e-4,2e-4` lets every system, and every
-single task, take the value that serves it best on its development split: trainings that score no test split, one for
-each value, with the first seed. A finished cell is kept in `--output_dir/cells` and never computed
-again, so the same command goes on where it stopped, or with more seeds. Other arguments are handed on to
-`run_mtl_ner.py`; the argument file of its `--search` may stand first.
+same rule. (A `taught` model has the budget of its teachers, the single-task models, on top of its own.) A small
+fraction needs more epochs to reach its plateau, which `--fractions 0.1:20` gives it; the report shows how much each
+training still rose at its end. `--tune learning_rate=1e-4,2e-4` lets every system, and every single task, take the
+value that serves it best on its development split: trainings that score no test split, one for each value, with the
+first seed. A finished cell is kept in `--output_dir/cells` and never computed again, so the same command goes on where
+it stopped, or with more seeds. Other arguments are handed on to `run_mtl_ner.py`; the argument file of its `--search`
+may stand first.
 
 Writes `comparison.json`, `comparison.md` and plots. The one comparison named beforehand (`--primary`, over all of
 `--tasks`, at the largest fraction) is tested by itself; the p values of all others are corrected for their number.
@@ -50,6 +51,7 @@ logger = logging.getLogger("run_comparison")
 # Of run_mtl_ner.py and modeling_mtl_bioner.py, which are slow to import.
 DEFAULT_ENCODER = "dmis-lab/biobert-base-cased-v1.2"
 STRUCTURES = ("hard", "shared_private", "adversarial", "cross")
+LONGEST_NAME = 150  # bytes, of the 255 that file systems allow; the rest is for fraction, seed, value and endings
 QUICK = [
     "--data_dir", "sample", "--num_train_epochs", "4", "--learning_rate", "5e-4", "--max_tokens_per_batch", "512",
     "--save_strategy", "best",
@@ -61,7 +63,7 @@ class Cell:
     """One training.
 
     Attributes:
-        system: `single`, a structure, or the tasks of a further group.
+        system: `single`, a structure, or the tasks of a further group (of one task too, which may teach another).
         tasks: as in `--tasks` of `run_mtl_ner.py`.
         sharing: the structure; `hard` for a single task, which has nothing to share.
         fraction: share of the training documents.
@@ -77,8 +79,12 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A file name."""
-        return file_name(f"{without_path(self.system)}_{without_path(self.tasks)}_{self.fraction:g}_{self.seed}")
+        """A file name; that of many tasks is cut, and told apart by a hash."""
+        system, tasks = without_path(self.system), without_path(self.tasks)
+        name = file_name(tasks if system == tasks else f"{system}_{tasks}")
+        if len(name.encode()) > LONGEST_NAME:
+            name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}~{hash_ids([name])}"
+        return f"{name}_{self.fraction:g}_{self.seed}"
 
 
 def file_name(text: str) -> str:
@@ -93,7 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of the comparison's own arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0],
-        epilog="Other arguments are handed on to run_mtl_ner.py.",
+        epilog="Other arguments are handed on to run_mtl_ner.py (weights of tasks by their names to --tasks alone).",
         allow_abbrev=False,
     )
     parser.add_argument("--tasks", default="ncbi,bc5cdr", help="as in run_mtl_ner.py (default: %(default)s)")
@@ -123,7 +129,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="keep the trained models, in models/ (`taught` needs them, and does)",
     )
     parser.add_argument("--report_only", action="store_true", help="write the report of the cells there are")
-    parser.add_argument("--quick", action="store_true", help="on the sample corpus, with the quickstart's encoder")
+    parser.add_argument(
+        "--quick", action="store_true", help="on the sample corpus, with the quickstart's encoder and one seed"
+    )
     parser.add_argument("--cell", type=Path, help=argparse.SUPPRESS)
     return parser
 
@@ -147,6 +155,11 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
         )
     if report.TAUGHT in arguments.structures and len(parse_tasks(arguments.tasks)) < 2:
         raise ValueError(f"--structures taught: {arguments.tasks} is one task, and teachers label text of others")
+    for group in arguments.groups:
+        check_group(group, split_tasks(arguments.tasks))
+    fractions = [fraction for fraction, _ in arguments.fractions]
+    if twice := {fraction for fraction in fractions if fractions.count(fraction) > 1}:
+        raise ValueError(f"--fractions has {twice.pop():g} twice; give each once, with its epochs")
     decided = (*DECIDED, *([arguments.tune[0]] if arguments.tune else ()))
     rest = [part for part in rest if part not in shared or argument_name(part.partition("=")[0]) not in decided]
     for name in () if arguments.cell else (part.partition("=")[0] for part in rest):
@@ -156,6 +169,23 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
         arguments.seeds = arguments.seeds[:1]
         rest = [*QUICK, "--model_name_or_path", quick_encoder(), *rest]
     return arguments, rest
+
+
+def check_group(group: str, specs: Sequence[str]) -> None:
+    """Raises ValueError for one of `--groups` that can't be parsed, or that is trained without it.
+
+    Args:
+        specs: the tasks of `--tasks`.
+    """
+    try:
+        parse_tasks(group)
+    except CorpusError as error:
+        raise ValueError(str(error).replace("--tasks", "--groups")) from error
+    own = split_tasks(group)
+    if set(own) == set(specs) or (len(own) == 1 and own[0] in specs):
+        raise ValueError(f"--groups {group!r} is trained for --tasks anyway; leave it out")
+    if without_path(group) in (report.SINGLE, report.TAUGHT, *STRUCTURES):
+        raise ValueError(f"--groups {group!r} has the name of a structure; rename the file or folder")
 
 
 # Arguments of `run_mtl_ner.py` that a cell has of its own, or that make no sense in one.
@@ -357,6 +387,8 @@ def check_settings(arguments: argparse.Namespace, settings: dict[str, Any]) -> N
         found = {**content["settings"], "epochs": content["cell"]["epochs"]}
         found["arguments"] = by_name(found["arguments"])  # older cells kept them as they were given
         for name, value in {**settings, "epochs": wanted[fraction]}.items():
+            if name == "leak_corpora" and set(found[name].split(",")) == set(value.split(",")):
+                continue  # in the order of other --groups
             if found.get(name) != value:
                 raise ValueError(
                     f"{path}: cells of {fraction:g} of the documents were computed with the {name} {found.get(name)}, "
@@ -400,8 +432,8 @@ def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], sett
 def tuned_before(cell: Cell, arguments: argparse.Namespace) -> dict[str, Any] | None:
     """What `tune` gave for the same training with another seed, if that is finished."""
     for content in finished(arguments.output_dir):
-        other = content["cell"] | {"seed": cell.seed}
-        if other == asdict(cell) | {"tasks": without_path(cell.tasks), "system": without_path(cell.system)}:
+        other = Cell(**content["cell"] | {"seed": cell.seed, "sharing": cell.sharing})
+        if other == replace(cell, tasks=without_path(cell.tasks), system=without_path(cell.system)):
             return content["tuned"]
     return None
 
@@ -485,18 +517,25 @@ def check_cells(cells: Iterable[Cell], arguments: argparse.Namespace, rest: Sequ
     Raises:
         ValueError: it doesn't, or wasn't; says why.
     """
-    before = {content["cell"]["fraction"]: content["identity"] for content in finished(arguments.output_dir)}
+    wanted = {fraction for fraction, _ in arguments.fractions}
+    before = [content for content in finished(arguments.output_dir) if content["cell"]["fraction"] in wanted]
+    varies = ("num_train_epochs", *([arguments.tune[0]] if arguments.tune else ()))  # between fractions, or cells
     with tempfile.TemporaryDirectory() as folder:
         part, log = Path(folder) / "part", Path(folder) / "log"
         for cell in {cell.tasks: cell for cell in cells if cell.system != report.SINGLE}.values():
             for value in arguments.tune[1] if arguments.tune else (None,):
                 tuned = [] if value is None else [f"--{arguments.tune[0]}={value}"]
-                run_cell(cell, arguments, [*rest, *tuned, "--output_dir", f"{folder}/model", "--dry_run"], part, log)
+                part.unlink(missing_ok=True)
+                if run_cell(
+                    cell, arguments, [*rest, *tuned, "--output_dir", f"{folder}/model", "--dry_run"], part, log
+                ):
+                    raise ValueError(f"--tasks {cell.tasks} failed: {log.read_text(encoding='utf-8').strip()[-500:]}")
                 found = json.loads(part.read_text(encoding="utf-8"))
                 if arguments.tune and not found["evaluates"]:
                     raise ValueError("--tune goes by development scores; leave out --eval_strategy no, --train_on_dev")
-                identity = {k: v for k, v in found["identity"].items() if not arguments.tune or k != arguments.tune[0]}
-                report.check_identity(before.get(cell.fraction, identity), identity)
+                identity = {name: value for name, value in found["identity"].items() if name not in varies}
+                for content in before:
+                    report.check_identity(content["identity"], identity)
 
 
 def keep_model(model: Path, place: Path) -> None:

@@ -301,8 +301,10 @@ def check_encoder(model: MtlBionerModel, name: str) -> None:
     """Raises ValueError for an encoder that gives no hidden state for each sub-word of a text (T5, ...)."""
     ids = torch.ones(1, 4, dtype=torch.long)
     try:
-        found = tuple(model.eval().encode(ids, torch.ones_like(ids)).shape)
-        reason = "" if found[:2] == (1, 4) else f"4 sub-words become hidden states of shape {found}"
+        hidden = model.eval().encode(ids, torch.ones_like(ids))
+        shape = tuple(hidden.shape)
+        model.classify(hidden, model.config.task_names[:1])  # of another width than the config says?
+        reason = "" if shape[:2] == (1, 4) else f"4 sub-words become hidden states of shape {shape}"
     except Exception as error:  # whatever the code of the encoder raises
         reason = f"{type(error).__name__}: {first_line(error)}"
     if reason:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,46 @@ def test_groups_of_a_taught_structure_come_after_what_teaches_them() -> None:
     teachers = [[teacher.name for teacher in teachers_of(cell, arguments)] for cell in cells]
     name = "disease=ncbi+bc5cdr_Disease"
     assert teachers == [[], [], ["single_ncbi_1_1", "single_bc5cdr_1_1"], [],
-                        [f"{name}_{name}_1_1", "single_bc5cdr_1_1"]]  # fmt: skip
+                        [f"{name}_1_1", "single_bc5cdr_1_1"]]  # fmt: skip
+
+
+def test_the_name_of_a_cell_of_many_tasks_is_a_file_name() -> None:
+    groups = [",".join(f"task{number}=jnlpba:Protein" for number in range(count)) for count in (20, 21)]
+    names = [Cell(group, group, "hard", 42, 0.1, 12.0).name for group in groups]
+    assert names[0][:30] == names[1][:30] and names[0] != names[1]
+    assert all(len(name.encode()) < 200 for name in names)
+    assert Cell("cross", "ncbi,bc5cdr", "cross", 42, 0.1).name == "cross_ncbi,bc5cdr_0.1_42"  # as it was
+
+
+def dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *options: str, statuses: Sequence[int] = (0,)) -> None:
+    """`check_cells` of a comparison whose dry runs, in bf16, end with these statuses."""
+    ends = iter(statuses)
+
+    def run_cell(cell: Cell, arguments: Any, rest: Any, part: Path, log: Path) -> int:
+        log.write_text("Traceback\nZeroDivisionError: why")
+        if not (status := next(ends)):
+            part.write_text(json.dumps({"identity": {"bf16": True}, "evaluates": True}))
+        return status
+
+    monkeypatch.setattr(run_comparison, "run_cell", run_cell)
+    arguments, rest = parse_arguments(["--structures", "hard", "--output_dir", str(tmp_path), *options])
+    run_comparison.check_cells(plan(arguments), arguments, rest)
+
+
+def test_cells_of_all_fractions_are_checked_before_any_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cells").mkdir()
+    there = cell("single", "ncbi", 1, 30) | {"identity": {"bf16": False, "num_train_epochs": 3}}
+    (tmp_path / "cells" / "single_ncbi_1_1.json").write_text(json.dumps(there))
+    dry_run(tmp_path, monkeypatch, "--fractions", "0.1:3")
+    with pytest.raises(ValueError, match=r"different bf16 \(False and True\)"):
+        dry_run(tmp_path, monkeypatch, "--fractions", "1", "0.1:3")
+
+
+def test_a_dry_run_that_crashes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="--tasks ncbi,bc2gm failed: Traceback\nZeroDivisionError: why"):
+        dry_run(tmp_path, monkeypatch, "--groups", "ncbi,bc2gm", statuses=(0, 1))
 
 
 @pytest.mark.parametrize(("weights", "kept"), [("balanced", True), ("ncbi=2", False)])
@@ -153,6 +193,8 @@ def test_every_system_takes_the_value_that_serves_it_best(tmp_path: Path, monkey
         ("cross", 1, "1e-4", False), ("cross", 1, "3e-4", False), ("cross", 1, "3e-4", True),
         ("single", 2, "1e-4", True), ("cross", 2, "3e-4", True),
     ]  # fmt: skip
+    other = replace(own, sharing="hard", seed=3)  # as `taught` was written before it was a structure of its own
+    assert run_comparison.tuned_before(other, arguments)["value"] == "3e-4"
     contents = list(run_comparison.finished(tmp_path))
     assert contents[0]["tuned"] == {
         "argument": "learning_rate", "value": "3e-4", "development": {"1e-4": 0.3, "3e-4": 0.4}
@@ -177,6 +219,11 @@ def test_names_that_are_kept_twice_are_the_same() -> None:
     [
         (["--seed", "3"], ["--seed is decided by the comparison"]),
         (["--dry_run"], ["--dry_run is decided by the comparison"]),
+        (["--groups", "ncbi:"], ["--groups has 'ncbi:'"]),
+        (["--groups", "bc5cdr, ncbi"], ["--groups 'bc5cdr, ncbi' is trained for --tasks anyway"]),
+        (["--groups", "ncbi"], ["--groups 'ncbi' is trained for --tasks anyway"]),
+        (["--groups", "/corpora/hard"], ["--groups '/corpora/hard' has the name of a structure"]),
+        (["--fractions", "0.1:20", "1", "0.1"], ["--fractions has 0.1 twice"]),
         (["--report_only"], ["--report_only finds no", "plan.json", "check --output_dir"]),
         (["--tasks", "nbci", "--data_dir", "sample"], ["unknown corpus 'nbci'; did you mean 'ncbi'"]),
         (["--train_fraction=0.1"], ["--train_fraction is decided by the comparison"]),
@@ -307,13 +354,44 @@ def test_the_cost_of_a_taught_model_has_that_of_its_teachers(tmp_path: Path) -> 
 
 
 def test_what_is_drawn_side_by_side_has_the_same_seeds_and_types() -> None:
-    cells = [cell("single", "ncbi", 1, 30), cell("single", "ncbi", 2, 10), cell("hard", "ncbi", 1, 40)]
-    whole = [typed("single", "bc5cdr", Chemical=40, Disease=20), typed("hard", "bc5cdr", Chemical=40, Disease=30)]
-    found = report.side_by_side(report.Cells([*cells, *whole, typed("disease", "x=bc5cdr:Disease", Disease=50)]), 1.0)
+    cells = [cell("single", "ncbi", 1, 30), cell("single", "ncbi", 2, 10), cell("hard", "ncbi", 1, 40),
+             cell("shared_private", "ncbi", 2, 50)]  # fmt: skip
+    single = typed("single", "bc5cdr:Disease", Disease=20)
+    both = [single, typed("hard", "bc5cdr", Chemical=40, Disease=30), typed("x", "x=bc5cdr:Chemical", Chemical=50)]
+    found = report.side_by_side(report.Cells([*cells, *both]), 1.0)
     assert {corpus: list(own) for corpus, own in found.items()} == {"ncbi": ["single", "hard"],
                                                                     "bc5cdr": ["single", "hard"]}  # fmt: skip
     assert found["ncbi"]["single"]["f1"] == pytest.approx(f1(30)) and found["ncbi"]["single"]["seeds"] == 1
-    assert found["bc5cdr"]["hard"]["recall"] == 0.7
+    assert found["bc5cdr"]["hard"]["recall"] == 0.6
+
+
+def test_scores_over_some_types_are_called_by_their_names() -> None:
+    cells = report.Cells(
+        [typed("hard", "bc5cdr", Chemical=40, Disease=30), typed("x", "x=bc5cdr:Disease", Disease=50)]
+    )
+    assert [(row["system"], row["type"], row["recall"]) for row in report.scores(cells)] == [
+        ("hard", "all", 0.7), ("hard", "Chemical", 0.8), ("hard", "Disease", 0.6), ("x", "Disease", 1.0)
+    ]  # fmt: skip
+
+
+def test_models_that_are_there_to_teach_are_not_tested() -> None:
+    group = joint("x=ncbi,bc5cdr", 1, ncbi=40, bc5cdr=35)
+    group["cell"] |= {"tasks": "x=ncbi,bc5cdr", "sharing": "taught"}
+    alone = cell("x=ncbi", "ncbi", 1, 40)
+    alone["cell"]["tasks"] = "x=ncbi"
+    rows = report.compare(report.Cells([*CELLS, group, alone]), PRIMARY)
+    assert {row["system"] for row in rows} == {"cross", "ncbi,bc5cdr", "x=ncbi,bc5cdr"}
+    assert [row["all"] for row in rows if row["system"] == "cross"] == [True, False, False]
+
+
+def test_the_report_of_a_comparison_without_anything_to_draw(tmp_path: Path) -> None:
+    halves = [typed("single", "bc5cdr:Chemical", Chemical=40), typed("single", "bc5cdr:Disease", Disease=20)]
+    halves[1]["cell"]["seed"] = 2  # no seed has both yet
+    fewer = [json.loads(json.dumps(half)) for half in halves]
+    for half in fewer:
+        half["cell"]["fraction"] = 0.1
+    report.write([*halves, *fewer], ONE, tmp_path)
+    assert not list(tmp_path.glob("*.png")) and "## Cost" in (tmp_path / "comparison.md").read_text()
 
 
 def test_types_of_a_corpus_in_tasks_of_their_own_are_put_together(tmp_path: Path) -> None:
