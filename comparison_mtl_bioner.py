@@ -32,11 +32,13 @@ class Primary:
 
     Attributes:
         fraction: share of the training documents.
+        seeds: how many were planned, 0 where that isn't known.
     """
 
     structure: str
     corpora: tuple[str, ...]
     fraction: float
+    seeds: int = 0
 
 
 class Cells:
@@ -398,11 +400,12 @@ def _verdict(summary: Mapping[str, Any]) -> str:
     for row in summary["comparisons"]:
         if row["primary"]:
             once = "" if row["seeds"] > 1 else " With one seed, the interval leaves out what another one would change."
+            planned = f", {named['seeds']} were planned" if named["seeds"] else ""
             sure = "" if row["low"] > 0 or row["high"] < 0 else ", which chance can explain"
             return (
                 f"{about}Macro F1 differs by **{100 * row['difference']:+.2f}** (95 % interval "
                 f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}, p = {row['p']:.4f}){sure}; "
-                f"{row['seeds']} seed(s).{once}"
+                f"{row['seeds']} seed(s){planned}.{once}"
             )
     return f"{about}Not all of its cells are finished yet."
 

@@ -293,18 +293,20 @@ def check_teachers(cells: Iterable[Cell], arguments: argparse.Namespace) -> None
 
 
 def keep_plan(arguments: argparse.Namespace) -> report.Primary:
-    """Write down which comparison is the primary one before any is computed; it can't be changed afterwards, and
-    smaller fractions that come later leave it as it is.
+    """Write down which comparison is the primary one, and with how many seeds, before any is computed; it can't be
+    changed afterwards. Smaller fractions and more seeds that come later leave it as it is: the report tells how many
+    seeds were planned, since who adds them until a difference is sure finds one too often.
 
     Raises:
         ValueError: another one was named before, or `--report_only` where none was.
     """
     path = arguments.output_dir / "plan.json"
     fraction = max(fraction for fraction, _ in arguments.fractions)
-    named = {"primary": arguments.primary, "tasks": without_path(arguments.tasks), "fraction": fraction}
+    named = {"primary": arguments.primary, "tasks": without_path(arguments.tasks), "fraction": fraction,
+             "seeds": len(arguments.seeds)}  # fmt: skip
     if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        named["fraction"] = max(fraction, before["fraction"])
+        before = {"seeds": 0, **json.loads(path.read_text(encoding="utf-8"))}  # older plans don't have it
+        named |= {"fraction": max(fraction, before["fraction"]), "seeds": before["seeds"]}
         if arguments.report_only:
             named = before
         elif before != named:
@@ -314,7 +316,8 @@ def keep_plan(arguments: argparse.Namespace) -> report.Primary:
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, named, indent=None)
-    return report.Primary(named["primary"], tuple(corpora_of([named["tasks"]]).split(",")), named["fraction"])
+    corpora = tuple(corpora_of([named["tasks"]]).split(","))
+    return report.Primary(named["primary"], corpora, named["fraction"], named["seeds"])
 
 
 def corpora_of(groups: Iterable[str]) -> str:

@@ -515,11 +515,17 @@ def test_the_primary_comparison_is_named_once(tmp_path: Path) -> None:
         return run_comparison.keep_plan(parsed)
 
     both = ("--fractions", "0.1", "1")
-    assert named("--structures", "cross", "hard", *both) == report.Primary("cross", ("ncbi", "bc5cdr"), 1.0)
+    assert named("--structures", "cross", "hard", *both) == report.Primary("cross", ("ncbi", "bc5cdr"), 1.0, 3)
+    more = named("--structures", "cross", *both, "--seeds", "1", "2", "3", "4")
+    report.write([*CELLS, joint("cross", 3, ncbi=40, bc5cdr=35)], more, tmp_path)
+    assert "2 seed(s), 3 were planned." in (tmp_path / "comparison.md").read_text()
     assert named("--structures", "hard", "cross", "--fractions", "0.1", "--report_only").structure == "cross"
     assert named("--structures", "cross", "hard", "--fractions", "0.1").fraction == 1.0  # came later, changes nothing
     with pytest.raises(ValueError, match="plan.json names .*cross.* as primary, not .*hard"):
         named("--structures", "hard", "cross")
+    older = {key: value for key, value in json.loads((tmp_path / "plan.json").read_text()).items() if key != "seeds"}
+    (tmp_path / "plan.json").write_text(json.dumps(older))
+    assert named("--structures", "cross").seeds == 0  # not known
     (tmp_path / "plan.json").unlink()
     assert named("--fractions", "0.1").fraction == 0.1
     with pytest.raises(ValueError, match="choose another --output_dir"):
