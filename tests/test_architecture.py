@@ -37,7 +37,7 @@ ALLOWED = {
         "modeling_mtl_bioner", "results_mtl_bioner",
     },
     "errors_mtl_bioner": {"metrics_mtl_bioner"},
-    "comparison_mtl_bioner": {"errors_mtl_bioner", "metrics_mtl_bioner", "results_mtl_bioner"},
+    "comparison_mtl_bioner": {"dataset_scripts", "errors_mtl_bioner", "metrics_mtl_bioner", "results_mtl_bioner"},
     "arguments_mtl_bioner": {
         "dataset_scripts", "modeling_mtl_bioner", "results_mtl_bioner", "search_mtl_bioner", "teachers_mtl_bioner",
         "trainer_mtl_bioner",
