@@ -527,7 +527,7 @@ def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
         drawn["learning_curves.png"] = _draw_learning_curves(
             pyplot, {f: side_by_side(cells, f) for f in cells.fractions}
         )
-    drawn["pairs.png"] = _draw_pairs(pyplot, summary["comparisons"], cells.fractions[0])
+    drawn["pairs.png"] = _draw_pairs(pyplot, summary["comparisons"])
     drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     for name, figure in drawn.items():
         save_figure(figure, output / name)
@@ -587,16 +587,18 @@ def _draw_learning_curves(pyplot: Any, found: Mapping[float, Mapping[str, Mappin
     return figure
 
 
-def _draw_pairs(pyplot: Any, comparisons: Sequence[Mapping[str, Any]], fraction: float) -> Any | None:
-    """Gain over single-task training of the row's corpus when it is trained with the column's, for groups `a,b`."""
-    gains: dict[tuple[str, str], float] = {}
+def _draw_pairs(pyplot: Any, comparisons: Sequence[Mapping[str, Any]]) -> Any | None:
+    """Gain over single-task training of the row's corpus when it is trained with the column's, for groups `a,b`, with
+    the most training documents that there are pairs for."""
+    found: dict[float, dict[tuple[str, str], float]] = {}
     for row in comparisons:
         pair = split_tasks(row["system"])
-        if len(pair) == 2 and len(row["corpora"]) == 1 and row["corpora"][0] in pair and row["fraction"] == fraction:
+        if len(pair) == 2 and len(row["corpora"]) == 1 and row["corpora"][0] in pair:
             own = row["corpora"][0]
-            gains[own, pair[pair[0] == own]] = 100 * row["difference"]
-    if not gains:
+            found.setdefault(row["fraction"], {})[own, pair[pair[0] == own]] = 100 * row["difference"]
+    if not found:
         return None
+    fraction, gains = max(found.items())
     names = sorted({name for pair in gains for name in pair})
     size = 2.5 + 0.8 * len(names)
     figure, axis = pyplot.subplots(figsize=(size + 1, size), layout="constrained")
@@ -608,6 +610,7 @@ def _draw_pairs(pyplot: Any, comparisons: Sequence[Mapping[str, Any]], fraction:
         axis.text(names.index(column), names.index(row), f"{gain:+.2f}", ha="center", va="center", color=color)
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axis.set_yticks(range(len(names)), names)
-    axis.set(title="gain of F1 over single-task training", xlabel="trained with", ylabel="scored on")
+    title = f"gain of F1 over single-task training,\n{100 * fraction:g} % of the training documents"
+    axis.set(title=title, xlabel="trained with", ylabel="scored on")
     figure.colorbar(image)
     return figure
