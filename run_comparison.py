@@ -390,8 +390,8 @@ def check_settings(arguments: argparse.Namespace, settings: dict[str, Any]) -> N
         found = {**content["settings"], "epochs": content["cell"]["epochs"]}
         found["arguments"] = by_name(found["arguments"])  # older cells kept them as they were given
         for name, value in {**settings, "epochs": wanted[fraction]}.items():
-            if name == "leak_corpora" and set(found[name].split(",")) == set(value.split(",")):
-                continue  # in the order of other --groups
+            if name == "leak_corpora":  # whose order is that of --groups
+                found[name], value = (sorted(corpora.split(",")) for corpora in (found[name], value))
             if found.get(name) != value:
                 raise ValueError(
                     f"{path}: cells of {fraction:g} of the documents were computed with the {name} {found.get(name)}, "

@@ -590,6 +590,20 @@ def test_cells_of_other_inputs_are_refused_before_any_training(
     run_comparison.check_settings(*settings("--data_dir", "sample", fractions="0.5"))
 
 
+def test_the_order_of_groups_makes_no_other_settings(toy_encoder: Callable[[str], str], tmp_path: Path) -> None:
+    def settings(*groups: str) -> tuple[Any, dict[str, Any]]:
+        common = ["--data_dir", "sample", "--output_dir", str(tmp_path), "--model_name_or_path", toy_encoder("bert")]
+        arguments, rest = parse_arguments([*common, "--groups", *groups])
+        return arguments, run_comparison.settings_of(arguments, rest)
+
+    (tmp_path / "cells").mkdir()
+    about = {"cell": {"fraction": 1.0, "epochs": None}, "settings": settings("ncbi,bc2gm", "bc5cdr,jnlpba")[1]}
+    (tmp_path / "cells" / "one.json").write_text(json.dumps(about))
+    run_comparison.check_settings(*settings("bc5cdr,jnlpba", "ncbi,bc2gm"))
+    with pytest.raises(ValueError, match="computed with the leak_corpora .*choose another --output_dir"):
+        run_comparison.check_settings(*settings("ncbi,bc2gm"))
+
+
 def test_the_order_of_arguments_makes_no_other_settings() -> None:
     assert by_name(["--seed", "1", "--bf16=false", "--label-smoothing-factor", "-0.5", "--teachers", "b", "a"]) == [
         "--bf16", "false", "--label_smoothing_factor", "-0.5", "--seed", "1", "--teachers", "b", "a",
