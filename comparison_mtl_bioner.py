@@ -548,7 +548,7 @@ def _draw_scores(pyplot: Any, found: Mapping[str, Mapping[str, Mapping[str, Any]
     axis.set_xticks(range(len(found)), [f"{corpus}\n{_seeds(own)}" for corpus, own in found.items()])
     title = f"F1 on the test split, {100 * fraction:g} % of the training documents"
     axis.set(title=title, ylim=(_floor(100 * row["f1"] for own in found.values() for row in own.values()), None))
-    axis.legend()
+    figure.legend(loc="outside lower center")  # names of groups are long
     return figure
 
 
