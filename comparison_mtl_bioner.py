@@ -67,7 +67,7 @@ class Cells:
             check_identity(identities.setdefault(cell["fraction"], content["identity"]), content["identity"])
             self.curves.setdefault(system, {}).setdefault(cell["tasks"], {})[seed] = content["development"]
             self.costs.setdefault(system, {}).setdefault(seed, []).append(content["cost"])
-            if TAUGHT in (cell["system"], cell["sharing"]):
+            if TAUGHT in (cell["system"], cell["sharing"]):  # in older cells only the system says so
                 self.teachers[system] = split_tasks(cell["tasks"])
             else:
                 self.alone[cell["tasks"], cell["fraction"], seed] = content["cost"]
@@ -522,11 +522,10 @@ def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
     """Plots of what there is; their names."""
     if (pyplot := import_pyplot("plots")) is None:
         return []
-    drawn = {"f1.png": _draw_scores(pyplot, side_by_side(cells, cells.fractions[0]), cells.fractions[0])}
-    if len(cells.fractions) > 1:
-        drawn["learning_curves.png"] = _draw_learning_curves(
-            pyplot, {f: side_by_side(cells, f) for f in cells.fractions}
-        )
+    found = {fraction: side_by_side(cells, fraction) for fraction in cells.fractions}
+    drawn = {"f1.png": _draw_scores(pyplot, *next(iter(found.items())))}
+    if len(found) > 1:
+        drawn["learning_curves.png"] = _draw_learning_curves(pyplot, found)
     drawn["pairs.png"] = _draw_pairs(pyplot, summary["comparisons"])
     drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     for name, figure in drawn.items():
@@ -534,13 +533,13 @@ def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
     return list(drawn)
 
 
-def _draw_scores(pyplot: Any, found: Mapping[str, Mapping[str, Mapping[str, Any]]], fraction: float) -> Any:
+def _draw_scores(pyplot: Any, fraction: float, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Any:
     """Bars of F1 by corpus and system, with the spread over seeds."""
     if not found:
         return None
     systems = list(dict.fromkeys(system for own in found.values() for system in own))
     figure, axis = pyplot.subplots(figsize=(2 + 1.6 * len(found), 4), layout="constrained")
-    width = 0.8 / max(1, len(systems))
+    width = 0.8 / len(systems)
     for number, system in enumerate(systems):
         rows = {place: own[system] for place, own in enumerate(found.values()) if system in own}
         places = [place + (number - (len(systems) - 1) / 2) * width for place in rows]

@@ -529,9 +529,8 @@ def check_cells(cells: Iterable[Cell], arguments: argparse.Namespace, rest: Sequ
             for value in arguments.tune[1] if arguments.tune else (None,):
                 tuned = [] if value is None else [f"--{arguments.tune[0]}={value}"]
                 part.unlink(missing_ok=True)
-                if run_cell(
-                    cell, arguments, [*rest, *tuned, "--output_dir", f"{folder}/model", "--dry_run"], part, log
-                ):
+                own = [*rest, *tuned, "--output_dir", f"{folder}/model", "--dry_run"]
+                if run_cell(cell, arguments, own, part, log):
                     raise ValueError(f"--tasks {cell.tasks} failed: {log.read_text(encoding='utf-8').strip()[-500:]}")
                 found = json.loads(part.read_text(encoding="utf-8"))
                 if arguments.tune and not found["evaluates"]:
