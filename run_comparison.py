@@ -525,7 +525,9 @@ def check_cells(cells: Iterable[Cell], arguments: argparse.Namespace, rest: Sequ
     varies = ("num_train_epochs", *([arguments.tune[0]] if arguments.tune else ()))  # between fractions, or cells
     with tempfile.TemporaryDirectory() as folder:
         part, log = Path(folder) / "part", Path(folder) / "log"
-        for cell in {cell.tasks: cell for cell in cells if cell.system != report.SINGLE}.values():
+        groups = list({cell.tasks: cell for cell in cells if cell.system != report.SINGLE}.values())
+        for number, cell in enumerate(groups, 1):
+            logger.info("check of group %d of %d: %s", number, len(groups), cell.tasks)
             for value in arguments.tune[1] if arguments.tune else (None,):
                 tuned = [] if value is None else [f"--{arguments.tune[0]}={value}"]
                 part.unlink(missing_ok=True)

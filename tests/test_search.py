@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 
 import run_mtl_ner
+import trainer_mtl_bioner
 from search_mtl_bioner import search_space, search_table
 
 
@@ -103,6 +104,22 @@ def test_trials_differ_and_each_uses_its_own_arguments(
     options = ["--output_dir", str(tmp_path / "a"), "--sharing", "cross", "--search", "4"]
     assert run_mtl_ner.main([*arguments, *options]) == 0
     assert all(len({one[i] for one in used}) > 1 for i in range(3))
+
+
+def test_named_teachers_teach_every_trial_and_the_training_with_what_was_found(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, output, best = tmp_path / "ncbi", tmp_path / "a", tmp_path / "b"
+    single = ["ncbi" if argument == "ncbi,bc5cdr" else argument for argument in arguments]
+    assert run_mtl_ner.main([*single, "--output_dir", str(teacher), "--do_train"]) == 0
+    taught = []
+    real = trainer_mtl_bioner.soft_loss
+    monkeypatch.setattr(trainer_mtl_bioner, "soft_loss", lambda *given: taught.append(tuple(given[0])) or real(*given))
+    options = ["--teachers", str(teacher), "--search", "2"]
+    assert run_mtl_ner.main([*arguments, *options, "--output_dir", str(output)]) == 0
+    assert set(taught) == {("ncbi",)}
+    assert run_mtl_ner.main([str(output / "search_best.json"), "--output_dir", str(best), "--do_train"]) == 0
+    assert json.loads((best / "run.json").read_text())["teachers"][0]["name"] == "ncbi"
 
 
 def test_a_search_of_other_arguments_is_refused(
