@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,20 +64,6 @@ def use_all_cores(device: torch.device) -> None:
     if launched and device.type == "cpu":
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
-
-
-def speed_up_process() -> None:
-    """What makes each step of a training on a CPU cheaper, and has to be set for the whole process.
-
-    Denormal numbers, as moments of rare embeddings become, slow a CPU several times over: they are flushed to zero.
-    And glibc's malloc keeps what a step frees, which by default goes back to the kernel and is fetched again page by
-    page (of MiniLM-L6 30,000 pages a step: the embeddings' gradient alone has 47 MB). Peak memory stays the same.
-    """
-    torch.set_flush_denormal(True)
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if set_option is not None:  # it is glibc
-        set_option(-4, 0)  # M_MMAP_MAX: no block is mapped on its own
-        set_option(-1, -1)  # M_TRIM_THRESHOLD: the heap doesn't shrink
 
 
 class ByteDropout(nn.Dropout):

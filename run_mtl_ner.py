@@ -57,7 +57,7 @@ from dataset_scripts.leaks import Leak, drop_leaks
 from dataset_scripts.segments import DEFAULT_WORD_PATTERN, SENTENCE_PATTERN, labelled
 from dataset_scripts.tasks import Task, only_type, parse_tasks, resolve_tasks
 from hub_mtl_bioner import PushError
-from launch_mtl_bioner import LaunchError, check_processes, leave_processes, speed_up_process, use_all_cores
+from launch_mtl_bioner import LaunchError, check_processes, leave_processes, use_all_cores
 from model_card_mtl_bioner import write_card
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, sentence_breaks
 from teachers_mtl_bioner import AUTO, NONE, load_teachers, named_teachers, teach, teacher_arguments
@@ -771,7 +771,7 @@ def set_up_process() -> bool:
     for noisy in ("httpx", "httpx2", "datasets", "accelerate"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()  # of loading and saving weights
-    speed_up_process()
+    torch.set_flush_denormal(True)  # moments of rare embeddings become denormal, which slows a CPU several times over
     return first
 
 

@@ -32,8 +32,9 @@ TRAINERS = {"stock": "unmodified Trainer", "own": "MTL-BioNER"}
 
 def train(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     """One training in this process: its development F1 and its time in seconds."""
+    import torch
+
     import run_mtl_ner
-    from launch_mtl_bioner import speed_up_process
 
     options = {"tasks": "ncbi", "data_dir": arguments.data_dir, "model_name_or_path": arguments.model_name_or_path}
     options |= {"output_dir": folder / "model", "do_train": True, "do_eval": True, "save_strategy": "no"}
@@ -55,7 +56,7 @@ def train(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
         run.model.heads["ncbi"].load_state_dict(trainer.model.classifier.state_dict())
         trainer = run_mtl_ner.make_trainer(run)
     else:
-        speed_up_process()  # as `run_mtl_ner.py` does, and `run_ner.py` doesn't
+        torch.set_flush_denormal(True)  # as `run_mtl_ner.py` does, and `run_ner.py` doesn't
         trainer = run_mtl_ner.make_trainer(run)
         trainer.train()
         seconds = time.perf_counter() - begun

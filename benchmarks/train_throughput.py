@@ -38,11 +38,13 @@ WARM_UP = 4  # steps that are not timed
 
 def prepare(arguments: argparse.Namespace, folder: str, tasks: str) -> Any:
     """The run that `run_mtl_ner.py --do_train` would train, without evaluation and checkpoints."""
-    import run_mtl_ner
-    from launch_mtl_bioner import speed_up_process
+    import torch
 
-    if arguments.worker not in ("stock", "profile_stock"):
-        speed_up_process()  # as `run_mtl_ner.py` does, and `run_ner.py` doesn't
+    import run_mtl_ner
+
+    torch.set_flush_denormal(
+        arguments.worker not in ("stock", "profile_stock")
+    )  # as `run_mtl_ner.py` does, and `run_ner.py` doesn't
     options = {"tasks": tasks, "data_dir": arguments.data_dir, "model_name_or_path": arguments.model_name_or_path}
     options |= {"output_dir": folder, "do_train": True, "eval_strategy": "no", "save_strategy": "no"}
     options |= {"disable_tqdm": True, "num_train_epochs": 100, "teachers": "none"}

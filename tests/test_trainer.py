@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import platform
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -320,27 +317,6 @@ def test_byte_dropout_does_nothing_where_nothing_is_dropped() -> None:
     assert ByteDropout(0.5).eval()(features) is features
     half = ByteDropout(0.5)(features.to(torch.bfloat16))
     assert half.dtype == torch.bfloat16
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc's malloc that gives memory back")
-def test_memory_that_a_step_frees_is_there_for_the_next_one() -> None:
-    """48 MB are 11,719 pages, of which each takes a visit to the kernel where they were given back."""
-    code = """if True:
-        import resource, sys, torch
-        from launch_mtl_bioner import speed_up_process
-        if sys.argv[1] == "kept":
-            speed_up_process()
-        for step in range(16):
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            torch.ones(12_000_000)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    """
-    options = {"check": True, "capture_output": True, "text": True}
-    fetched = {
-        case: int(subprocess.run([sys.executable, "-c", code, case], **options).stdout)
-        for case in ("kept", "given back")
-    }
-    assert fetched["kept"] < 100 < fetched["given back"]
 
 
 def test_training_masks_a_share_of_the_subwords_and_evaluation_none(
