@@ -115,10 +115,14 @@ def test_named_teachers_teach_every_trial_and_the_training_with_what_was_found(
     taught = []
     real = trainer_mtl_bioner.soft_loss
     monkeypatch.setattr(trainer_mtl_bioner, "soft_loss", lambda *given: taught.append(tuple(given[0])) or real(*given))
-    options = ["--teachers", str(teacher), "--search", "2"]
-    assert run_mtl_ner.main([*arguments, *options, "--output_dir", str(output)]) == 0
-    assert set(taught) == {("ncbi",)}
+    for number in ("1", "2"):
+        taught.clear()
+        options = ["--teachers", str(teacher), "--search", number, "--output_dir", str(output)]
+        assert run_mtl_ner.main([*arguments, *options]) == 0
+        assert set(taught) == {("ncbi",)}
+    taught.clear()
     assert run_mtl_ner.main([str(output / "search_best.json"), "--output_dir", str(best), "--do_train"]) == 0
+    assert set(taught) == {("ncbi",)}
     assert json.loads((best / "run.json").read_text())["teachers"][0]["name"] == "ncbi"
 
 
