@@ -687,11 +687,10 @@ def run_search(run: Run) -> str:
 
     trainer = make_trainer(run, fresh_model)
     label_rows(run)
-    rate = trainer.args.learning_rate
-
-    def space(trial: Any) -> dict[str, Any]:
-        return search.search_space(trial, rate, names, sized)
-
+    weights = dict(zip(trainer.task_names, trainer.task_weights.tolist(), strict=True))  # of a saved model's heads too
+    weights = {name: weights[name] for name in names} if len(names) > 1 else {}
+    sharing_size = run.model.config.sharing_size if sized else None
+    space = search.SearchSpace(trainer.args.learning_rate, trainer.args.task_sampling_alpha, weights, sharing_size)
     arguments = {k: v for k, v in run.given.items() if k not in ("search", "output_dir") and not k.endswith("_token")}
     output = Path(run.args.output_dir)
     _, rows = search.search(trainer, space, run.data_args.search, output, arguments)

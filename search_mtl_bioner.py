@@ -6,14 +6,16 @@
 Killed, the first command goes on.
 
 Searched are the peak learning rate, `--task_sampling_alpha`, the tasks' loss weights, and the width of the sharing
-layer, on development macro F1; all other arguments stay as given. Each trial is a whole training from the start; one
-that is worse than the median of the others at the same epoch is stopped.
+layer, on development macro F1, around the values that were given, which the first trial takes; all other arguments
+stay as given. Each trial is a whole training from the start; one that is worse than the median of the others at the
+same epoch is stopped.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,35 +31,55 @@ DATABASE = "search.db"
 BEST = "search_best.json"
 
 
-def search_space(trial: Any, learning_rate: float, task_names: Sequence[str], sized: bool) -> dict[str, Any]:
-    """The arguments of a trial.
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a trial may take: a trial of optuna -> arguments.
 
-    Args:
-        trial: of optuna.
-        learning_rate: the one that would be taken without a search; a third to three times of it are tried.
-        task_names: with one task there is nothing to weigh or to sample.
-        sized: whether the sharing layer has a width to choose.
+    Attributes:
+        learning_rate, task_sampling_alpha, task_weights, sharing_size: what would be taken without a search, and is
+            taken by the first trial. A third to three times of learning rate and weights are tried. No weights with
+            one task, where there is nothing to weigh or to sample, and no size where the sharing layer has none to
+            choose.
     """
-    found: dict[str, Any] = {
-        "learning_rate": trial.suggest_float("learning_rate", learning_rate / 3, learning_rate * 3, log=True)
-    }
-    if len(task_names) > 1:
-        found["task_sampling_alpha"] = trial.suggest_float("task_sampling_alpha", 0.0, 1.0)
-        weights = {name: trial.suggest_float(f"weight {name}", 1 / 3, 3.0, log=True) for name in task_names}
-        found["task_loss_weights"] = ",".join(f"{name}={weight:.4g}" for name, weight in weights.items())
-    if sized:
-        found["sharing_size"] = trial.suggest_categorical("sharing_size", [64, 128, 256])
-    return found
+
+    learning_rate: float
+    task_sampling_alpha: float
+    task_weights: Mapping[str, float]
+    sharing_size: int | None
+
+    def __call__(self, trial: Any) -> dict[str, Any]:
+        """The arguments of a trial."""
+        rate = self.learning_rate
+        found: dict[str, Any] = {"learning_rate": trial.suggest_float("learning_rate", rate / 3, rate * 3, log=True)}
+        if self.task_weights:
+            found["task_sampling_alpha"] = trial.suggest_float("task_sampling_alpha", 0.0, 1.0)
+            factors = {name: trial.suggest_float(f"weight {name}", 1 / 3, 3.0, log=True) for name in self.task_weights}
+            weights = {name: weight * factors[name] for name, weight in self.task_weights.items()}
+            found["task_loss_weights"] = ",".join(f"{name}={weight:.4g}" for name, weight in weights.items())
+        if self.sharing_size is not None:
+            sizes = sorted({64, 128, 256, self.sharing_size})
+            found["sharing_size"] = trial.suggest_categorical("sharing_size", sizes)
+        return found
+
+    def start(self) -> dict[str, Any]:
+        """The parameters of the first trial, so that what is found is no worse than what was given."""
+        parameters: dict[str, Any] = {"learning_rate": self.learning_rate}
+        if self.task_weights:
+            parameters["task_sampling_alpha"] = min(self.task_sampling_alpha, 1.0)
+            parameters |= {f"weight {name}": 1.0 for name in self.task_weights}
+        if self.sharing_size is not None:
+            parameters["sharing_size"] = self.sharing_size
+        return parameters
 
 
 def search(
-    trainer: Any, space: Callable[[Any], dict[str, Any]], trials: int, output: Path, arguments: Mapping[str, Any]
+    trainer: Any, space: SearchSpace, trials: int, output: Path, arguments: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Trials up to a number of finished ones, those of an interrupted search in the same folder among them.
 
     Args:
         trainer: a `MultiTaskTrainer` that was given a `model_init`.
-        space: trial -> arguments.
+        space: of the arguments.
         trials: how many are to be finished.
         output: where the trials are kept (`search.db`) and the argument file of the best is written.
         arguments: what else goes into that file.
@@ -77,7 +99,7 @@ def search(
 
 
 def _search(
-    trainer: Any, space: Callable[[Any], dict[str, Any]], trials: int, output: Path, arguments: Mapping[str, Any]
+    trainer: Any, space: SearchSpace, trials: int, output: Path, arguments: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     import optuna
 
@@ -93,6 +115,8 @@ def _search(
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     done = len(finished_trials(study, space))
     logger.info("search: %d of %d trials are done", done, trials)
+    if not done and not study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING]):
+        study.enqueue_trial(space.start())
     if done < trials:
         trainer.hyperparameter_search(
             hp_space=space,
@@ -112,7 +136,7 @@ def _search(
     return best, rows
 
 
-def finished_trials(study: Any, space: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+def finished_trials(study: Any, space: SearchSpace) -> list[dict[str, Any]]:
     """Number, score (the last one, 0 to 1), arguments, and whether it was stopped early, of each finished trial."""
     import optuna
 

@@ -106,7 +106,13 @@ class MultiTaskTrainingArguments(TrainingArguments):
     eval_strategy: IntervalStrategy | str = field(
         default="epoch", metadata={"help": "When to score the development split."}
     )
-    save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "When to write a checkpoint."})
+    save_strategy: SaveStrategy | str | None = field(
+        default=None,
+        metadata={"help": "When to write a checkpoint: no, steps, epoch or best; default: whenever dev is scored."},
+    )
+    save_steps: float | None = field(
+        default=None, metadata={"help": "Write one every so many steps; below 1, a share; default: --eval_steps."}
+    )
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, besides the best."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best epoch, not the last."})
     metric_for_best_model: str | None = field(default="macro_f1", metadata={"help": "What `best` goes by."})
@@ -132,6 +138,11 @@ class MultiTaskTrainingArguments(TrainingArguments):
             if self.early_stopping_patience is not None:
                 raise ValueError("--early_stopping_patience needs evaluations; leave out --eval_strategy no")
             self.load_best_model_at_end = False  # nobody knows the best: the last is kept
+        by_steps = self.eval_strategy == IntervalStrategy.STEPS
+        if self.save_strategy is None:
+            self.save_strategy = SaveStrategy.STEPS if by_steps else SaveStrategy.EPOCH
+        if self.save_steps is None:
+            self.save_steps = (self.eval_steps or self.logging_steps) if by_steps else 500
         if self.load_best_model_at_end and self.save_strategy not in (self.eval_strategy, SaveStrategy.BEST):
             raise ValueError(
                 f"--save_strategy is {SaveStrategy(self.save_strategy).value}, --eval_strategy "

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 import run_mtl_ner
 import trainer_mtl_bioner
-from search_mtl_bioner import search_space, search_table
+from search_mtl_bioner import SearchSpace, search_table
 
 
 ROOT = Path(__file__).parents[1]
@@ -26,13 +26,25 @@ ROOT = Path(__file__).parents[1]
 def test_space_holds_what_matters_for_the_tasks_and_the_sharing_layer() -> None:
     values = {"learning_rate": 1e-4, "task_sampling_alpha": 0.5, "weight a": 0.5, "weight b": 2.0, "sharing_size": 64}
     trial = optuna.trial.FixedTrial(values)
-    assert search_space(trial, 2e-4, ["a", "b"], sized=True) == {
+    assert SearchSpace(2e-4, 1.0, {"a": 1.0, "b": 7.0}, 96)(trial) == {
         "learning_rate": 1e-4,
         "task_sampling_alpha": 0.5,
-        "task_loss_weights": "a=0.5,b=2",
+        "task_loss_weights": "a=0.5,b=14",
         "sharing_size": 64,
     }
-    assert search_space(trial, 2e-4, ["a"], sized=False) == {"learning_rate": 1e-4}
+    assert SearchSpace(2e-4, 1.0, {}, None)(trial) == {"learning_rate": 1e-4}
+
+
+def test_space_starts_with_what_was_given() -> None:
+    space = SearchSpace(2e-4, 1.0, {"a": 1.5, "b": 7.0}, 96)
+    assert space(optuna.trial.FixedTrial(space.start())) == {
+        "learning_rate": 2e-4,
+        "task_sampling_alpha": 1.0,
+        "task_loss_weights": "a=1.5,b=7",
+        "sharing_size": 96,
+    }
+    alone = SearchSpace(2e-4, 1.0, {}, None)
+    assert alone(optuna.trial.FixedTrial(alone.start())) == {"learning_rate": 2e-4}
 
 
 def test_table_is_sorted_by_score() -> None:
@@ -91,19 +103,23 @@ def test_a_search_goes_on_and_its_argument_file_trains(
 def test_trials_differ_and_each_uses_its_own_arguments(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    used = []
+    used, weights = [], []
     real = run_mtl_ner.MultiTaskTrainer.evaluate
 
     def evaluate(trainer: run_mtl_ner.MultiTaskTrainer, *args: object, **kwargs: object) -> dict[str, float]:
         sharing = trainer.model.sharing.shared.out_features
         used.append((trainer.args.learning_rate, tuple(trainer.train_sampler.draws.values()), sharing))
-        assert trainer.task_weights.tolist() != [1.0, 1.0]
+        weights.append(trainer.task_weights.tolist())
         return real(trainer, *args, **kwargs)
 
     monkeypatch.setattr(run_mtl_ner.MultiTaskTrainer, "evaluate", evaluate)
-    options = ["--output_dir", str(tmp_path / "a"), "--sharing", "cross", "--search", "4"]
+    given = ["--learning_rate", "2e-3", "--task_loss_weights", "ncbi=2,bc5cdr=0.5", "--sharing_size", "96"]
+    options = ["--output_dir", str(tmp_path / "a"), "--sharing", "cross", *given, "--search", "4"]
     assert run_mtl_ner.main([*arguments, *options]) == 0
+    rate, _, sharing = used[0]
+    assert (rate, sharing, weights[0]) == (2e-3, 96, [2.0, 0.5])  # as given
     assert all(len({one[i] for one in used}) > 1 for i in range(3))
+    assert all(weight not in ([1.0, 1.0], [2.0, 0.5]) for weight in weights[1:])
 
 
 def test_named_teachers_teach_every_trial_and_the_training_with_what_was_found(

@@ -687,6 +687,25 @@ def test_balanced_weights_need_no_training_rows_to_score(
     assert "eval_macro_f1" in trainer.evaluate()
 
 
+@pytest.mark.parametrize(
+    ("given", "strategy", "steps"),
+    [
+        ({}, "epoch", 500),
+        ({"eval_strategy": "steps", "eval_steps": 0.25}, "steps", 0.25),
+        ({"eval_strategy": "steps", "logging_steps": 20}, "steps", 20),
+        ({"eval_strategy": "steps", "eval_steps": 10, "save_steps": 30}, "steps", 30),
+        ({"eval_strategy": "no"}, "epoch", 500),
+        ({"eval_strategy": "no", "save_strategy": "steps"}, "steps", 500),
+        ({"eval_strategy": "steps", "eval_steps": 10, "save_strategy": "best"}, "best", 10),
+    ],
+)
+def test_checkpoints_are_written_when_scores_come(
+    tmp_path: Path, given: dict[str, Any], strategy: str, steps: float
+) -> None:
+    args = MultiTaskTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **given)
+    assert (args.save_strategy.value, args.save_steps) == (strategy, steps)
+
+
 def test_scoring_alone_needs_no_development_rows(trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows) -> None:
     """As `--do_predict` does, with all other arguments at their defaults."""
     trainer = trainer_of(
