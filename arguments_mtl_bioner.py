@@ -208,7 +208,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     """Arguments of the command line, perhaps after a JSON file; every value that needs no file is checked here."""
     parser, argv = make_parser(argv)
     *parsed, unknown = parser.parse_args_into_dataclasses(
-        argv, return_remaining_strings=True, look_for_args_file=False
+        argv + implied(parser.parse_known_args(argv)[0]), return_remaining_strings=True, look_for_args_file=False
     )
     if unknown:
         name = unknown[0].partition("=")[0]
@@ -220,11 +220,16 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     if args.output_dir == DEFAULT_OUTPUT:
         args.output_dir = "outputs/" + re.sub(r"[^\w=+,.-]", "_", data_args.tasks)
     check_values(model_args, data_args)
-    if data_args.search and (data_args.train_on_dev or data_args.dry_run or not args.do_train):
-        raise ValueError("--search trains and goes by development scores; leave out --train_on_dev, --dry_run, --do_*")
+    if data_args.search and (data_args.dry_run or not args.do_train or args.eval_strategy == IntervalStrategy.NO):
+        raise ValueError(
+            "--search trains and goes by development scores; leave out --train_on_dev, --eval_strategy no, --dry_run, "
+            "--do_*"
+        )
     check_teachers(model_args, data_args, args)
-    if data_args.train_on_dev:
-        leave_out_dev(args)
+    if data_args.train_on_dev and args.do_train:
+        args.do_eval = False
+        if model_args.report_gates:
+            raise ValueError("--report_gates reads the development split, which --train_on_dev takes; leave one out")
     check_reports(args.report_to)
     check_output(args, data_args, model_args)
     return model_args, data_args, args
@@ -310,17 +315,20 @@ def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
         raise ValueError("--search needs optuna, which is not installed: pip install 'mtl-bioner[search]'")
 
 
-def leave_out_dev(args: MultiTaskTrainingArguments) -> None:
-    """No evaluation during or after training.
+def implied(given: argparse.Namespace) -> list[str]:
+    """Arguments that others bring along: without a development split there are no scores, and a search keeps no model.
 
     Raises:
-        ValueError: something else depends on one.
+        ValueError: one that was given depends on such scores.
     """
-    if args.early_stopping_patience is not None or args.save_strategy == SaveStrategy.BEST:
-        raise ValueError(
-            "--train_on_dev leaves nothing to evaluate on; take --early_stopping_patience and --save_strategy best out"
-        )
-    args.eval_strategy, args.load_best_model_at_end, args.do_eval = IntervalStrategy.NO, False, False
+    if given.train_on_dev:
+        if given.early_stopping_patience is not None or given.save_strategy == SaveStrategy.BEST:
+            raise ValueError(
+                "--train_on_dev leaves nothing to evaluate on; leave out --early_stopping_patience, and give "
+                "--save_strategy epoch"
+            )
+        return ["--eval_strategy=no"]
+    return ["--save_strategy=no", "--load_best_model_at_end=false"] if given.search else []
 
 
 def check_reports(names: Iterable[str]) -> None:

@@ -147,7 +147,7 @@ def check_identity(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
         if one[name] != other[name]:
             raise ValueError(
                 f"cells were computed with different {name} ({one[name]} and {other[name]}) and can't be compared; "
-                f"give --{name} {one[name]}, or another --output_dir"
+                "go on with the arguments, versions and kind of machine that they had, or give another --output_dir"
             )
 
 

@@ -371,8 +371,9 @@ class MtlBionerModel(PreTrainedModel):
 
     def scaled_log_variances(self) -> Tensor:
         """The s of each task, (tasks,). Adam's steps are of the size of a learning rate that suits an encoder's
-        weights, and s has some units to go."""
-        return 20 * self.log_variances
+        weights, and s has some units to go, so it is 20 times the parameter, whose gradient stays that of s: clipping
+        goes by the norm of all gradients."""
+        return self.log_variances + 19 * self.log_variances.detach()
 
     @classmethod
     def from_encoder(

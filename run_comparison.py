@@ -419,7 +419,11 @@ def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], sett
             logger.error("%s has to wait for its teacher %s", cell.name, teacher.name)
             return False
     if arguments.tune:
-        tuned = tuned_before(cell, arguments) or tune(cell, arguments, rest, settings)
+        tuned = tuned_before(cell, arguments)
+        if tuned is None and cell.seed != arguments.seeds[0]:
+            logger.error("%s has to wait for what is found with seed %d", cell.name, arguments.seeds[0])
+            return False
+        tuned = tuned or tune(cell, arguments, rest, settings)
         if tuned is None:
             return False
         about["tuned"] = tuned
@@ -447,7 +451,8 @@ def tune(
     """Best development macro F1 of a cell with each value of `--tune`, and which value that chooses; None if a
     training failed. Trials score no test split, and are kept in `trials/`."""
     name, values = arguments.tune
-    found = {}
+    found: dict[str, float] = {}
+    identities: list[dict[str, Any]] = []
     for value in values:
         path = arguments.output_dir / "trials" / f"{cell.name}_{file_name(value)}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -461,6 +466,8 @@ def tune(
         trial = json.loads(path.read_text(encoding="utf-8"))
         if any(trial[key] != wanted for key, wanted in about.items()):
             raise ValueError(f"{path} was computed with other settings; choose another --output_dir")
+        identities.append({key: own for key, own in trial.get("identity", {}).items() if key != name})
+        report.check_identity(identities[0], identities[-1])
         found[value] = max(f1 for _, f1 in trial["development"])
     return {"argument": name, "value": max(values, key=lambda value: found[value]), "development": found}
 
@@ -595,12 +602,11 @@ CELL_ARGUMENTS = ("tasks", "sharing", "seed", "data_seed", "train_fraction", "le
 def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
     """What is kept of a training: scores, counts by document, errors, cost; no text but frequent mentions. Of a trial
     of `--tune`, which scores no test split, only the development scores."""
+    found = {"identity": identity_of(run), "development": development(trainer.state.log_history)}
     if not run.args.do_predict:
-        return {"development": development(trainer.state.log_history)}
-    return {
-        "identity": identity_of(run),
+        return found
+    return found | {
         "metrics": metrics,
-        "development": development(trainer.state.log_history),
         "training_documents": training_documents(run),
         "counts": document_counts(run, trainer.entities),
         "errors": errors_by_corpus(run, trainer.entities),

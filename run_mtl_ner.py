@@ -33,7 +33,6 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig, set_seed
-from transformers.trainer_utils import SaveStrategy
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
@@ -671,7 +670,6 @@ def run_search(run: Run) -> str:
     """The trials of `--search`, and the argument file of the best; returns the table of them."""
     if run.args.world_size > 1:
         raise ValueError(f"--search was started with {run.args.world_size} processes; it trains on one")
-    run.args.save_strategy, run.args.load_best_model_at_end = SaveStrategy.NO, False
     saved = saved_model_config(run.model_args)
     names = [task.name for task in run.tasks]
     sized = saved is None and run.model.config.sharing != "hard"  # a saved sharing layer has its width
@@ -691,7 +689,8 @@ def run_search(run: Run) -> str:
     weights = {name: weights[name] for name in names} if len(names) > 1 else {}
     sharing_size = run.model.config.sharing_size if sized else None
     space = search.SearchSpace(trainer.args.learning_rate, trainer.args.task_sampling_alpha, weights, sharing_size)
-    arguments = {k: v for k, v in run.given.items() if k not in ("search", "output_dir") and not k.endswith("_token")}
+    own = ("search", "output_dir", "overwrite_output", "resume_from_checkpoint")
+    arguments = {k: v for k, v in run.given.items() if k not in own and not k.endswith("_token")}
     output = Path(run.args.output_dir)
     _, rows = search.search(trainer, space, run.data_args.search, output, arguments)
     return f"{search.search_table(rows)}\nbest arguments: {output / search.BEST}"

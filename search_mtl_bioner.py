@@ -7,8 +7,8 @@ Killed, the first command goes on.
 
 Searched are the peak learning rate, `--task_sampling_alpha`, the tasks' loss weights, and the width of the sharing
 layer, on development macro F1, around the values that were given, which the first trial takes; all other arguments
-stay as given. Each trial is a whole training from the start; one that is worse than the median of the others at the
-same epoch is stopped.
+stay as given. Each trial is a whole training from the start, and its score that of its best evaluation; one that is
+worse than the median of the others at the same epoch is stopped.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class SearchSpace:
         rate = self.learning_rate
         found: dict[str, Any] = {"learning_rate": trial.suggest_float("learning_rate", rate / 3, rate * 3, log=True)}
         if self.task_weights:
-            found["task_sampling_alpha"] = trial.suggest_float("task_sampling_alpha", 0.0, 1.0)
+            found["task_sampling_alpha"] = trial.suggest_float(
+                "task_sampling_alpha", 0.0, max(1.0, self.task_sampling_alpha)
+            )
             factors = {name: trial.suggest_float(f"weight {name}", 1 / 3, 3.0, log=True) for name in self.task_weights}
             weights = {name: weight * factors[name] for name, weight in self.task_weights.items()}
             found["task_loss_weights"] = ",".join(f"{name}={weight:.4g}" for name, weight in weights.items())
@@ -65,7 +67,7 @@ class SearchSpace:
         """The parameters of the first trial, so that what is found is no worse than what was given."""
         parameters: dict[str, Any] = {"learning_rate": self.learning_rate}
         if self.task_weights:
-            parameters["task_sampling_alpha"] = min(self.task_sampling_alpha, 1.0)
+            parameters["task_sampling_alpha"] = self.task_sampling_alpha
             parameters |= {f"weight {name}": 1.0 for name in self.task_weights}
         if self.sharing_size is not None:
             parameters["sharing_size"] = self.sharing_size
@@ -137,14 +139,14 @@ def _search(
 
 
 def finished_trials(study: Any, space: SearchSpace) -> list[dict[str, Any]]:
-    """Number, score (the last one, 0 to 1), arguments, and whether it was stopped early, of each finished trial."""
+    """Number, score (the best one, 0 to 1), arguments, and whether it was stopped early, of each finished trial."""
     import optuna
 
     states = [optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED]
     return [
         {
             "trial": trial.number,
-            "macro_f1": trial.value if trial.value is not None else max(trial.intermediate_values.values()),
+            "macro_f1": trial.value,
             "stopped": trial.state == optuna.trial.TrialState.PRUNED,
             **space(optuna.trial.FixedTrial(trial.params)),
         }

@@ -39,7 +39,7 @@ STUDENTS_ARGUMENTS = (
 
 # Arguments that change no weight of a model: a training may go on with others.
 HARMLESS = re.compile(
-    "output_dir|run_name|report_to|disable_tqdm|save_total|do_|logging_|dataloader_|per_device_eval_"
+    "output_dir|run_name|report_to|disable_tqdm|save_total|do_|logging_(?!steps)|dataloader_|per_device_eval_"
 )
 
 

@@ -108,10 +108,17 @@ class MultiTaskTrainingArguments(TrainingArguments):
     )
     save_strategy: SaveStrategy | str | None = field(
         default=None,
-        metadata={"help": "When to write a checkpoint: no, steps, epoch or best; default: whenever dev is scored."},
+        metadata={
+            "help": "When to write a checkpoint: no, steps, epoch or best; default: when the development split is "
+            "scored, and each epoch if it never is."
+        },
     )
     save_steps: float | None = field(
-        default=None, metadata={"help": "Write one every so many steps; below 1, a share; default: --eval_steps."}
+        default=None,
+        metadata={
+            "help": "Write a checkpoint every so many steps; below 1, a share of all; default: when the development "
+            "split is scored, and every 500 if it isn't scored by steps."
+        },
     )
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, besides the best."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best epoch, not the last."})
@@ -138,17 +145,7 @@ class MultiTaskTrainingArguments(TrainingArguments):
             if self.early_stopping_patience is not None:
                 raise ValueError("--early_stopping_patience needs evaluations; leave out --eval_strategy no")
             self.load_best_model_at_end = False  # nobody knows the best: the last is kept
-        by_steps = self.eval_strategy == IntervalStrategy.STEPS
-        if self.save_strategy is None:
-            self.save_strategy = SaveStrategy.STEPS if by_steps else SaveStrategy.EPOCH
-        if self.save_steps is None:
-            self.save_steps = (self.eval_steps or self.logging_steps) if by_steps else 500
-        if self.load_best_model_at_end and self.save_strategy not in (self.eval_strategy, SaveStrategy.BEST):
-            raise ValueError(
-                f"--save_strategy is {SaveStrategy(self.save_strategy).value}, --eval_strategy "
-                f"{IntervalStrategy(self.eval_strategy).value}; the best checkpoint is kept, so give both the same "
-                "(and --save_steps what --eval_steps has), or --load_best_model_at_end false"
-            )
+        self._settle_checkpoints()
         super().__post_init__()  # turns do_eval on wherever there is an eval_strategy
         if self.accelerator_config.split_batches:
             raise ValueError("--accelerator_config has split_batches, which batches of tasks can't be; leave it out")
@@ -157,6 +154,25 @@ class MultiTaskTrainingArguments(TrainingArguments):
             self.eval_strategy = IntervalStrategy.NO  # else Trainer wants a development set even to predict
         if not torch.accelerator.is_available():
             self.dataloader_pin_memory = False  # there is no device to copy to; torch would warn at every loader
+
+    def _settle_checkpoints(self) -> None:
+        """When they are written, where it isn't said. A Trainer keeps the best only if there is one of that step."""
+        by_steps, eval_steps = self.eval_strategy == IntervalStrategy.STEPS, self.eval_steps or self.logging_steps
+        if self.save_strategy is None:
+            self.save_strategy = SaveStrategy.STEPS if by_steps else SaveStrategy.EPOCH
+        saves_by_steps = self.save_strategy == SaveStrategy.STEPS
+        if self.save_steps is None:
+            self.save_steps = eval_steps if by_steps and saves_by_steps else 500
+        if not self.load_best_model_at_end or self.save_strategy == SaveStrategy.BEST:
+            return
+        if self.save_strategy != self.eval_strategy or (saves_by_steps and self.save_steps != eval_steps):
+            steps = f" (--save_steps {self.save_steps:g}, --eval_steps {eval_steps:g})" if saves_by_steps else ""
+            raise ValueError(
+                f"--save_strategy is {SaveStrategy(self.save_strategy).value}, --eval_strategy "
+                f"{IntervalStrategy(self.eval_strategy).value}{steps}; the best checkpoint is kept, so one is needed "
+                "whenever dev is scored: leave out --save_strategy and --save_steps, or give "
+                "--load_best_model_at_end false"
+            )
 
     def _check_values(self) -> None:
         least = {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1}
@@ -265,13 +281,18 @@ class MultiTaskTrainer(Trainer):
         return model
 
     def _report_to_hp_search(self, trial: Any, step: int, metrics: dict[str, float]) -> None:
-        """As Trainer's, by epochs: steps differ between trials, and only equal ones are compared for pruning."""
-        super()._report_to_hp_search(trial, round(self.state.epoch or 0), metrics)
+        """As Trainer's, but the best score so far, which a training would keep, and by thousandths of an epoch: steps
+        differ between trials, and only equal ones are compared for pruning."""
+        if trial is not None:
+            self._best_of_trial = max(self._best_of_trial, metrics["eval_macro_f1"])
+            metrics = {**metrics, "eval_macro_f1": self._best_of_trial}
+        super()._report_to_hp_search(trial, round(1000 * (self.state.epoch or 0)), metrics)
 
     def _hp_search_setup(self, trial: Any) -> None:
         """As Trainer's, which sets the arguments of a trial."""
         super()._hp_search_setup(trial)
         if trial is not None:
+            self._best_of_trial = 0.0
             self._set_sampling_and_weights()
 
     # -- order of batches

@@ -193,12 +193,29 @@ def test_every_system_takes_the_value_that_serves_it_best(tmp_path: Path, monkey
         ("cross", 1, "1e-4", False), ("cross", 1, "3e-4", False), ("cross", 1, "3e-4", True),
         ("single", 2, "1e-4", True), ("cross", 2, "3e-4", True),
     ]  # fmt: skip
+    waits = replace(own, fraction=0.5, seed=2)  # since trials are of the first seed
+    assert not run_comparison.compute(waits, arguments, [], {"tune": "as before"}) and len(trained) == 8
     other = replace(own, sharing="hard", seed=3)  # as `taught` was written before it was a structure of its own
     assert run_comparison.tuned_before(other, arguments)["value"] == "3e-4"
     contents = list(run_comparison.finished(tmp_path))
     assert contents[0]["tuned"] == {
         "argument": "learning_rate", "value": "3e-4", "development": {"1e-4": 0.3, "3e-4": 0.4}
     }  # fmt: skip
+
+
+def test_trials_of_unlike_machines_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = iter([True, False])
+
+    def train(own: Cell, arguments: Any, rest: list[str], path: Path) -> dict[str, Any]:
+        rate = float(rest[-3].partition("=")[2])
+        return {"development": [[1.0, 0.5]], "identity": {"learning_rate": rate, "bf16": next(machines)}}
+
+    monkeypatch.setattr(run_comparison, "train", train)
+    arguments, _ = parse_arguments(
+        ["--tasks", "ncbi", "--seeds", "1", "--tune", "learning_rate=1e-4,3e-4", "--output_dir", str(tmp_path)]
+    )
+    with pytest.raises(ValueError, match=r"different bf16 \(True and False\)"):
+        run_comparison.compute(plan(arguments)[0], arguments, [], {"tune": "as before"})
 
 
 def test_what_was_tuned_is_decided_by_the_comparison(tmp_path: Path) -> None:

@@ -464,7 +464,7 @@ def test_development_documents_can_be_trained_on(encoder: str, tmp_path: Path) -
     arguments = ["--tasks", "ncbi,bc2gm", "--model_name_or_path", encoder, "--output_dir", str(output), *SMALL]
     before = run_mtl_ner.prepare(arguments)
     dev = {text.document.document_id for text in before.rows["dev"].texts}
-    run = run_mtl_ner.prepare([*arguments[: -len(FEW)], "--train_on_dev"])
+    run = run_mtl_ner.prepare([*arguments[: -len(FEW)], "--train_on_dev", "--save_strategy", "steps"])
     assert dev < {text.document.document_id for text in run.rows["train"].texts}
     assert "dev" not in run.rows
     assert run_mtl_ner.main([*arguments, "--train_on_dev"]) == 0
@@ -661,16 +661,22 @@ Fails = Callable[..., str]
             ["--report_to names 'tensorbord'", "installed here: ", "mtl-bioner[tensorboard]"],
         ),
         (["--train_on_dev", "--early_stopping_patience", "2"], ["--train_on_dev leaves nothing to evaluate on"]),
-        (["--save_strategy", "steps"], ["--save_strategy is steps, --eval_strategy epoch", "give both the same"]),
+        (["--save_strategy", "steps"], ["--save_strategy is steps, --eval_strategy epoch", "leave out --save_"]),
+        (
+            ["--eval_strategy", "steps", "--eval_steps", "10", "--save_steps", "30"],
+            ["--save_steps 30, --eval_steps 10", "leave out --save_strategy and --save_steps"],
+        ),
         (
             ["--save_strategy", "no"],
             ["--save_strategy is no, --eval_strategy epoch", "--load_best_model_at_end false"],
         ),
         (["--train_on_dev", "--save_strategy", "best"], ["--train_on_dev leaves nothing to evaluate on"]),
         (["--search", "2", "--train_on_dev"], ["--search trains and goes by development scores", "--train_on_dev"]),
+        (["--search", "2", "--do_train", "--eval_strategy", "no"], ["--search trains", "--eval_strategy no"]),
         (["--search", "2", "--dry_run"], ["--search trains and goes by development scores", "--dry_run"]),
         (["--search", "2", "--do_predict"], ["--search trains and goes by development scores", "--do_*"]),
         (["--search", "0"], ["--search is 0", "give 1 or more"]),
+        (["--train_on_dev", "--report_gates"], ["--report_gates reads the development split", "leave one out"]),
         (["--report_gates"], ["--report_gates", "--sharing cross and two tasks"]),
         (["--test_size", "2"], ["--test_size is 2", "between 0 and 1"]),
         (["--dev_size", "0"], ["--dev_size is 0", "between 0 and 1"]),

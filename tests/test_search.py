@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
@@ -17,7 +19,7 @@ from filelock import FileLock
 
 import run_mtl_ner
 import trainer_mtl_bioner
-from search_mtl_bioner import SearchSpace, search_table
+from search_mtl_bioner import SearchSpace, search, search_table
 
 
 ROOT = Path(__file__).parents[1]
@@ -81,17 +83,21 @@ def test_a_search_goes_on_and_its_argument_file_trains(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "a"
-    assert run_mtl_ner.main([*arguments, "--output_dir", str(output), "--search", "2"]) == 0
+    given = [*arguments, "--output_dir", str(output), "--overwrite_output", "--learning_rate", "2e-3"]
+    assert run_mtl_ner.main([*given, "--search", "2"]) == 0
     assert len(trials(output)) == 2
     capsys.readouterr()
-    assert run_mtl_ner.main([*arguments, "--output_dir", str(output), "--search", "3"]) == 0
+    assert run_mtl_ner.main([*given, "--search", "3"]) == 0
     assert len(trials(output)) == 3
+    finished = optuna.load_study(study_name="mtl-bioner", storage=f"sqlite:///{output / 'search.db'}").trials
+    assert [trial.params["learning_rate"] == 2e-3 for trial in finished] == [True, False, False]
     printed = capsys.readouterr().out
     assert "macro F1" in printed and "search_best.json" in printed
 
     best = json.loads((output / "search_best.json").read_text())
     assert best["tasks"] == "ncbi,bc5cdr" and best["max_train_samples"] == 6
-    assert "search" not in best and "output_dir" not in best
+    assert not {"search", "output_dir", "overwrite_output"} & best.keys()
+    assert best["learning_rate"] == max(finished, key=lambda trial: trial.value).params["learning_rate"]
     assert 0.0 <= best["task_sampling_alpha"] <= 1.0 and "ncbi=" in best["task_loss_weights"]
     trained = tmp_path / "b"
     assert run_mtl_ner.main([str(output / "search_best.json"), "--output_dir", str(trained), "--do_train"]) == 0
@@ -120,6 +126,46 @@ def test_trials_differ_and_each_uses_its_own_arguments(
     assert (rate, sharing, weights[0]) == (2e-3, 96, [2.0, 0.5])  # as given
     assert all(len({one[i] for one in used}) > 1 for i in range(3))
     assert all(weight not in ([1.0, 1.0], [2.0, 0.5]) for weight in weights[1:])
+
+
+def test_a_trial_counts_as_its_best_evaluation_and_a_bad_one_is_stopped(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The first four trials are never stopped; the fifth is, below their median at its first evaluation."""
+    curves = [[0.2, 0.6, 0.5, 0.4]] * 4 + [[0.1]]
+    scores = iter([f1 for curve in curves for f1 in curve])
+
+    def evaluate(trainer: run_mtl_ner.MultiTaskTrainer, *args: object, **kwargs: object) -> dict[str, float]:
+        trainer.control.should_evaluate = False  # as when it has
+        return {"eval_macro_f1": next(scores)}
+
+    monkeypatch.setattr(run_mtl_ner.MultiTaskTrainer, "evaluate", evaluate)
+    steps = ["--max_tokens_per_batch", "64", "--eval_strategy", "steps", "--eval_steps", "0.25"]
+    assert run_mtl_ner.main([*arguments, *steps, "--output_dir", str(tmp_path / "a"), "--search", "5"]) == 0
+    finished = optuna.load_study(study_name="mtl-bioner", storage=f"sqlite:///{tmp_path / 'a' / 'search.db'}").trials
+    assert [trial.value for trial in finished] == [0.6, 0.6, 0.6, 0.6, 0.1]
+    assert [trial.state.name for trial in finished] == ["COMPLETE"] * 4 + ["PRUNED"]
+    assert list(finished[0].intermediate_values.values()) == [0.2, 0.6, 0.6, 0.6]
+    assert "10.00" in capsys.readouterr().out.splitlines()[-2] and next(scores, None) is None
+
+
+@pytest.mark.parametrize("state", ["FAIL", "RUNNING"])
+def test_a_search_whose_first_trial_was_killed_begins_with_the_given_arguments(tmp_path: Path, state: str) -> None:
+    class Trainer:
+        args = SimpleNamespace(seed=1)
+
+        def hyperparameter_search(self, hp_space: SearchSpace, n_trials: int, **options: Any) -> None:
+            study = optuna.load_study(study_name=options["study_name"], storage=options["storage"])
+            for _ in range(n_trials):
+                trial = study.ask()
+                study.tell(trial, hp_space(trial)["learning_rate"])
+
+    storage = f"sqlite:///{tmp_path / 'search.db'}"
+    study = optuna.create_study(study_name="mtl-bioner", storage=storage, direction="maximize")
+    study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState[state]))
+    best, rows = search(Trainer(), SearchSpace(2e-4, 1.0, {}, None), 2, tmp_path, {"seed": 1})
+    assert [row["learning_rate"] == 2e-4 for row in rows] == [True, False]
+    assert best == {"seed": 1, "learning_rate": max(row["learning_rate"] for row in rows)}
 
 
 def test_named_teachers_teach_every_trial_and_the_training_with_what_was_found(

@@ -181,6 +181,9 @@ def test_learned_weights_are_those_of_the_equation(
     expected = 2 * math.exp(-0.5) * sums[0] + math.exp(1.0) * sums[1] + counts[0] * 0.25 - counts[1] * 0.5
     loss = trainer.compute_loss(trainer.model, trainer.data_collator(rows.rows))
     assert loss.item() == pytest.approx(expected / 40, rel=1e-5)
+    loss.backward()  # by s itself, so that the norm of all gradients, which clipping goes by, knows no factor
+    by_s = [-2 * math.exp(-0.5) * sums[0] + counts[0] / 2, -math.exp(1.0) * sums[1] + counts[1] / 2]
+    assert trainer.model.log_variances.grad.tolist() == pytest.approx([own / 40 for own in by_s], rel=1e-5)
 
 
 def test_learned_weights_grow_for_the_task_that_is_learned_and_are_logged(
@@ -693,10 +696,15 @@ def test_balanced_weights_need_no_training_rows_to_score(
         ({}, "epoch", 500),
         ({"eval_strategy": "steps", "eval_steps": 0.25}, "steps", 0.25),
         ({"eval_strategy": "steps", "logging_steps": 20}, "steps", 20),
-        ({"eval_strategy": "steps", "eval_steps": 10, "save_steps": 30}, "steps", 30),
+        ({"eval_strategy": "steps", "eval_steps": 10, "save_steps": 10}, "steps", 10),
+        (
+            {"eval_strategy": "steps", "eval_steps": 10, "save_steps": 30, "load_best_model_at_end": False},
+            "steps",
+            30,
+        ),
         ({"eval_strategy": "no"}, "epoch", 500),
         ({"eval_strategy": "no", "save_strategy": "steps"}, "steps", 500),
-        ({"eval_strategy": "steps", "eval_steps": 10, "save_strategy": "best"}, "best", 10),
+        ({"eval_strategy": "steps", "eval_steps": 10, "save_strategy": "best"}, "best", 500),
     ],
 )
 def test_checkpoints_are_written_when_scores_come(
