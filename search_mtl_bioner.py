@@ -8,7 +8,7 @@ Killed, the first command goes on.
 Searched are the peak learning rate, `--task_sampling_alpha`, the tasks' loss weights, and the width of the sharing
 layer, on development macro F1, around the values that were given, which the first trial takes; all other arguments
 stay as given. Each trial is a whole training from the start, and its score that of its best evaluation; one that is
-worse than the median of the others at the same epoch is stopped.
+worse than the median of the others after as many evaluations is stopped.
 """
 
 from __future__ import annotations

@@ -281,18 +281,18 @@ class MultiTaskTrainer(Trainer):
         return model
 
     def _report_to_hp_search(self, trial: Any, step: int, metrics: dict[str, float]) -> None:
-        """As Trainer's, but the best score so far, which a training would keep, and by thousandths of an epoch: steps
-        differ between trials, and only equal ones are compared for pruning."""
+        """As Trainer's, but the best score so far, which a training would keep, and by the number of evaluations, since
+        steps differ between trials, and only equal numbers are compared for pruning."""
         if trial is not None:
-            self._best_of_trial = max(self._best_of_trial, metrics["eval_macro_f1"])
-            metrics = {**metrics, "eval_macro_f1": self._best_of_trial}
-        super()._report_to_hp_search(trial, round(1000 * (self.state.epoch or 0)), metrics)
+            self._scores_of_trial.append(metrics["eval_macro_f1"])
+            step, metrics = len(self._scores_of_trial), {**metrics, "eval_macro_f1": max(self._scores_of_trial)}
+        super()._report_to_hp_search(trial, step, metrics)
 
     def _hp_search_setup(self, trial: Any) -> None:
         """As Trainer's, which sets the arguments of a trial."""
         super()._hp_search_setup(trial)
         if trial is not None:
-            self._best_of_trial = 0.0
+            self._scores_of_trial: list[float] = []
             self._set_sampling_and_weights()
 
     # -- order of batches

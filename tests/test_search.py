@@ -145,7 +145,7 @@ def test_a_trial_counts_as_its_best_evaluation_and_a_bad_one_is_stopped(
     finished = optuna.load_study(study_name="mtl-bioner", storage=f"sqlite:///{tmp_path / 'a' / 'search.db'}").trials
     assert [trial.value for trial in finished] == [0.6, 0.6, 0.6, 0.6, 0.1]
     assert [trial.state.name for trial in finished] == ["COMPLETE"] * 4 + ["PRUNED"]
-    assert list(finished[0].intermediate_values.values()) == [0.2, 0.6, 0.6, 0.6]
+    assert finished[0].intermediate_values == {1: 0.2, 2: 0.6, 3: 0.6, 4: 0.6}
     assert "10.00" in capsys.readouterr().out.splitlines()[-2] and next(scores, None) is None
 
 
