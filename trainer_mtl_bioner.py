@@ -281,8 +281,8 @@ class MultiTaskTrainer(Trainer):
         return model
 
     def _report_to_hp_search(self, trial: Any, step: int, metrics: dict[str, float]) -> None:
-        """As Trainer's, but the best score so far, which a training would keep, and by the number of evaluations, since
-        steps differ between trials, and only equal numbers are compared for pruning."""
+        """As Trainer's, but the best score so far, which a training would keep, and by the number of evaluations: only
+        equal ones are compared for pruning, and steps differ between trials."""
         if trial is not None:
             self._scores_of_trial.append(metrics["eval_macro_f1"])
             step, metrics = len(self._scores_of_trial), {**metrics, "eval_macro_f1": max(self._scores_of_trial)}
