@@ -160,6 +160,8 @@ class MultiTaskTrainingArguments(TrainingArguments):
         by_steps, eval_steps = self.eval_strategy == IntervalStrategy.STEPS, self.eval_steps or self.logging_steps
         if self.save_strategy is None:
             self.save_strategy = SaveStrategy.STEPS if by_steps else SaveStrategy.EPOCH
+        elif self.save_strategy not in list(SaveStrategy):
+            raise ValueError(f"--save_strategy is {self.save_strategy!r}; choose one of {', '.join(SaveStrategy)}")
         saves_by_steps = self.save_strategy == SaveStrategy.STEPS
         if self.save_steps is None:
             self.save_steps = eval_steps if by_steps and saves_by_steps else 500

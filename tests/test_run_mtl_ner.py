@@ -661,6 +661,7 @@ Fails = Callable[..., str]
             ["--report_to names 'tensorbord'", "installed here: ", "mtl-bioner[tensorboard]"],
         ),
         (["--train_on_dev", "--early_stopping_patience", "2"], ["--train_on_dev leaves nothing to evaluate on"]),
+        (["--save_strategy", "often"], ["--save_strategy is 'often'", "no, steps, epoch, best"]),
         (["--save_strategy", "steps"], ["--save_strategy is steps, --eval_strategy epoch", "leave out --save_"]),
         (
             ["--eval_strategy", "steps", "--eval_steps", "10", "--save_steps", "30"],
