@@ -263,7 +263,7 @@ def single_scores(found: Mapping[str, float], task: str) -> dict[str, float]:
 
 def sharing_table(metrics: Mapping[str, float]) -> str:
     """F1 of the single-task models of `--teachers auto` beside the model's, per cent; empty without them."""
-    lines = [f"{'whether sharing helped: F1 of':54}{'alone':>9}{'shared':>9}{'change':>9}"]
+    lines = [f"{'F1 of each task; one seed, 1 or 2 may be chance':54}{'alone':>9}{'shared':>9}{'change':>9}"]
     for split, shown in _SPLIT_NAMES.items():
         keys = [key for key in metrics if f"single_{key}" in metrics and key.startswith(f"{split}_")]
         rows = {key: (metrics[f"single_{key}"], metrics[key]) for key in keys}

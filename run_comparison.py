@@ -1,4 +1,4 @@
-"""Single-task against multi-task training, with equal budget for each model: does sharing help?
+"""Single-task against multi-task training, for the same epochs: does sharing help?
 
     python run_comparison.py --tasks ncbi,bc5cdr,bc2gm,jnlpba --data_dir CORPORA --model_name_or_path ENCODER
     python run_comparison.py --tasks ncbi,bc5cdr --structures hard cross --seeds 42 43 44 --fractions 1:6 0.1:20
