@@ -470,6 +470,9 @@ def test_development_documents_can_be_trained_on(encoder: str, tmp_path: Path) -
     assert run_mtl_ner.main([*arguments, "--train_on_dev"]) == 0
     found = scores(output)
     assert "test_ncbi_f1" in found and not any(key.startswith("eval_") for key in found)
+    scoring = [str(output) if argument == encoder else argument for argument in arguments]
+    scoring[scoring.index("--output_dir") + 1] = str(tmp_path / "b")
+    assert "dev" in run_mtl_ner.prepare([*scoring, "--train_on_dev", "--do_eval"]).rows  # where nothing is trained
     ledger = read_json(output / "ledger.json")["ncbi"]
     assert ledger["dev"]["documents"] == 0
     for own in ledger.values():
