@@ -64,14 +64,11 @@ class SearchSpace:
         return found
 
     def start(self) -> dict[str, Any]:
-        """The parameters of the first trial, so that what is found is no worse than what was given."""
-        parameters: dict[str, Any] = {"learning_rate": self.learning_rate}
-        if self.task_weights:
-            parameters["task_sampling_alpha"] = self.task_sampling_alpha
-            parameters |= {f"weight {name}": 1.0 for name in self.task_weights}
-        if self.sharing_size is not None:
-            parameters["sharing_size"] = self.sharing_size
-        return parameters
+        """The parameters of the first trial, so that what is found is no worse than what was given. (Optuna leaves out
+        those that a trial doesn't ask for.)"""
+        factors = {f"weight {name}": 1.0 for name in self.task_weights}
+        rate, alpha, size = self.learning_rate, self.task_sampling_alpha, self.sharing_size
+        return {"learning_rate": rate, "task_sampling_alpha": alpha, **factors, "sharing_size": size}
 
 
 def search(
