@@ -4,6 +4,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+JOBS ?= 2
 OUTPUT ?= outputs/quickstart
 TEXT ?= Cisplatin caused acute renal failure in two patients with Huntington disease.
 
@@ -34,8 +35,8 @@ quickstart: install  ## Train two tasks on the sample corpus, print the scores, 
 		--teachers none
 	@echo && echo "$$TEXT" && $(BIN)/python -c "$$ANNOTATE"
 
-test: install  ## Run the fast tests
-	$(BIN)/python -m pytest -m "not slow"
+test: install  ## Run the fast tests, in JOBS=2 processes
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist loadfile
 
 test-all: install  ## Run all tests
 	$(BIN)/python -m pytest
