@@ -508,7 +508,7 @@ def run_cell(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], par
     command = [sys.executable, __file__, "--cell", str(part), "--tasks", cell.tasks, "--sharing", sharing]
     command += ["--seed", str(cell.seed), "--train_fraction", str(cell.fraction)]
     weights, others = take_out(rest, "task_loss_weights")  # which may name tasks that the cell doesn't have
-    command += rest if cell.tasks == arguments.tasks or weights.task_loss_weights == "balanced" else others
+    command += rest if cell.tasks == arguments.tasks or "=" not in (weights.task_loss_weights or "") else others
     command += [] if "--teachers" in rest else ["--teachers", "none"]
     command += [] if cell.epochs is None else ["--num_train_epochs", str(cell.epochs)]
     command += ["--leak_corpora", corpora_of([arguments.tasks, *arguments.groups])]

@@ -64,11 +64,11 @@ class MultiTaskTrainingArguments(TrainingArguments):
         },
     )
     one_task_batches: bool = field(default=False, metadata={"help": "Each batch holds rows of one task only."})
-    task_loss_weights: str | None = field(
-        default=None,
+    task_loss_weights: str = field(
+        default="balanced",
         metadata={
-            "help": "Weight of each task's cross-entropy: `ncbi=1,bc5cdr=0.5` (1 where not named), or `balanced`, "
-            "which gives the plain sum of the tasks' means."
+            "help": "Weight of each task's cross-entropy: `balanced` gives the plain sum of the tasks' means, `equal` "
+            "the mean over all labelled tokens; or `ncbi=1,bc5cdr=0.5` (1 where not named)."
         },
     )
     loss_weighting: str = field(
@@ -86,7 +86,7 @@ class MultiTaskTrainingArguments(TrainingArguments):
         },
     )
     teacher_weight: float = field(
-        default=1.0, metadata={"help": "With --teachers: weight of the loss on what they say of other tasks' rows."}
+        default=2.0, metadata={"help": "With --teachers: weight of the loss on what they say of other tasks' rows."}
     )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better development macro F1."}
@@ -543,14 +543,16 @@ def is_complete(checkpoint: Path) -> bool:
         return False
 
 
-def parse_loss_weights(text: str | None, task_names: list[str]) -> list[float] | None:
-    """Weights in the order of the tasks; None for `balanced`.
+def parse_loss_weights(text: str, task_names: list[str]) -> list[float] | None:
+    """Weights in the order of the tasks, all 1 for `equal`; None for `balanced`.
 
     Raises:
         ValueError: an unknown task, or a weight that is no positive number.
     """
     if text == "balanced":
         return None
+    if text == "equal":
+        return [1.0] * len(task_names)
     weights = values_by_task("--task_loss_weights", "weight", text, task_names)
     for name, weight in weights.items():
         if not 0 <= weight < float("inf"):

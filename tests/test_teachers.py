@@ -122,8 +122,9 @@ def test_a_step_loses_by_gold_labels_and_by_teachers(
         torch.manual_seed(2)
         model = MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS).eval()
         args = MultiTaskTrainingArguments(
-            str(tmp_path / "out"), teacher_weight=weight, bf16=False, use_cpu=True, eval_strategy="no"
-        )
+            str(tmp_path / "out"), task_loss_weights="equal", teacher_weight=weight, bf16=False, use_cpu=True,
+            eval_strategy="no",
+        )  # fmt: skip
         trainer = MultiTaskTrainer(model, args, train_dataset=rows, processing_class=tokenizer)
         losses[weight] = [
             trainer.compute_loss(model, batch, num_items_in_batch=n).item() for n in (None, 2 * labelled)

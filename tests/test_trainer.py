@@ -122,14 +122,13 @@ def sums_and_counts(model: MtlBionerModel, rows: TaskRows, pad: int) -> tuple[li
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (None, [1.0, 1.0]),
-        ("", [1.0, 1.0]),
+        ("equal", [1.0, 1.0]),
         ("ill=2,gene=0.5", [2.0, 0.5]),
         ("gene=0", [1.0, 0.0]),
         ("balanced", None),
     ],
 )
-def test_loss_weights_in_the_order_of_the_tasks(text: str | None, expected: list[float] | None) -> None:
+def test_loss_weights_in_the_order_of_the_tasks(text: str, expected: list[float] | None) -> None:
     assert parse_loss_weights(text, NAMES) == expected
 
 
@@ -153,10 +152,10 @@ def test_bad_loss_weights(text: str, parts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "weights"), [(None, (1.0, 1.0)), ("ill=2,gene=0.5", (2.0, 0.5)), ("gene=0", (1.0, 0.0))]
+    ("text", "weights"), [("equal", (1.0, 1.0)), ("ill=2,gene=0.5", (2.0, 0.5)), ("gene=0", (1.0, 0.0))]
 )
 def test_loss_is_the_weighted_sum_over_all_labelled_tokens(
-    trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows, text: str | None, weights: tuple[float, float]
+    trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows, text: str, weights: tuple[float, float]
 ) -> None:
     trainer = trainer_of(rows, task_loss_weights=text)
     sums, counts = sums_and_counts(trainer.model, rows, 0)
@@ -189,7 +188,9 @@ def test_learned_weights_are_those_of_the_equation(
 def test_learned_weights_grow_for_the_task_that_is_learned_and_are_logged(
     trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows, tmp_path: Path
 ) -> None:
-    trainer = trainer_of(rows, loss_weighting="uncertainty", num_train_epochs=40, learning_rate=0.005)
+    trainer = trainer_of(
+        rows, loss_weighting="uncertainty", task_loss_weights="equal", num_train_epochs=40, learning_rate=0.005
+    )
     trainer.train()
     last = [entry for entry in trainer.state.log_history if "weight_ill" in entry][-1]
     assert last["weight_ill"] > 1.0 and last["weight_gene"] > 1.0
@@ -242,7 +243,7 @@ def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> f
     return max((first[name] - second[name]).abs().max().item() for name in first)
 
 
-@pytest.mark.parametrize("weights", [None, "ill=2,gene=0.5", "balanced"])
+@pytest.mark.parametrize("weights", ["equal", "ill=2,gene=0.5", "balanced"])
 def test_two_accumulated_batches_of_four_are_one_of_eight(
     trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows, weights: str | None
 ) -> None:
