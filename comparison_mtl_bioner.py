@@ -523,7 +523,8 @@ def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
     if (pyplot := import_pyplot("plots")) is None:
         return []
     found = {fraction: side_by_side(cells, fraction) for fraction in cells.fractions}
-    drawn = {"f1.png": _draw_scores(pyplot, *next(iter(found.items())))}
+    drawn = {"differences.png": _draw_differences(pyplot, summary["comparisons"])}
+    drawn["f1.png"] = _draw_scores(pyplot, *next(iter(found.items())))
     if len(found) > 1:
         drawn["learning_curves.png"] = _draw_learning_curves(pyplot, found)
     drawn["pairs.png"] = _draw_pairs(pyplot, summary["comparisons"])
@@ -531,6 +532,31 @@ def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
     for name, figure in drawn.items():
         save_figure(figure, output / name)
     return list(drawn)
+
+
+def _draw_differences(pyplot: Any, comparisons: Iterable[Mapping[str, Any]]) -> Any:
+    """Differences of macro F1 over all corpora from single-task training, with their 95 % intervals; the primary one
+    filled."""
+    rows = [row for row in comparisons if row["all"] and len(row["corpora"]) > 1]
+    if not rows:
+        return None
+    figure, axis = pyplot.subplots(figsize=(8, 1.5 + 0.4 * len(rows)), layout="constrained")
+    axis.axvline(0, color="gray", linewidth=1)
+    for place, row in enumerate(rows):
+        low, middle, high = (100 * row[name] for name in ("low", "difference", "high"))
+        filled = "C0" if row["primary"] else "white"
+        axis.errorbar(
+            middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color="C0", mfc=filled, capsize=3
+        )
+        axis.annotate(f"{middle:+.2f}", (middle, place), (0, 5), textcoords="offset points", ha="center", fontsize=8)
+    names = [f"{_short(row['system'])}, {100 * row['fraction']:g} %, {_seeds({0: row})}" for row in rows]
+    axis.set_yticks(range(len(rows)), names)
+    axis.set(xlabel="macro F1 less that of\nsingle-task training, 95 % interval", ylim=(len(rows) - 0.5, -0.7))
+    return figure
+
+
+def _short(system: str) -> str:
+    return system if len(system) <= 40 else f"{system[:39]}…"
 
 
 def _draw_scores(pyplot: Any, fraction: float, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Any:
@@ -570,19 +596,21 @@ def _draw_learning_curves(pyplot: Any, found: Mapping[float, Mapping[str, Mappin
     if not corpora:
         return None
     figure, axes = pyplot.subplots(
-        1, len(corpora), figsize=(1 + 3 * len(corpora), 3.5), squeeze=False, layout="constrained"
+        1, len(corpora), figsize=(1 + 3 * len(corpora), 4), squeeze=False, layout="constrained"
     )
+    systems = list(dict.fromkeys(s for by_corpus in found.values() for own in by_corpus.values() for s in own))
     for axis, corpus in zip(axes[0], corpora, strict=True):
         own = {fraction: by_corpus[corpus] for fraction, by_corpus in sorted(found.items()) if corpus in by_corpus}
-        for system in dict.fromkeys(system for rows in own.values() for system in rows):
+        for number, system in enumerate(systems):  # each in its color in all panels, where it has scores or none
             rows = {100 * fraction: by_system[system] for fraction, by_system in own.items() if system in by_system}
-            axis.errorbar(list(rows), _percent(rows, "f1"), _percent(rows, "f1_spread"), marker=".", label=system)
+            values, spreads = _percent(rows, "f1"), _percent(rows, "f1_spread")
+            axis.errorbar(list(rows), values, spreads, marker=".", color=f"C{number}", label=system)
         axis.set(title=corpus, xscale="log", xlabel="training documents, %")
         axis.set_xticks([100 * f for f in own], [f"{100 * f:g}\n{_seeds(rows)}" for f, rows in own.items()])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("F1")
-    axes[0][0].legend()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 

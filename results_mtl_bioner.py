@@ -325,6 +325,7 @@ def import_pyplot(what: str) -> Any:
         logger.warning("no %s: install matplotlib (pip install 'mtl-bioner[report]')", what)
         return None
     matplotlib.use("Agg")
+    matplotlib.rcParams["text.parse_math"] = False  # names of a user's files and tasks may hold dollar signs
     from matplotlib import pyplot
 
     return pyplot

@@ -17,6 +17,7 @@ import comparison_mtl_bioner as report
 import run_comparison
 from arguments_mtl_bioner import ModelArguments
 from modeling_mtl_bioner import SHARING, MtlBionerModel
+from results_mtl_bioner import import_pyplot, save_figure
 from run_comparison import Cell, by_name, corpora_of, parse_arguments, plan, take_out, teachers_of
 
 
@@ -98,7 +99,7 @@ def test_a_dry_run_that_crashes_is_told(tmp_path: Path, monkeypatch: pytest.Monk
         dry_run(tmp_path, monkeypatch, "--groups", "ncbi,bc2gm", statuses=(0, 1))
 
 
-@pytest.mark.parametrize(("weights", "kept"), [("balanced", True), ("ncbi=2", False)])
+@pytest.mark.parametrize(("weights", "kept"), [("balanced", True), ("equal", True), ("ncbi=2", False)])
 def test_loss_weights_that_name_no_tasks_are_for_groups_too(
     weights: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,8 +339,15 @@ def test_report_of_made_up_cells(tmp_path: Path) -> None:
     text = (tmp_path / "comparison.md").read_text()
     assert f"**{100 * primary['difference']:+.2f}**" in text
     assert "&lt;b&gt;gout\\|" in text and "<b>" not in text
-    for name in ("f1.png", "learning_curves.png", "pairs.png"):
+    for name in ("differences.png", "f1.png", "learning_curves.png", "pairs.png"):
         assert f"![{name}]" in text and (tmp_path / name).stat().st_size > 1000
+
+
+def test_dollar_signs_in_a_name_are_no_formula(tmp_path: Path) -> None:
+    figure, axis = import_pyplot("plots").subplots()
+    axis.set_title("./costs_$x_{$.tsv")
+    save_figure(figure, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
 def typed(system: str, tasks: str, **rights: int) -> dict[str, Any]:
