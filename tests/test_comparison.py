@@ -672,7 +672,7 @@ def test_real_cells_are_computed_once_and_reported(
     assert printed == (output / "comparison.md").read_text()
     names = ["cross_ncbi,bc5cdr_1_1", "single_bc5cdr_1_1", "single_ncbi_1_1"]
     assert sorted(path.name for path in (output / "cells").iterdir()) == [f"{name}.json" for name in names]
-    files = ["cells", "comparison.json", "comparison.md", "f1.png", "models", "plan.json"]
+    files = ["cells", "comparison.json", "comparison.md", "differences.png", "f1.png", "models", "plan.json"]
     assert sorted(path.name for path in output.iterdir() if path.name != "lock") == files
     assert MtlBionerModel.from_pretrained(output / "models" / names[0]).config.task_names == ["ncbi", "bc5cdr"]
     assert not list((output / "models").glob("*/checkpoint-*"))
