@@ -27,13 +27,19 @@ from dataset_scripts.leaks import MODES as LEAK_MODES
 from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task
 from modeling_mtl_bioner import SHARING
-from teachers_mtl_bioner import AUTO, HARMLESS, NONE, named_teachers
+from teachers_mtl_bioner import AUTO, NONE, named_teachers
 from trainer_mtl_bioner import MultiTaskTrainingArguments, is_complete, last_complete_checkpoint
 
 
 DESCRIPTION = "Train, evaluate and predict with one multi-task model, from corpus files to entity scores."
 
 DEFAULT_OUTPUT = "outputs/<tasks>"
+
+# Arguments that change no weight of a model: a training may go on with others.
+HARMLESS = re.compile(
+    "output_dir|overwrite_output|resume_from|run_name|report_|disable_tqdm|save_total|do_|dry_run|log_|logging_(?!steps)|"
+    "dataloader_|per_device_eval_|push_to_hub|hub_"
+)
 
 
 @dataclass
@@ -425,33 +431,40 @@ def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
     if str(args.resume_from_checkpoint).lower() != "true":
         return args.resume_from_checkpoint
     newest = last_complete_checkpoint(args.output_dir)
-    if newest or teachers_record(args.output_dir).is_file():
+    if newest or (Path(args.output_dir) / results.BEGUN).is_file():
         return newest
     raise ValueError(f"--resume_from_checkpoint: no whole checkpoint in {args.output_dir}; leave it out to begin anew")
 
 
-def teachers_record(output: str | Path) -> Path:
-    """The file in an output folder that tells what the teachers of `--teachers auto` are trained with."""
-    return Path(output) / results.TEACHERS / results.TEACHERS_RECORD
+def begun_with(given: Mapping[str, Any], teachers: Sequence[str]) -> dict[str, Any]:
+    """Those of the given arguments that a training must go on with, and its teachers; of paths only the last part."""
+    settled = results.without_path({**given, "teachers": list(teachers)})
+    return {key: value for key, value in settled.items() if not HARMLESS.match(key)}
 
 
-def check_begun_with(wanted: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
-    """Raises ValueError for teachers, by task, that are not those of `--teachers auto` in the folder of a training."""
-    record = teachers_record(folder)
-    before = read_arguments(record) if record.is_file() else {}
-    if bool(wanted) != bool(before):
-        had, choice = ("trained its own teachers", AUTO) if before else ("trained no teachers", NONE)
+def check_begun_with(wanted: Mapping[str, Any], args: MultiTaskTrainingArguments) -> None:
+    """Raises ValueError for a training that would go on with other arguments than it was begun with, so that no single
+    command gave its scores, or without the teachers that it trained.
+
+    Args:
+        wanted: as `begun_with`.
+    """
+    if not resumes(args):
+        return
+    checkpoint = resume_argument(args)
+    folder = Path(checkpoint).parent if checkpoint else Path(args.output_dir)
+    if AUTO in wanted["teachers"] and folder.resolve() != Path(args.output_dir).resolve():
         raise ValueError(
-            f"--resume_from_checkpoint: the training in {folder} {had}; give --teachers {choice}, or those that it had"
+            f"--resume_from_checkpoint {checkpoint} is not in --output_dir {args.output_dir}, where its teachers "
+            f"would be; give {folder} as --output_dir, or say which --teachers it had ({NONE}, if it had none)"
         )
-    for name in {**wanted, **before}:
-        then, now = (
-            {key: as_argv({key: value}) for key, value in all_of.get(name, {}).items() if not HARMLESS.match(key)}
-            for all_of in (before, wanted)
-        )
-        for key in (key for key in {**then, **now} if then.get(key, []) != now.get(key, [])):
-            old, new = (shlex.join(said.get(key) or [f"no --{key}"]) for said in (then, now))
+    if not (folder / results.BEGUN).is_file():  # begun by other code
+        return
+    before = read_arguments(folder / results.BEGUN)
+    for key in {**before, **wanted}:
+        old, new = (as_argv({key: said[key]}) if key in said else [f"no --{key}"] for said in (before, wanted))
+        if old != new:
             raise ValueError(
-                f"--resume_from_checkpoint: the teacher of {name} was begun with {old}, not with {new}; give the same "
-                "arguments, or --overwrite_output instead"
+                f"--resume_from_checkpoint: the training in {folder} was begun with {shlex.join(old)}, not with "
+                f"{shlex.join(new)}; give the same arguments, or --overwrite_output instead to begin anew"
             )

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 RECORD = "run.json"
 TEACHERS = "teachers"  # the folder of the single-task models that `--teachers auto` trains
-TEACHERS_RECORD = "arguments.json"  # in it, by task: what each of them is trained with
+BEGUN = "begun_with.json"  # the arguments that a training must go on with
 
 PACKAGES = (
     "mtl-bioner", "torch", "transformers", "datasets", "accelerate", "tokenizers", "huggingface_hub", "evaluate",
@@ -64,10 +64,14 @@ def remove_old(output: Path) -> None:
         for path in output.glob(pattern):
             path.unlink()
     remove_checkpoints(output)
-    if (output / TEACHERS / TEACHERS_RECORD).is_file():  # else it is somebody else's folder
-        # The record last: without it, after a kill, what is left would pass for somebody else's.
-        for path in sorted((output / TEACHERS).iterdir(), key=lambda path: path.name == TEACHERS_RECORD):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if trained_teachers(output) and (output / TEACHERS).is_dir():  # else it is somebody else's folder
+        shutil.rmtree(output / TEACHERS)
+
+
+def trained_teachers(output: Path) -> bool:
+    """Whether the training that was begun in a folder trains its own teachers there."""
+    record = output / BEGUN
+    return record.is_file() and "auto" in json.loads(record.read_text(encoding="utf-8")).get("teachers", ())
 
 
 def remove_checkpoints(output: Path) -> None:

@@ -42,13 +42,13 @@ from arguments_mtl_bioner import (
     DataArguments,
     ModelArguments,
     as_argv,
+    begun_with,
     check_begun_with,
     check_metric,
     given_arguments,
     parse_arguments,
     resume_argument,
     resumes,
-    teachers_record,
 )
 from data_collators import MultiTaskCollator, TaskRows, TaskText, length_limit, load_tokenizer
 from dataset_scripts import CorpusError, Document, LoadedCorpus, list_corpora, load_corpus, with_dev_in_train
@@ -524,6 +524,8 @@ def prepare(argv: Sequence[str]) -> Run:
     names = [spec.name for spec in parse_tasks(data_args.tasks)]
     check_heads(model_args, names, saved, args.do_train)
     settle_teachers(model_args, args.do_train and not data_args.search, names, saved)
+    given = given_arguments(argv)
+    check_begun_with(begun_with(given, model_args.teachers), args)
     task_fractions(data_args.train_fraction, names)
     parse_loss_weights(args.task_loss_weights, list(dict.fromkeys([*(saved.task_names if saved else []), *names])))
     tasks, corpora, leak_report = load_tasks(data_args, pattern, args.do_train)
@@ -532,7 +534,7 @@ def prepare(argv: Sequence[str]) -> Run:
     tokenizer = find_tokenizer(model_args, saved)
     model = make_model(model_args, tasks, saved)
     settle_arguments(model, tokenizer, model_args, data_args)
-    run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {}, given_arguments(argv))
+    run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {}, given)
     check_own_teachers(run)
     run.teachers = named_teachers(model_args.teachers)
     run.taught_by = load_teachers(run.teachers, names, model.config, tokenizer)
@@ -585,27 +587,16 @@ def make_trainer(run: Run, model_init: Callable[..., MtlBionerModel] | None = No
 
 
 def check_own_teachers(run: Run) -> None:
-    """Raises ValueError where `--teachers auto` can't train its teachers, or an interrupted training would go on with
-    others than it was begun with."""
-    wanted, record = arguments_of_teachers(run), teachers_record(run.args.output_dir)
+    """Raises ValueError where `--teachers auto` can't train its teachers."""
+    wanted, output = arguments_of_teachers(run), Path(run.args.output_dir)
     for arguments, task in zip(wanted.values(), run.tasks, strict=bool(wanted)):
         *_, args = parse_arguments([*as_argv(arguments), "--overwrite_output"])
         check_metric(args, [task])
-    places = [place for place in (record.parent / name for name in wanted) if place.exists()]
-    if places and not record.is_file():
+    places = [place for place in (output / results.TEACHERS / name for name in wanted) if place.exists()]
+    if places and not results.trained_teachers(output):
         raise ValueError(
             f"{places[0]} is not from --teachers {AUTO}, which would write there; give another --output_dir"
         )
-    if not resumes(run.args):
-        return
-    checkpoint = resume_argument(run.args)
-    begun_in = Path(checkpoint).parent if checkpoint else Path(run.args.output_dir)
-    if wanted and begun_in.resolve() != Path(run.args.output_dir).resolve():
-        raise ValueError(
-            f"--resume_from_checkpoint {checkpoint} is not in --output_dir {run.args.output_dir}, where its teachers "
-            f"would be; give {begun_in} as --output_dir, or say which --teachers it had ({NONE}, if it had none)"
-        )
-    check_begun_with(wanted, begun_in)
 
 
 def label_rows(run: Run) -> None:
@@ -620,7 +611,7 @@ def arguments_of_teachers(run: Run) -> dict[str, dict[str, Any]]:
     """By task, the arguments of its teacher's training, with `--teachers auto`."""
     if AUTO not in run.model_args.teachers:
         return {}
-    folder = teachers_record(run.args.output_dir).parent
+    folder = Path(run.args.output_dir) / results.TEACHERS
     fractions = task_fractions(run.data_args.train_fraction, [task.name for task in run.tasks])
     return teacher_arguments(run.given, folder, fractions)
 
@@ -645,7 +636,7 @@ def train_teachers(run: Run) -> dict[str, float]:
     """
     scores = {"teachers_runtime": 0.0}
     for number, (name, arguments) in enumerate(arguments_of_teachers(run).items(), 1):
-        folder = teachers_record(run.args.output_dir).parent / name
+        folder = Path(run.args.output_dir) / results.TEACHERS / name
         goes_on = resumes(run.args)
         if not (goes_on and (folder / results.RECORD).is_file()):
             logger.info("teacher %d of %d: %s", number, len(run.tasks), name)
@@ -709,11 +700,10 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     output = Path(args.output_dir)
     if args.do_train:
         trainer.accelerator.wait_for_everyone()  # nobody reads what is deleted now
-        if trainer.is_world_process_zero() and not resumes(args):
-            results.remove_old(output)
-            if teachers := arguments_of_teachers(run):
-                teachers_record(args.output_dir).parent.mkdir(exist_ok=True)
-                results.write_json(teachers_record(args.output_dir), teachers)
+        if trainer.is_world_process_zero():
+            if not resumes(args):
+                results.remove_old(output)
+            results.write_json(output / results.BEGUN, begun_with(run.given, run.model_args.teachers))
         trainer.accelerator.wait_for_everyone()
         if AUTO in run.model_args.teachers:
             metrics |= train_teachers(run)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,11 +35,6 @@ STUDENTS_ARGUMENTS = (
     "task_loss_weights", "loss_weighting", "task_sampling_alpha", "one_task_batches", "push_to_hub", "hub_model_id",
     "hub_token", "push_to_hub_token", "resume_from_checkpoint", "overwrite_output", "dry_run",
 )  # fmt: skip
-
-# Arguments that change no weight of a model: a training may go on with others.
-HARMLESS = re.compile(
-    "output_dir|run_name|report_to|disable_tqdm|save_total|do_|logging_(?!steps)|dataloader_|per_device_eval_"
-)
 
 
 def named_teachers(teachers: Sequence[str] | None) -> list[str]:

@@ -1066,6 +1066,29 @@ def test_resuming_switched_off_does_not_open_a_full_folder(fails: Fails, tmp_pat
     assert "is not empty" in message
 
 
+def test_a_training_goes_on_only_with_the_arguments_that_it_was_begun_with(
+    encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    begin = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(tmp_path), *SMALL]
+    assert run_mtl_ner.main([*begin, "--hub_token", "hf_secret"]) == 0
+    assert "hf_secret" not in (tmp_path / "begun_with.json").read_text()
+    capsys.readouterr()
+    again = [*begin, "--resume_from_checkpoint", "true"]
+    for other, message in {
+        ("--seed", "7"): f"the training in {tmp_path} was begun with 'no --seed', not with --seed=7; give the same",
+        ("--num_train_epochs", "5"): "not with --num_train_epochs=5.0; give the same",
+        ("--mask_probability", "0"): "not with --mask_probability=0",
+    }.items():
+        assert run_mtl_ner.main([*again, *other]) == 2
+        assert message in capsys.readouterr().err
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    assert run_mtl_ner.main([*again, "--logging_first_step", "--save_total_limit", "3"]) == 0
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+    shutil.rmtree(next(tmp_path.glob("checkpoint-*")))  # as if killed before the first one was written
+    assert run_mtl_ner.main(again) == 0
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+
+
 def test_output_folder_below_a_file(fails: Fails, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     assert "file is a file" in fails("--output_dir", str(tmp_path / "file" / "below"), output=False)
