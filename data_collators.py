@@ -322,7 +322,8 @@ class TaskBatchSampler(Sampler[list[int]]):
     Args:
         task_ids, lengths: task and sub-words of each row.
         rows_per_batch: most rows of a batch, on each process.
-        tokens_per_batch: most sub-words of a batch, padding included, on each process; a longer row stands alone.
+        tokens_per_batch: most sub-words of a batch, padding included, on each process; a longer row stands alone. Both
+            are passed by few rows in few batches where `alpha` is not 1, or rows are fewer than the processes ask for.
         alpha: see `rows_per_epoch`; a task drawn more often than it has rows starts over in a new order.
         mixed: whether a batch holds rows of several tasks, or of one.
         processes: batch i goes to process i modulo their number.
@@ -348,10 +349,13 @@ class TaskBatchSampler(Sampler[list[int]]):
         self.rows = {task: [row for row in by_length if task_ids[row] == task] for task in tasks}
         self.draws = dict(zip(tasks, rows_per_epoch([len(self.rows[task]) for task in tasks], alpha), strict=True))
         self.padded_lengths = bucket_lengths(lengths)
+        self.rows_per_batch = rows_per_batch
         self.limit_rows(rows_per_batch)
 
     def limit_rows(self, rows_per_batch: int) -> None:
-        """Make batches of at most so many rows on each process."""
+        """Make batches of at most so many rows on each process, and of sub-words in proportion."""
+        if self.tokens_per_batch:
+            self.tokens_per_batch = max(1, self.tokens_per_batch * rows_per_batch // self.rows_per_batch)
         self.rows_per_batch = rows_per_batch
         together = [list(self.rows)] if self.mixed else [[task] for task in self.rows]
         self.groups = [group for tasks in together for group in self._make_groups(tasks)]

@@ -28,8 +28,9 @@ SPAN = {"start": datasets.Value("int64"), "end": datasets.Value("int64"), "type"
 class EntityF1(evaluate.Metric):
     """Precision, recall and F1 of predicted spans, and the number of gold ones (`support`).
 
-    A span `{"start", "end", "type"}` (half-open character offsets) is right when all three equal those of a gold span
-    of the same document. The keys are followed by the same with `_{Type}` for every type that occurs.
+    A span `{"start", "end", "type"}` (half-open character offsets; what else it has doesn't count) is right when all
+    three equal those of a gold span of the same document. The keys are followed by the same with `_{Type}` for every
+    type that occurs.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -45,12 +46,24 @@ class EntityF1(evaluate.Metric):
             features=datasets.Features({"predictions": [SPAN], "references": [SPAN]}),
         )
 
+    def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
+        """As evaluate's, of one document."""
+        super().add(prediction=_bare([prediction])[0], reference=_bare([reference])[0], **kwargs)
+
+    def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
+        """As evaluate's, which `compute` calls too, without what else a span has, such as a score."""
+        super().add_batch(predictions=_bare(predictions), references=_bare(references), **kwargs)
+
     def _compute(
         self, predictions: Sequence[Sequence[Mapping[str, Any]]], references: Sequence[Sequence[Mapping[str, Any]]]
     ) -> dict[str, float]:
         gold, predicted = _spans(references), _spans(predictions)
         metrics, _ = task_metrics("", gold, predicted, sorted({span[3] for span in gold | predicted}))
         return {key.removeprefix("_"): value for key, value in metrics.items()}
+
+
+def _bare(documents: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[dict[str, Any]]]:
+    return [[{key: span[key] for key in SPAN} for span in spans] for spans in documents]
 
 
 def _spans(documents: Sequence[Sequence[Mapping[str, Any]]]) -> set[Span]:

@@ -236,7 +236,7 @@ class AdversarialSharing(SharedPrivateSharing):
         mask = mask[..., None].to(features)  # (rows, length, 1)
         private, shared = (features * mask).float().chunk(2, -1)  # (rows, length, width)
         mean = _ReverseGradient.apply(shared.sum(1) / mask.sum(1).clamp(min=1))  # (rows, width)
-        logits = torch.cat([own(mean) for own in self.discriminator.values()], -1)  # (rows, tasks)
+        logits = torch.cat([own(mean.to(own.weight)) for own in self.discriminator.values()], -1)  # (rows, tasks)
         adversarial = nn.functional.cross_entropy(logits.float(), task_id, reduction="none")
         private, shared = nn.functional.normalize(private, dim=-1), nn.functional.normalize(shared, dim=-1)
         difference = (shared.transpose(1, 2) @ private).flatten(1).norm(dim=-1)  # (rows,)
@@ -441,7 +441,7 @@ class MtlBionerModel(PreTrainedModel):
         parts = re.compile(rf"(heads|sharing\.(private|discriminator|gates(\.[^.]+)?))\.({dropped})\.")
         own = {key: value for key, value in self.state_dict().items() if not dropped or not parts.match(key)}
         model.load_state_dict(own, strict=False)
-        return model
+        return model.to(self.dtype)  # the encoder may have been made in it, the new heads never are
 
     def rename_task(self, old: str, new: str) -> None:
         """Give a head another name.
@@ -478,14 +478,16 @@ class MtlBionerModel(PreTrainedModel):
         labels = dict(enumerate(self.config.labels(names.index(task))))
         config = copy.deepcopy(self.config.encoder_config)
         config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
-        stock = AutoModelForTokenClassification.from_config(config).to(self.device).eval()
+        stock = AutoModelForTokenClassification.from_config(config).to(self.device, self.dtype).eval()
         try:
             stock.base_model.load_state_dict(self.encoder.state_dict())
             stock.classifier.load_state_dict(self.heads[task].state_dict())
             ids = torch.randint(config.vocab_size, (2, 8), device=self.device)
             training, _ = self.training, self.eval()
             with torch.no_grad():
-                same = torch.allclose(stock(ids).logits, self.classify(self.encode(ids), [task])[task], atol=1e-5)
+                logits = self.classify(self.encode(ids), [task])[task]
+                atol = 1e-5 if self.dtype == torch.float32 else 0.1
+                same = torch.allclose(stock(ids).logits.float(), logits.float(), atol=atol)
             self.train(training)
         except (AttributeError, RuntimeError) as error:
             raise ValueError(f"{type(stock).__name__} has other layers than this encoder: {error}") from error
@@ -609,7 +611,7 @@ def multi_task_loss(
         labels: (batch, length), `IGNORE` where there is none.
         task_id: (batch,).
         task_weights: (tasks,), the w_t.
-        num_items: N; the labelled tokens of this batch if None.
+        num_items: N; the labelled tokens of this batch if None. At least 1: with none, the loss is 0.
         penalty: (batch,) added, unweighted, for each labelled token of a row, so that it is a mean as the loss is one.
         log_variance: (batch,) s = log sigma^2 of the row's task: a labelled token's loss is `exp(-s) CE + s/2`
             (Kendall et al. 2018, for a classification).
@@ -623,8 +625,7 @@ def multi_task_loss(
     ).view_as(labels)  # (batch, length)
     row_sums, row_counts = losses.sum(1), labels.ne(IGNORE).sum(1)  # (batch,)
     weights = task_weights.to(losses)
-    if num_items is None:
-        num_items = row_counts.sum().clamp(min=1)
+    num_items = torch.as_tensor(row_counts.sum() if num_items is None else num_items).clamp(min=1)
     row_weights = weights[task_id]  # (batch,)
     if log_variance is not None:
         row_weights = row_weights * (-log_variance).exp()
@@ -1070,8 +1071,8 @@ class MtlBionerPipeline(Pipeline):
 # What `overlaps` may be, and what then goes first of entities that overlap.
 OVERLAPS = {
     "all": None,
-    "longest": lambda entity: (entity["start"] - entity["end"], -entity["score"]),
-    "best": lambda entity: (-entity["score"], entity["start"] - entity["end"]),
+    "longest": lambda entity: (entity["start"] - entity["end"], -entity["score"], entity["start"]),
+    "best": lambda entity: (-entity["score"], entity["start"] - entity["end"], entity["start"]),
 }
 
 

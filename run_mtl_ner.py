@@ -23,7 +23,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def load_tasks(
     found: list[list[Leak]] = [[], []]
     if training:
         corpora, *found = drop_leaks(corpora, data_args.leaks, {name: loaded[name] for name in others})
-    names = corpus_names(loaded)
+    names = corpus_names(loaded, {name for task in tasks for name in task.types})
     report: dict[str, Any] = {
         split: [leak.as_dict() | {"train": names[leak.train], "held_out": names[leak.held_out]} for leak in leaks]
         for split, leaks in zip(("train", "dev"), found, strict=True)
@@ -125,14 +125,14 @@ def load_tasks(
     return tasks, {names[source]: corpora[source] for source in sources}, report
 
 
-def corpus_names(sources: Iterable[str]) -> dict[str, str]:
+def corpus_names(sources: Iterable[str], types: Collection[str] = ()) -> dict[str, str]:
     """A name for each source: of a path only its last part, so that no path of this machine gets into results, and
-    never that of a registered corpus, whose it is not."""
+    never that of a registered corpus, whose it is not, or of a type, whose scores would have the same name."""
     names: dict[str, str] = {}
     for source in sources:
         base = name = Path(source).resolve().name if "/" in source else source
         number = 1
-        while name in names.values() or (name != source and name in list_corpora()):
+        while name in names.values() or (name != source and name in list_corpora()) or name in types:
             number += 1
             name = f"{base}-{number}"
         names[source] = name

@@ -89,7 +89,7 @@ class MultiTaskTrainingArguments(TrainingArguments):
         default=2.0, metadata={"help": "With --teachers: weight of the loss on what they say of other tasks' rows."}
     )
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without a better development macro F1."}
+        default=None, metadata={"help": "Stop after so many evaluations without a better --metric_for_best_model."}
     )
     learning_rate: float | None = field(
         default=None,
@@ -198,6 +198,8 @@ class MultiTaskTrainingArguments(TrainingArguments):
                 raise ValueError(f"--{name} would leave the saved weights in that type; leave it out")
         if not self.eval_do_concat_batches:
             raise ValueError("--eval_do_concat_batches false leaves nothing to score whole documents by; leave it out")
+        if not self.average_tokens_across_devices:
+            raise ValueError("--average_tokens_across_devices false would scale the loss by devices; leave it out")
         if self.train_sampling_strategy != "random":
             raise ValueError(
                 f"--train_sampling_strategy is {self.train_sampling_strategy}, which multi-task batches don't follow; "
@@ -247,6 +249,7 @@ class MultiTaskTrainer(Trainer):
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
         # Summed cross-entropy and labelled tokens of each task since the last log.
         self._loss_log = torch.zeros(2, len(self.task_names) + 1, device=self.args.device)  # the last is of teachers
+        self._eval_loss = torch.zeros(2, device=self.args.device)  # sum, and labelled tokens
         self.subwords = torch.zeros((), dtype=torch.long, device=self.args.device)  # trained on by this process
         has_mask = getattr(self.processing_class, "mask_token_id", None) is not None
         self.mask_probability = self.args.mask_probability if has_mask else 0.0
@@ -353,15 +356,17 @@ class MultiTaskTrainer(Trainer):
             outputs.log_variance,
         )
         if soft_labels is not None:
-            n = counts.sum() if num_items_in_batch is None else num_items_in_batch
+            n = torch.as_tensor(counts.sum() if num_items_in_batch is None else num_items_in_batch).clamp(min=1)
             taught = soft_loss(outputs.task_logits, soft_labels, inputs["labels"])
             loss = loss + self.args.teacher_weight * taught / n
-        if model.training:
+        if not model.training:
+            self._eval_loss += torch.stack([loss.detach() * counts.sum(), counts.sum()])
+        else:
             self._loss_log[:, :-1] += torch.stack([sums, counts])
             if soft_labels is not None:
                 self._loss_log[:, -1] += torch.stack([taught.detach(), counts.sum()])
             self.subwords += inputs["attention_mask"].sum()
-        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+        if num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes, N is their sum
         return (loss, outputs) if return_outputs else loss
 
@@ -477,8 +482,22 @@ class MultiTaskTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """As Trainer's, with entity scores of all tasks among the metrics; `entities` holds what was found."""
-        output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
+        """As Trainer's, with entity scores of all tasks among the metrics; `entities` holds what was found.
+
+        Logits and labels are lists with an array for each row, and the loss is the mean over the labelled tokens,
+        whatever the batches. (Trainer copies all logits so far at each batch, padded to the longest row, and takes the
+        mean over rows of their batch's loss.)
+        """
+        self._eval_loss.zero_()
+        self.args.eval_do_concat_batches = False
+        try:
+            output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
+        finally:
+            self.args.eval_do_concat_batches = True
+        logits, labels = ([row for batch in own for row in batch] for own in (output.predictions, output.label_ids))
+        output = output._replace(predictions=logits, label_ids=labels)
+        loss, tokens = self.accelerator.reduce(self._eval_loss.clone()).tolist()
+        output.metrics[f"{metric_key_prefix}_loss"] = loss / max(tokens, 1)
         rows = dataloader.dataset
         self.entities = predicted_entities(rows, output.predictions, self.calibrations())
         output.metrics.update(span_metrics(rows, self.entities, self.model.config, metric_key_prefix))

@@ -368,6 +368,15 @@ def test_token_budget_bounds_padded_batches() -> None:
     assert len(batches) < 1.2 * sum(LENGTHS) / 200  # batches are full
 
 
+def test_fewer_rows_are_fewer_subwords_too() -> None:
+    """Else --auto_find_batch_size changed nothing where the budget of sub-words binds."""
+    sampler = TaskBatchSampler([0] * 64, [32] * 64, 64, tokens_per_batch=1024)
+    assert {len(batch) for batch in sampler} == {32}
+    sampler.limit_rows(57)
+    sampler.limit_rows(32)
+    assert {len(batch) for batch in sampler} <= {15, 16}
+
+
 def test_a_row_above_the_token_budget_stands_alone() -> None:
     own = TaskBatchSampler([0, 0, 0], [500, 3, 500], 8, tokens_per_batch=100)
     assert sorted(own) == [[0], [1], [2]]

@@ -377,6 +377,7 @@ def test_exported_head_has_the_same_logits_in_a_stock_model(
     assert stock.config.id2label == {0: "O", 1: "B-Disease", 2: "I-Disease", 3: "B-Chemical", 4: "I-Chemical"}
     ids = torch.randint(5, 20, (2, 7))
     torch.testing.assert_close(stock(ids).logits, model(ids).task_logits["b"], rtol=0, atol=1e-6)
+    assert model.to(torch.bfloat16).export_task("b").dtype == torch.bfloat16
 
 
 def test_what_no_stock_model_computes_is_refused(toy_encoder: Callable[[str], str]) -> None:

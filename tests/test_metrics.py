@@ -244,8 +244,9 @@ def test_evaluate_metric_made_directly() -> None:
 
     metric = EntityF1()
     assert metric.compute(predictions=PREDICTIONS, references=REFERENCES) == EXPECTED
-    metric.add(prediction=PREDICTIONS[0], reference=REFERENCES[0])
-    metric.add_batch(predictions=PREDICTIONS[1:], references=REFERENCES[1:])
+    scored = [[span | {"score": 0.5} for span in spans] for spans in PREDICTIONS]  # as this project's are
+    metric.add(prediction=scored[0], reference=REFERENCES[0])
+    metric.add_batch(predictions=scored[1:], references=REFERENCES[1:])
     assert metric.compute() == EXPECTED
     assert metric.compute(predictions=[[]], references=[[]]) == {
         "precision": 0.0,

@@ -252,6 +252,17 @@ def test_loss_without_any_label_is_zero_and_not_nan() -> None:
     loss.backward()
     assert (loss.item(), sums.tolist(), counts.tolist()) == (0, [0], [0])
     assert logits.grad.eq(0).all()
+    learned = [torch.ones(1, requires_grad=True) for _ in range(2)]
+    nothing = torch.full((1, 2), IGNORE), torch.tensor([0]), torch.ones(1), torch.tensor(0)  # as Trainer counts
+    multi_task_loss(logits, *nothing, *learned)[0].backward()
+    assert [one.grad.item() for one in learned] == [0, 0]
+
+
+def test_adversarial_sharing_trains_in_half_precision() -> None:
+    model = tiny_model(sharing="adversarial").to(torch.bfloat16).train()
+    ids, task_id = torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([1, 0])
+    model(ids, torch.ones_like(ids), task_id=task_id, labels=torch.zeros_like(ids)).loss.backward()
+    assert model.sharing.discriminator["zeta"].weight.grad.dtype == torch.bfloat16
 
 
 def test_model_loss_uses_num_items_in_batch(model: MtlBionerModel) -> None:
@@ -441,6 +452,9 @@ def test_a_model_saved_in_half_precision_goes_on_in_full(tmp_path: Path) -> None
     assert MtlBionerModel.from_pretrained(tmp_path).dtype == torch.bfloat16
     full = MtlBionerModel.from_pretrained(tmp_path, dtype=torch.float32).with_tasks([{"name": "b", "types": ["X"]}])
     assert {parameter.dtype for parameter in full.parameters()} == {torch.float32}
+    half = MtlBionerModel.from_pretrained(tmp_path).with_tasks([{"name": "b", "types": ["X"]}])
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+    assert half(torch.tensor([[1, 2, 3]]), task_id=torch.tensor([2])).logits.isfinite().any()
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])

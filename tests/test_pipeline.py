@@ -444,6 +444,12 @@ def test_overlaps_between_tasks(overlaps: str, kept: list[tuple[int, int]]) -> N
         assert next(e for e in found if e["start"] == 9)["score"] == 0.8
 
 
+@pytest.mark.parametrize("overlaps", ["longest", "best"])
+def test_of_equals_the_earlier_is_kept_then_that_of_the_earlier_task(overlaps: str) -> None:
+    entities = [entity(5, 8, 0.5, "a"), entity(3, 6, 0.5, "b"), entity(20, 23, 0.5, "a"), entity(20, 23, 0.5, "b")]
+    assert settle_overlaps(entities, overlaps) == [entities[1], entities[2]]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6), st.integers(0, 10)), max_size=12),
     st.sampled_from(["longest", "best"]),

@@ -411,6 +411,12 @@ def test_no_path_has_the_name_of_a_registered_corpus() -> None:
     assert list(corpus_names(sources).values()) == ["ncbi", "ncbi-2", "bc5cdr-2", "mine", "mine-2"]
 
 
+def test_no_corpus_has_the_name_of_a_type() -> None:
+    """Else the scores of the one stood in the place of the other's."""
+    names = corpus_names(["/data/Disease", "ncbi"], {"Disease", "Gene"})
+    assert names == {"/data/Disease": "Disease-2", "ncbi": "ncbi"}
+
+
 def test_training_goes_on_with_a_head_of_the_saved_model(trained: Path, tmp_path: Path) -> None:
     run = run_mtl_ner.prepare(
         ["--tasks", "bc5cdr", "--model_name_or_path", str(trained), "--output_dir", str(tmp_path / "out"), *SMALL]
@@ -698,6 +704,7 @@ Fails = Callable[..., str]
         (["--batch_eval_metrics", "true"], ["--batch_eval_metrics has no effect"]),
         (["--bf16_full_eval", "true"], ["--bf16_full_eval would leave the saved weights in that type"]),
         (["--eval_do_concat_batches", "false"], ["--eval_do_concat_batches false leaves nothing to score"]),
+        (["--average_tokens_across_devices", "false"], ["--average_tokens_across_devices false would scale"]),
         (["--train_sampling_strategy", "group_by_length"], ["--train_sampling_strategy is group_by_length"]),
         (["--accelerator_config", '{"split_batches": true}'], ["--accelerator_config has split_batches"]),
         (

@@ -595,12 +595,14 @@ def test_evaluate_and_predict_give_the_keys_of_the_interface(
 
 def test_evaluation_is_the_same_in_any_batch_size(trainer_of: Callable[..., MultiTaskTrainer], tokenizer: Any) -> None:
     """Rows are padded to other lengths, and stand in other batches."""
-    found = []
+    found, losses = [], []
     for size in (1, 3, 32):
         trainer = trainer_of(None, make_rows(tokenizer), per_device_eval_batch_size=size)
         metrics = trainer.evaluate()
         found.append([metrics["eval_macro_f1"], metrics["eval_micro_f1"], metrics["eval_gene_recall_Protein"]])
+        losses.append(metrics["eval_loss"])
     assert found[0] == found[1] == found[2]
+    assert losses == pytest.approx(losses[:1] * 3, rel=1e-5)
 
 
 # --------------------------------------------------------------------------------------------------- which model stays
