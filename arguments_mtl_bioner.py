@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import HfArgumentParser
 from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
@@ -31,7 +33,10 @@ from teachers_mtl_bioner import AUTO, NONE, named_teachers
 from trainer_mtl_bioner import MultiTaskTrainingArguments, is_complete, last_complete_checkpoint
 
 
-DESCRIPTION = "Train, evaluate and predict with one multi-task model, from corpus files to entity scores."
+DESCRIPTION = (
+    "Train, evaluate and predict with one multi-task model, from corpus files to entity scores. Arguments may be in a "
+    'JSON file, {"tasks": "ncbi,bc5cdr", "learning_rate": 1e-4}, which then stands first; others may follow.'
+)
 
 DEFAULT_OUTPUT = "outputs/<tasks>"
 
@@ -109,7 +114,12 @@ class ModelArguments:
 class DataArguments:
     """Which corpora, how they are split, and how text becomes rows."""
 
-    tasks: str = field(metadata={"help": "Tasks, separated by commas: [name=]source[:Type|Type][+source...]"})
+    tasks: str = field(
+        metadata={
+            "help": "Tasks, separated by commas: [name=]source[:Type|Type][+source...]; a source is ncbi, bc5cdr, "
+            "bc2gm, jnlpba, genia, or the path of a corpus of your own."
+        }
+    )
     data_dir: str | None = field(
         default=None,
         metadata={"help": "Folder with ncbi_disease/, bc5cdr/, ...; `sample` is the embedded one; default: download."},
@@ -181,7 +191,13 @@ class DataArguments:
     dry_run: bool = field(
         default=False, metadata={"help": "Print rows, sub-words, steps and the estimated time of training, and stop."}
     )
-    overwrite_output: bool = field(default=False, metadata={"help": "Write into a non-empty output folder."})
+    overwrite_output: bool = field(
+        default=False,
+        metadata={
+            "help": "Write into a non-empty output folder, and delete what an earlier training wrote there: scores, "
+            "predictions, checkpoints, teachers/."
+        },
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
@@ -219,12 +235,17 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     if unknown:
         name = unknown[0].partition("=")[0]
         near = difflib.get_close_matches(name, parser._option_string_actions, n=1)
-        parser.error(f"unknown argument {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        hint = f"; did you mean {near[0]}?" if near else ""
+        if not name.startswith("-"):
+            hint = "; tasks are separated by commas alone (--tasks ncbi,bc5cdr), and an argument file stands first"
+        parser.error(f"unknown argument {name}{hint}")
     model_args, data_args, args = parsed
     if data_args.dry_run or data_args.search:
         args.push_to_hub = False  # there will be no model, and Trainer would make its repository at once
     if args.output_dir == DEFAULT_OUTPUT:
         args.output_dir = "outputs/" + re.sub(r"[^\w=+,.-]", "_", data_args.tasks)
+    if args.push_to_hub and args.hub_model_id is None:
+        check_repository(Path(args.output_dir).name)
     check_values(model_args, data_args)
     if data_args.search and (data_args.dry_run or not args.do_train or args.eval_strategy == IntervalStrategy.NO):
         raise ValueError(
@@ -318,7 +339,7 @@ def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
         if value is not None and value < 1:
             raise ValueError(f"--{name} is {value}; give 1 or more, or leave it out")
     if data_args.search and importlib.util.find_spec("optuna") is None:
-        raise ValueError("--search needs optuna, which is not installed: pip install 'mtl-bioner[search]'")
+        raise ValueError("--search needs optuna, which is not installed: pip install optuna")
 
 
 def implied(given: argparse.Namespace) -> list[str]:
@@ -337,6 +358,17 @@ def implied(given: argparse.Namespace) -> list[str]:
     return ["--save_strategy=no", "--load_best_model_at_end=false"] if given.search else []
 
 
+def check_repository(name: str) -> None:
+    """Raises ValueError for a folder's name that can't be that of a repository, which it is by default."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ValueError(
+            f"--push_to_hub: {name!r}, the name of --output_dir, can't be that of a repository; give --hub_model_id "
+            "OWNER/NAME"
+        ) from error
+
+
 def check_reports(names: Iterable[str]) -> None:
     """Raises ValueError for a service of `--report_to` whose package isn't installed."""
     installed = get_available_reporting_integrations()
@@ -344,7 +376,7 @@ def check_reports(names: Iterable[str]) -> None:
         if name not in installed:
             raise ValueError(
                 f"--report_to names {name!r}, which is not installed, or unknown; installed here: "
-                f"{', '.join(installed) or 'none'} (pip install 'mtl-bioner[tensorboard]' gives tensorboard)"
+                f"{', '.join(installed) or 'none'} (pip install tensorboard gives that)"
             )
 
 
@@ -383,10 +415,11 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, mod
     if not os.access(existing, os.W_OK):
         raise ValueError(f"--output_dir {folder}: {existing} can't be written to; name another folder")
     goes_on = resumes(args) or (data_args.search and (folder / search.DATABASE).is_file())
-    if folder.is_dir() and any(folder.iterdir()) and not (data_args.overwrite_output or goes_on):
+    may = data_args.overwrite_output or data_args.dry_run or goes_on
+    if folder.is_dir() and any(folder.iterdir()) and not may:
         raise ValueError(
-            f"--output_dir {folder} is not empty; choose another, or give --overwrite_output or "
-            "--resume_from_checkpoint"
+            f"--output_dir {folder} is not empty; choose another, go on with an interrupted training by "
+            "--resume_from_checkpoint true, or delete results and teachers that are there by --overwrite_output"
         )
     if resume is not None and not Path(resume).is_dir():
         raise ValueError(f"--resume_from_checkpoint {resume}: no such folder; give one named checkpoint-N, or `true`")

@@ -41,13 +41,19 @@ def load_tokenizer(name_or_path: str, **hub_options: Any) -> Any:
     vocabulary is cased: every word with a capital would lose its own sub-words.
 
     Raises:
-        ValueError: no fast tokenizer exists; words could not be aligned with sub-words.
+        ValueError: no fast tokenizer exists, so that words could not be aligned with sub-words; or no vocabulary is
+            there, and transformers made an empty one.
     """
     # Words are tokenised one by one, so byte-level tokenizers must see each as if a space came before it.
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, add_prefix_space=True, **hub_options)
     if not tokenizer.is_fast:
         raise ValueError(
             f"{name_or_path} has only a slow tokenizer ({type(tokenizer).__name__}); choose an encoder with a fast one"
+        )
+    if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
+        raise ValueError(
+            f"{name_or_path} has no vocabulary, and every word would be unknown; put its tokenizer.json or vocab.txt "
+            "there"
         )
     if lowers_cased_vocabulary(tokenizer):
         logger.warning("%s: the vocabulary is cased but its tokenizer lower-cases; lower-casing is off", name_or_path)

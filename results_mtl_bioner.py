@@ -326,7 +326,7 @@ def import_pyplot(what: str) -> Any:
     try:
         import matplotlib
     except ImportError:
-        logger.warning("no %s: install matplotlib (pip install 'mtl-bioner[report]')", what)
+        logger.warning("no %s: install matplotlib (pip install matplotlib)", what)
         return None
     matplotlib.use("Agg")
     matplotlib.rcParams["text.parse_math"] = False  # names of a user's files and tasks may hold dollar signs
@@ -386,5 +386,8 @@ def plot_curves(path: Path, history: Sequence[Mapping[str, Any]], task_names: Se
 
 
 if __name__ == "__main__":
-    contents = [json.loads((Path(folder) / "all_results.json").read_text(encoding="utf-8")) for folder in sys.argv[1:]]
+    for folder in sys.argv[1:]:
+        if not (Path(folder) / "all_results.json").is_file():
+            sys.exit(f"results_mtl_bioner: error: {folder} has no all_results.json; name output folders of trainings")
+    contents = [read_scores(Path(folder)) for folder in sys.argv[1:]]
     sys.stdout.write(f"{spread_table(contents)}\n" if contents else f"{__doc__}\n")

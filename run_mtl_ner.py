@@ -15,6 +15,7 @@ run_*.py scripts: arguments, corpora, leaks, tokenizer and model, rows, training
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import json
@@ -262,8 +263,9 @@ def hub_answers(name: str, revision: str) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of an error's message, and those that it announces."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(lines[:4] if lines[0].endswith(":") else lines[:1])
 
 
 def find_tokenizer(model_args: ModelArguments, saved: MtlBionerConfig | None) -> Any:
@@ -773,6 +775,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.write(f"{run_search(run)}\n")
             return 0
         trainer = make_trainer(run)
+        if run.args.do_train:
+            trainer.check_optimizer()
     except (CorpusError, LaunchError, PushError, ValueError, OSError, ImportError) as error:
         sys.stderr.write(f"run_mtl_ner: error: {' '.join(str(error).split())}\n")
         return 2
@@ -781,6 +785,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = plan_of(run, trainer)
         if first:
             sys.stdout.write(f"{plan}\n")
+            with contextlib.suppress(OSError):  # there is something in it
+                Path(run.args.output_dir).rmdir()
         return 0
     metrics = execute(run, trainer)
     if first:

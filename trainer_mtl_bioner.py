@@ -184,6 +184,10 @@ class MultiTaskTrainingArguments(TrainingArguments):
             value = getattr(self, name)
             if value is not None and not bound <= value < math.inf:
                 raise ValueError(f"--{name} is {value}; give {bound} or more")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"--learning_rate is {self.learning_rate}; give more than 0")
+        if self.eval_steps is not None and self.eval_strategy == IntervalStrategy.EPOCH:
+            raise ValueError(f"--eval_steps {self.eval_steps:g} has no effect without --eval_strategy steps; add that")
         if self.loss_weighting not in ("fixed", "uncertainty"):
             raise ValueError(f"--loss_weighting is {self.loss_weighting!r}; choose one of fixed, uncertainty")
         if not 0 <= self.mask_probability < 1:
@@ -396,6 +400,18 @@ class MultiTaskTrainer(Trainer):
                     logs[f"weight_{name}"] = round(math.exp(-log_variance), 4)
         super().log(logs, start_time)
 
+    def check_optimizer(self) -> None:
+        """Raises ValueError where optimizer or scheduler can't be made, which Trainer does when training starts."""
+        try:
+            self.create_optimizer_and_scheduler(num_training_steps=100)
+        except (ValueError, TypeError, ImportError, RuntimeError) as error:
+            args = self.args
+            raise ValueError(
+                f"--optim {getattr(args.optim, 'value', args.optim)}, --lr_scheduler_type "
+                f"{getattr(args.lr_scheduler_type, 'value', args.lr_scheduler_type)} or their arguments: {error}"
+            ) from error
+        self.optimizer = self.lr_scheduler = None
+
     def plan(self) -> str:
         """What training would do: rows and sub-words of each task, steps, and the time they take, tried on a few."""
         sampler, args = self.train_sampler, self.args
@@ -447,7 +463,8 @@ class MultiTaskTrainer(Trainer):
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """As Trainer's, before training starts; what the Hub refuses is said in one line."""
-        explained(lambda: super(MultiTaskTrainer, self).init_hf_repo(token, private), str(self.args.hub_model_id))
+        what = str(self.args.hub_model_id or Path(self.args.output_dir).name)
+        explained(lambda: super(MultiTaskTrainer, self).init_hf_repo(token, private), what)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Pushes a whole checkpoint, code included, where Trainer's own leaves a repository that can't be loaded."""

@@ -2,7 +2,7 @@
 
     python -m dataset_scripts list
     python -m dataset_scripts stats [CORPUS ...] [--data_dir D] [--json]
-    python -m dataset_scripts export CORPUS [--data_dir D] --to conll|jsonl|parquet --output DIR
+    python -m dataset_scripts export CORPUS [--data_dir D] --to conll|jsonl|parquet|pubtator|bioc|brat --output DIR
 
 A CORPUS is a registered name or the path of a corpus of your own.
 """

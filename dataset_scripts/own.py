@@ -62,6 +62,13 @@ def _parts(path: Path) -> dict[str, list[Path]]:
     for child in sorted(path.iterdir()):
         if not child.name.startswith(".") and (child.is_dir() or _has_known_ending(child)):
             _place(child, parts)
+    for child in sorted(path.iterdir()):
+        split = split_of_name(child.name)
+        if child.is_file() and split and not (_has_known_ending(child) or _NO_DATA.match(child.name)):
+            problem = f"{child}: {_ending(child) or 'no'} ending, which can't be read"
+            if split not in parts:
+                raise CorpusError(f"{problem}; understood are {', '.join(KNOWN_ENDINGS)}, each also with .gz")
+            logger.warning("%s; it is left out", problem)
     if not parts:
         raise CorpusError(
             f"{path}: no file or subfolder there is named by split (such as train.jsonl, dev.jsonl, test.jsonl); "

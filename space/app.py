@@ -283,7 +283,10 @@ def main(arguments: Sequence[str]) -> None:
     from transformers import pipeline
 
     model = arguments[0] if arguments else named_model(Path(__file__).with_name("README.md"))
-    ner = pipeline("token-classification", model=model, trust_remote_code=True)
+    try:
+        ner = pipeline("token-classification", model=model, trust_remote_code=True)
+    except OSError as error:
+        sys.exit(f"app: error: {model} can't be loaded: {str(error).splitlines()[0]}")
     tasks = {task["name"]: task["types"] for task in ner.model.config.tasks}
     build(ner, tasks).launch(css=CSS, theme=gr.themes.Default(font="sans-serif", font_mono="monospace"))
 

@@ -104,6 +104,13 @@ def test_slow_tokenizer_is_refused(tmp_path: Path) -> None:
         load_tokenizer(str(tmp_path))
 
 
+def test_a_folder_without_vocabulary_is_refused(tmp_path: Path) -> None:
+    """transformers would make a tokenizer that knows no word."""
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="has no vocabulary, and every word would be unknown; put its tokenizer"):
+        load_tokenizer(str(tmp_path))
+
+
 def test_a_space_before_every_word_survives_saving(encoder_type: str, toy_tokenizer: Callable, tmp_path: Path) -> None:
     toy_tokenizer(encoder_type).save_pretrained(tmp_path)
     words = ["gene", "in", "IL", "2"]

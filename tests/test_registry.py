@@ -376,6 +376,18 @@ def test_own_folder_without_development_and_test_files(tmp_path: Path, caplog: p
     assert "no test split" in caplog.text
 
 
+def test_own_split_of_an_ending_that_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("train.jsonl", "dev.jsonl"):
+        entity = '{"start": 0, "end": 3, "type": "Gene"}'
+        write(tmp_path / name, f'{{"document_id": "1", "text": "p53 {name}", "entities": [{entity}]}}\n')
+    write(tmp_path / "test.json", "[]")
+    with pytest.raises(CorpusError, match=r"test.json: .json ending, which can't be read; understood are .pubtator"):
+        load_corpus(str(tmp_path))
+    write(tmp_path / "test.jsonl", '{"document_id": "2", "text": "p53"}\n')
+    assert len(load_corpus(str(tmp_path)).splits["test"]) == 1
+    assert "test.json: .json ending, which can't be read; it is left out" in caplog.text
+
+
 def test_own_test_file_alone_is_for_scoring(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     corpus = load_corpus(write(tmp_path / "my_test.conll", CONLL * 3))
     assert [len(corpus.splits[split]) for split in ("train", "dev", "test")] == [0, 0, 3]
