@@ -30,7 +30,7 @@ from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task
 from modeling_mtl_bioner import SHARING
 from teachers_mtl_bioner import AUTO, NONE, named_teachers
-from trainer_mtl_bioner import MultiTaskTrainingArguments, is_complete, last_complete_checkpoint
+from trainer_mtl_bioner import REFUSED, MultiTaskTrainingArguments, is_complete, last_complete_checkpoint
 
 
 DESCRIPTION = (
@@ -220,6 +220,9 @@ def make_parser(argv: Sequence[str]) -> tuple[OneLineParser, list[str]]:
         allow_abbrev=False,
     )
     parser.set_defaults(output_dir=DEFAULT_OUTPUT)
+    for action in parser._actions:
+        if action.dest in REFUSED:
+            action.help = argparse.SUPPRESS
     if argv and argv[0].endswith(".json"):
         parser.source = f"{argv[0]}: "
         argv = [*as_argv(read_arguments(Path(argv[0]))), *argv[1:]]

@@ -45,12 +45,37 @@ from teachers_mtl_bioner import soft_loss
 logger = logging.getLogger(__name__)
 
 
+# Arguments of Trainer that `MultiTaskTrainingArguments` refuses.
+WITHOUT_EFFECT = ("label_smoothing_factor", "dataloader_drop_last", "batch_eval_metrics")
+REFUSED = (
+    *WITHOUT_EFFECT, "bf16_full_eval", "fp16_full_eval", "eval_do_concat_batches", "average_tokens_across_devices",
+    "train_sampling_strategy",
+)  # fmt: skip
+
+
 @dataclass
 class MultiTaskTrainingArguments(TrainingArguments):
     """TrainingArguments and what tasks add to them; defaults are those of this project."""
 
     output_dir: str | None = field(
         default=None, metadata={"help": "Where everything is written; default outputs/<tasks>."}
+    )
+    do_train: bool = field(
+        default=False, metadata={"help": "Train. Without any --do_*: train, score and predict, all three."}
+    )
+    do_eval: bool = field(
+        default=False,
+        metadata={"help": "Score the development split, and after training fit entities' scores to be chances."},
+    )
+    do_predict: bool = field(
+        default=False, metadata={"help": "Score the test split, and write what is found in it to files."}
+    )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={
+            "help": "`true`: go on from the newest whole checkpoint in --output_dir, with the arguments that the "
+            "training was begun with; or the folder of a checkpoint."
+        },
     )
     task_sampling_alpha: float = field(
         default=1.0,
@@ -194,7 +219,7 @@ class MultiTaskTrainingArguments(TrainingArguments):
             raise ValueError(f"--mask_probability is {self.mask_probability}; give a share from 0 to below 1")
         if self.num_train_epochs <= 0 and self.max_steps <= 0:
             raise ValueError(f"--num_train_epochs is {self.num_train_epochs}; give more than 0")
-        for name in ("label_smoothing_factor", "dataloader_drop_last", "batch_eval_metrics"):
+        for name in WITHOUT_EFFECT:
             if getattr(self, name):
                 raise ValueError(f"--{name} has no effect on multi-task training; leave it out")
         for name in ("bf16_full_eval", "fp16_full_eval"):
