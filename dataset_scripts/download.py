@@ -39,7 +39,7 @@ _CHUNK = 1 << 16
 # What the unpackers raise at bad bytes (RuntimeError: a password), and at one name used twice.
 _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError,
-    FileExistsError, NotADirectoryError,
+    FileExistsError, NotADirectoryError, UnicodeDecodeError,
 )  # fmt: skip
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 

@@ -87,7 +87,7 @@ def _reader_of(path: Path) -> Callable[[Path], Iterator[RawDocument]]:
 
 def _text_reader_of(path: Path) -> Callable[[Path], Iterator[RawDocument]]:
     for where, line in _lines(path):
-        if not line.strip(_BLANK):
+        if not line.strip(_BLANK) or _CONLL_COMMENT.match(line):
             continue
         if _PUBTATOR_TEXT.fullmatch(line):
             return read_pubtator
@@ -202,6 +202,11 @@ class _PubtatorBlock:
     mentions: list[Mention] = field(default_factory=list)
 
     def document(self) -> RawDocument:
+        if any(
+            re.search(rf"\r{re.escape(self.document_id)}(\|a\||\t)", part)
+            for part in (self.title, self.abstract or "")
+        ):
+            raise CorpusError(f"{self.where}: lines end in a carriage return alone; save the file with line feeds")
         # One separator character stands between title and abstract. The format doesn't say which; "\n" makes title
         # and abstract two lines, as in the other formats, and no mention of NCBI or BC5CDR crosses it.
         text = self.title if self.abstract is None else f"{self.title}\n{self.abstract}"
@@ -547,6 +552,9 @@ def _brat_files(folder: Path, ending: str) -> dict[str, Path]:
         paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise CorpusError(f"{folder}: can't be read as a folder ({error.strerror}); check the path") from error
+    for path in paths:
+        if _NOT_IN_NAMES.search(unquote(path.name)):
+            raise CorpusError(f"{folder}: a file named {path.name!r}; rename it, in UTF-8 and without line breaks")
     names = ((path, path.name.removesuffix(".gz")) for path in paths)
     return {name.removesuffix(ending): path for path, name in names if name.endswith(ending)}
 
@@ -799,7 +807,8 @@ def read_bioc(path: FilePath) -> Iterator[RawDocument]:
             raise CorpusError(f"{document.where}: a <document> without <id>; give it one")
         text = _Text()
         for passage in document.elements("passage"):
-            blocks = [passage] if passage.text("text") else passage.elements("sentence")
+            sentences = passage.elements("sentence")
+            blocks = [passage] if (passage.text("text") or "").strip() or not sentences else sentences
             for index, block in enumerate(blocks):
                 _bioc_pad(text, _bioc_integer(block.text("offset"), block), block.where, " " if index else "\n")
                 text.add(block.text("text") or "")
@@ -844,6 +853,7 @@ def _bioc_mention(annotation: _Element, text: str) -> Mention:
 # ------------------------------------------------------------------------------------------------------------- JSONL
 
 _SURROGATES = "\ud800-\udfff"  # halves of a character, which JSON can escape but UTF-8 and tokenizers can't hold
+_NOT_IN_NAMES = re.compile(f"[\t\n\r{_SURROGATES}]")  # of documents and types
 
 
 def read_jsonl(path: FilePath) -> Iterator[RawDocument]:
@@ -872,7 +882,7 @@ def _json_document(record: object, where: str) -> RawDocument:
     entities = [] if entities is None else entities
     if type(document_id) is int:
         document_id = str(document_id)  # PMIDs are often written as numbers
-    if not isinstance(document_id, str) or not document_id or re.search(f"[\t\n\r{_SURROGATES}]", document_id):
+    if not isinstance(document_id, str) or not document_id or _NOT_IN_NAMES.search(document_id):
         raise CorpusError(f"{where}: document_id {document_id!r}; expected a string without tabs or line breaks")
     if not isinstance(text, str) or re.search(f"[{_SURROGATES}]", text):
         raise CorpusError(f"{where}: text is {str(text)[:60]!r}; expected a string without lone surrogates")
@@ -885,10 +895,12 @@ def _json_mention(entity: object, where: str) -> Mention:
     if isinstance(entity, dict):
         start, end, mention_type, text = (entity.get(key) for key in ("start", "end", "type", "text"))
         integers = type(start) is int and type(end) is int  # bool is no offset
-        if integers and isinstance(mention_type, str) and mention_type and isinstance(text, str | None):
+        named = isinstance(mention_type, str) and mention_type and mention_type == mention_type.strip()
+        if integers and named and not _NOT_IN_NAMES.search(mention_type) and isinstance(text, str | None):
             return Mention(((start, end),), mention_type, text, where)
     raise CorpusError(
-        f"{where}: entity {str(entity)[:100]}; expected start and end (whole numbers) and type (a string)"
+        f"{where}: entity {str(entity)[:100]}; expected start and end (whole numbers) and type (a string "
+        "without blanks around it or line breaks)"
     )
 
 

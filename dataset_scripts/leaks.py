@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 MODES = ("drop", "warn", "error")
 MIN_WORDS = 6
-MAX_USES = 3  # a sentence in more training documents than these is a formula ("discharged in stable condition")
+MAX_USES = 3  # a sentence in more texts, training or held-out ones, is a formula ("discharged in stable condition")
 LEAK = "leak"
 _WORD = re.compile(r"[^\W_]+")
 _NOTICES = ("copyright",)  # "Copyright 1998 by The American Society of Hematology." ends many abstracts
@@ -206,13 +206,19 @@ def _same_text(train: Mapping[str, Sequence[Document]], held_out: Held) -> Itera
     for text in ours:
         for place in by_words[text.words] if len(text.words) >= MIN_WORDS else ():
             yield (*text.place, *place)
-    uses = Counter(sentence for text in ours for sentence in set(text.sentences))
-    formulas = {sentence for sentence, count in uses.items() if count > MAX_USES}
+    formulas = _formulas(ours) | _formulas(theirs)
     ours, theirs = _without_formulas(ours, formulas), _without_formulas(theirs, formulas)
     for (corpus, document_id), (held_corpus, split) in _containing(ours, theirs):
         yield corpus, document_id, held_corpus, split
     for (held_corpus, split), (corpus, document_id) in _containing(theirs, ours):
         yield corpus, document_id, held_corpus, split
+
+
+def _formulas(texts: Iterable[_Text]) -> set[Words]:
+    """Sentences of more than `MAX_USES` texts; one text that several corpora annotate counts once."""
+    distinct = {text.words: text.sentences for text in texts}
+    uses = Counter(sentence for sentences in distinct.values() for sentence in set(sentences))
+    return {sentence for sentence, count in uses.items() if count > MAX_USES}
 
 
 def _without_formulas(texts: Iterable[_Text], formulas: Collection[Words]) -> list[_Text]:
@@ -222,15 +228,16 @@ def _without_formulas(texts: Iterable[_Text], formulas: Collection[Words]) -> li
 def _containing(wholes: Iterable[_Text], parts: Iterable[_Text]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """The places of every (whole, part) of which a sentence of the part stands in the whole.
 
-    Sentences are indexed by their first words; each run of as many words of a whole is looked up there.
+    Sentences are indexed by their first words and their length; each run of as many words of a whole is looked up.
     """
-    index: dict[Words, list[tuple[Words, tuple[str, ...]]]] = defaultdict(list)
+    index: dict[Words, dict[int, dict[Words, list[tuple[str, ...]]]]] = {}
     for part in parts:
         for sentence in part.sentences:
-            index[sentence[:MIN_WORDS]].append((sentence, part.place))
+            by_length = index.setdefault(sentence[:MIN_WORDS], {})
+            by_length.setdefault(len(sentence), {}).setdefault(sentence, []).append(part.place)
     for whole in wholes:
         words = whole.words
         for start in range(len(words) - MIN_WORDS + 1):
-            for sentence, place in index.get(words[start : start + MIN_WORDS], ()):
-                if words[start : start + len(sentence)] == sentence:
+            for length, by_sentence in index.get(words[start : start + MIN_WORDS], {}).items():
+                for place in by_sentence.get(words[start : start + length], ()):
                     yield whole.place, place

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .corpus import WHOLE, file_hashes
@@ -23,7 +23,7 @@ from .splits import SPLITS, split_of_name
 
 logger = logging.getLogger(__name__)
 
-_NO_DATA = re.compile(r"readme|licen[cs]e|notice|citation|changelog", re.IGNORECASE)
+_NO_DATA = re.compile(r"(readme|licen[cs]es?|notices?|citations?|changelog)(\..*)?", re.IGNORECASE)
 
 
 def looks_like_path(source: str | Path) -> bool:
@@ -55,16 +55,20 @@ def _hashes(path: Path, parts: dict[str, list[Path]]) -> dict[str, str]:
 def _parts(path: Path) -> dict[str, list[Path]]:
     """The files, or brat folders, of each split."""
     if not path.exists():
-        raise CorpusError(f"{path}: no such file or folder; check the path (it counts from {Path.cwd().name}/)")
+        raise CorpusError(
+            f"{path}: no such file or folder; check the path (it counts from {Path.cwd().name}/, and can't hold ',', "
+            "'+' or ':' in --tasks)"
+        )
     if path.is_file() or _is_brat(path):
         return {"test" if split_of_name(path.name) == "test" else WHOLE: [path]}
     parts: dict[str, list[Path]] = {}
-    for child in sorted(path.iterdir()):
-        if not child.name.startswith(".") and (child.is_dir() or _has_known_ending(child)):
+    children = _visible(path)
+    for child in children:
+        if child.is_dir() or _has_known_ending(child):
             _place(child, parts)
-    for child in sorted(path.iterdir()):
+    for child in children:
         split = split_of_name(child.name)
-        if child.is_file() and split and not (_has_known_ending(child) or _NO_DATA.match(child.name)):
+        if child.is_file() and split and not (_has_known_ending(child) or _NO_DATA.fullmatch(child.name)):
             problem = f"{child}: {_ending(child) or 'no'} ending, which can't be read"
             if split not in parts:
                 raise CorpusError(f"{problem}; understood are {', '.join(KNOWN_ENDINGS)}, each also with .gz")
@@ -82,7 +86,7 @@ def _place(child: Path, parts: dict[str, list[Path]]) -> None:
     split = split_of_name(child.name)
     if split is not None:
         parts.setdefault(split, []).append(child)
-    elif not _NO_DATA.match(child.name):
+    elif not _NO_DATA.fullmatch(child.name):
         logger.warning("%s: its name states no split, or several; it is left out", child)
 
 
@@ -103,13 +107,54 @@ def _data_files(found: Iterable[Path]) -> list[Path]:
         if child.is_file() or _is_brat(child):
             files.append(child)
         else:
-            inside = (file for file in sorted(child.rglob("*")) if file.is_file() and _has_known_ending(file))
-            files += [file for file in inside if not _NO_DATA.match(file.name)]
+            inside = [file for file in _below(child) if not _NO_DATA.fullmatch(file.name)]
+            files += [file for file in inside if _has_known_ending(file)]
+            if others := [file for file in inside if not _has_known_ending(file)]:
+                logger.warning("%s: its ending can't be read; it is left out (so are %d others)", others[0],
+                               len(others) - 1)  # fmt: skip
     return files
 
 
+def _visible(folder: Path) -> list[Path]:
+    """What is in a folder, sorted, but for hidden files, and what macOS and Jupyter leave there.
+
+    Raises:
+        CorpusError: a link to what isn't there, as of data that are still to be fetched.
+    """
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+    for path in found:
+        if not path.exists():
+            raise CorpusError(f"{path}: a link to what isn't there; fetch the data first, or take it out")
+    return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The files in a folder and in those below it."""
+    for path in _visible(folder):
+        if path.is_dir():
+            yield from _below(path)
+        else:
+            yield path
+
+
 def _is_brat(path: Path) -> bool:
-    return path.is_dir() and any(any(path.glob(pattern)) for pattern in ("*.ann", "*.ann.gz"))
+    """Whether a folder holds brat pairs.
+
+    Raises:
+        CorpusError: beside them are folders of data, or the pairs' names state several splits, which would be lost.
+    """
+    if not path.is_dir() or not any(any(path.glob(pattern)) for pattern in ("*.ann", "*.ann.gz")):
+        return False
+    for folder in (child for child in _visible(path) if child.is_dir()):
+        if any(_has_known_ending(file) or file.name.endswith(".ann") for file in _below(folder)):
+            raise CorpusError(f"{path}: brat pairs beside {folder.name}/, which holds data too; move either elsewhere")
+    stated = {split_of_name(file.name) for file in path.glob("*.ann*")} - {None}
+    if len(stated) > 1:
+        raise CorpusError(
+            f"{path}: the names of brat pairs state several splits; put the pairs of each into a folder of its own: "
+            f"{', '.join(f'{split}/' for split in SPLITS if split in stated)}"
+        )
+    return True
 
 
 def _ending(path: Path) -> str:

@@ -16,6 +16,7 @@ import hashlib
 import itertools
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -236,16 +237,31 @@ def _settle_splits(name: str, splits: RawSplits, test_size: float | None, dev_si
     """Official splits as they are; what is missing, or asked for, is cut by documents."""
     if WHOLE in splits or test_size is not None:
         pooled = list(itertools.chain(*splits.values()))
-        train, test = cut(pooled, test_size or DEFAULT_TEST_SIZE, seed)
+        train, test = _cut(name, pooled, test_size or DEFAULT_TEST_SIZE, seed)
         splits = {"train": train, "test": test}
     elif "train" in splits and "test" not in splits:
         logger.warning("%s has no test split; %s of its training documents are held out", name, DEFAULT_TEST_SIZE)
-        train, test = cut(splits["train"], DEFAULT_TEST_SIZE, seed)
+        train, test = _cut(name, splits["train"], DEFAULT_TEST_SIZE, seed)
         splits = {**splits, "train": train, "test": test}
     if "train" in splits and "dev" not in splits:
-        train, dev = cut(splits["train"], dev_size, seed)
+        train, dev = _cut(name, splits["train"], dev_size, seed)
         splits = {**splits, "train": train, "dev": dev}
     return splits
+
+
+def _cut(
+    name: str, raws: Sequence[RawDocument], share: float, seed: int
+) -> tuple[list[RawDocument], list[RawDocument]]:
+    """As `cut`, with a warning where documents that stay together leave far more, or less, than was asked for."""
+    rest, held_out = cut(raws, share, seed)
+    if raws and (not held_out or (len(raws) >= 20 and not share / 2 <= len(held_out) / len(raws) <= 2 * share)):
+        group, size = Counter(raw.group or raw.document_id for raw in raws).most_common(1)[0]
+        logger.warning(
+            "%s: %d of %d documents are held out, where %g of them should be: %d have the id or group %r, and stay "
+            "together; give each text an id of its own, and begin it with -DOCSTART- in a CoNLL file",
+            name, len(held_out), len(raws), share, size, group,
+        )  # fmt: skip
+    return rest, held_out
 
 
 def _finish(

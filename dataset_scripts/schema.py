@@ -8,7 +8,7 @@ that was read is either kept or counted in the `Ledger` under the cause of its l
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -156,14 +156,18 @@ def to_documents(
     """
     ledger = Ledger()
     documents: dict[str, Document] = {}
+    texts: defaultdict[str, dict[str, str]] = defaultdict(dict)  # by id as stated: text -> id here
     for raw in raw_documents:
         ledger.read += len(raw.mentions)
-        document_id = _free_id(raw, documents)
-        if document_id is None:  # the same document again, as PMID 8528200 in NCBI's training file
-            logger.warning("%s: document %s stands twice; the second is dropped", raw.where, raw.document_id)
+        there = texts[raw.document_id].get(raw.text)
+        if there is not None:  # the same document again, as PMID 8528200 in NCBI's training file
+            new = set(_to_entities(raw, raw.mentions, type_map, Ledger())) - set(documents[there].entities)
+            lost = f", with {len(new)} mentions that the first doesn't have; put all into one record" if new else ""
+            logger.warning("%s: document %s stands twice; the second is dropped%s", raw.where, raw.document_id, lost)
             ledger.dropped[DUPLICATE_DOCUMENT] += len(raw.mentions)
             _count_types(raw.mentions, type_map, ledger)
             continue
+        document_id = texts[raw.document_id][raw.text] = _free_id(raw.document_id, documents, texts)
         entities = _to_entities(raw, raw.mentions, type_map, ledger)
         alternatives = _to_entities(raw, raw.alternatives, type_map, Ledger())
         documents[document_id] = Document(document_id, raw.text, entities, alternatives, raw.group or raw.document_id)
@@ -171,14 +175,12 @@ def to_documents(
     return list(documents.values()), ledger
 
 
-def _free_id(raw: RawDocument, documents: Mapping[str, Document]) -> str | None:
-    """The document's id, numbered if another text has it already; None if the same text has it."""
-    document_id, number = raw.document_id, 1
+def _free_id(stated: str, documents: Mapping[str, Document], texts: Mapping[str, Mapping[str, str]]) -> str:
+    """The stated id, numbered if another text has it already."""
+    document_id, number = stated, max(1, len(texts[stated]))
     while document_id in documents:
-        if documents[document_id].text == raw.text:
-            return None
         number += 1
-        document_id = f"{raw.document_id}-{number}"
+        document_id = f"{stated}-{number}"
     return document_id
 
 

@@ -155,6 +155,23 @@ def test_truncated_gzip(tmp_path):
     assert "can't be read" in error_of(read_pubtator, put(tmp_path / "c.txt.gz", data[:-900]))
 
 
+def test_conll_u_comments_may_come_first(tmp_path):
+    path = put(tmp_path / "c.txt", "# sent_id = 1\np53\tB-Gene\n")
+    assert [raw.text for raw in read_any(path)] == ["p53"]
+
+
+def test_pubtator_of_carriage_returns_alone(tmp_path):
+    path = put(tmp_path / "c.pubtator", "1|t|Gout\r1|a|More.\r1\t0\t4\tGout\tDisease\r")
+    assert "lines end in a carriage return alone" in error_of(read_pubtator, path)
+
+
+def test_brat_names_that_no_other_format_can_hold(tmp_path):
+    for name in ("d%0Ae", "caf\udce9"):
+        for ending in (".txt", ".ann"):
+            put(tmp_path / name / f"{name}{ending}", "")
+        assert "rename it, in UTF-8 and without line breaks" in error_of(read_brat, tmp_path / name)
+
+
 def test_read_any_names_what_it_understands(tmp_path):
     with pytest.raises(CorpusError, match=r"\.docx ending; understood are \.pubtator, \.txt.*brat"):
         read_any(put(tmp_path / "c.docx", ""))
@@ -453,7 +470,7 @@ BIOC = """<?xml version="1.0" encoding="UTF-8"?>
 <passage><infon key="type">title</infon><offset>0</offset><text>Gout &lt; 3</text>
 <annotation id="1"><infon key="MESH">D1</infon><infon key="type">Disease</infon><location offset="0" length="4"/>
 <text>Gout</text></annotation></passage>
-<passage><offset>9</offset><sentence><offset>9</offset><text>One and two.</text>
+<passage><offset>9</offset><text> </text><sentence><offset>9</offset><text>One and two.</text>
 <annotation id="2"><infon key="type">Number</infon><location offset="9" length="3"/><location offset="17" length="3"/>
 <text>One two</text></annotation></sentence>
 <sentence><offset>23</offset><text>End\u2028.</text></sentence></passage>
@@ -537,6 +554,13 @@ def test_jsonl(tmp_path):
         ('{"document_id": "1", "text": "x", "entities": [{"start": 0, "end": 1}]}', "expected start and end"),
         ('{"document_id": "1", "text": "x", "entities": [{"start": "0", "end": 1, "type": "T"}]}', "whole numbers"),
         ('{"document_id": "1", "text": "x", "entities": [{"start": false, "end": 1, "type": "T"}]}', "whole numbers"),
+        *(
+            (
+                f'{{"document_id": "1", "text": "p53", "entities": [{{"start": 0, "end": 3, "type": "{kind}"}}]}}',
+                "without blanks around it",
+            )
+            for kind in (" ", "X ", "X\\ny", "X\\ud800")
+        ),
         ("[]", "a JSON list; expected an object"),
         ("{", "invalid JSON"),
         ("[" * 100_000, "invalid JSON"),

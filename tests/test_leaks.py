@@ -217,6 +217,22 @@ def test_a_formula_of_many_documents_is_no_leak() -> None:
         assert sum(len(leak.document_ids) for leak in find_leaks(train, held_out)) == leaking
 
 
+def test_what_several_corpora_annotate_is_no_formula() -> None:
+    """One text in four corpora, each for a type of its own, was taken for a formula, and its leak not found."""
+    text = f"Findings in mice. {SENTENCE}"
+    train = {name: [document("1", text)] for name in ("./a", "./b", "./c", "./d")}
+    leaks = find_leaks(train, {"./test": {"test": [document("x", SENTENCE)]}})
+    assert [leak.train for leak in leaks] == ["./a", "./b", "./c", "./d"]
+
+
+def test_a_formula_of_many_held_out_documents_is_no_leak() -> None:
+    formula = "The authors declare that they have no conflict of interest."
+    train = {"./mine": [document("1", f"A case. {formula}")]}
+    for uses, leaking in ((3, 1), (4, 0)):
+        held_out = {"./mine": {"test": [document(f"x{i}", f"Number {i}. {formula}") for i in range(uses)]}}
+        assert len(find_leaks(train, held_out)) == leaking
+
+
 def test_a_corpus_keeps_the_same_documents_alone_and_beside_others() -> None:
     """Two and two uses of a sentence make a formula of four, whether the second corpus is trained on or not."""
     formula = "The patient was discharged home in stable condition."

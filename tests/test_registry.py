@@ -357,6 +357,52 @@ def test_own_gzipped_brat_and_deeper_folders(tmp_path: Path) -> None:
     assert sum(len(corpus.splits[split]) for split in ("train", "dev")) == 6
 
 
+def test_own_brat_pairs_whose_splits_would_be_lost(tmp_path: Path) -> None:
+    def pair(folder: Path, name: str) -> None:
+        write(folder / f"{name}.txt", "An oak.\n")
+        write(folder / f"{name}.ann", "T1\tPlant 3 6\toak\n")
+
+    pair(tmp_path / "mixed", "a")
+    pair(tmp_path / "mixed" / "train", "b")
+    with pytest.raises(CorpusError, match="mixed: brat pairs beside train/, which holds data too"):
+        load_corpus(tmp_path / "mixed")
+    for name in ("train", "test"):
+        pair(tmp_path / "named", name)
+    with pytest.raises(CorpusError, match="names of brat pairs state several splits; .*: train/, test/"):
+        load_corpus(tmp_path / "named")
+
+
+def test_own_hidden_files_are_no_data_and_others_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "train" / "a.jsonl", jsonl(1, 10))
+    write(tmp_path / "train" / ".ipynb_checkpoints" / "a-checkpoint.jsonl", jsonl(11, 12))
+    write(tmp_path / "train" / "._a.jsonl", "\x00")
+    write(tmp_path / "train" / "licenses_of_trees.jsonl", jsonl(13, 20))
+    write(tmp_path / "train" / "b.json", "[]")
+    corpus = load_corpus(tmp_path)
+    assert sum(len(documents) for documents in corpus.splits.values()) == 18
+    assert "b.json: its ending can't be read; it is left out (so are 0 others)" in caplog.text
+    (tmp_path / "test.jsonl").symlink_to(tmp_path / "nowhere.jsonl")
+    with pytest.raises(CorpusError, match=r"test.jsonl: a link to what isn't there"):
+        load_corpus(tmp_path)
+
+
+def test_own_documents_of_one_id_are_told_of_where_none_can_be_held_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "one.jsonl", "".join(line.replace(f'"d{n}"', '"NA"') + "\n" for n, line in
+                                          enumerate(jsonl(1, 30).splitlines(), 1)))  # fmt: skip
+    assert len(load_corpus(tmp_path / "one.jsonl").splits["train"]) == 30
+    assert "0 of 30 documents are held out, where 0.15 of them should be: 30 have the id or group 'NA'" in caplog.text
+
+
+def test_own_document_that_stands_twice_with_other_mentions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "train_trees.jsonl", jsonl(1, 9, "Tree"))
+    write(tmp_path / "train_wholes.jsonl", jsonl(9, 9, "Whole"))
+    load_corpus(tmp_path)
+    told = "document d9 stands twice; the second is dropped, with 1 mentions that the first doesn't have"
+    assert told in caplog.text
+
+
 def test_own_flat_brat_folder_and_single_file_are_split_by_ratio(tmp_path: Path) -> None:
     for n in range(20):
         write(tmp_path / "brat" / f"{n}.txt", "An oak.\n")
