@@ -246,7 +246,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     if data_args.dry_run or data_args.search:
         args.push_to_hub = False  # there will be no model, and Trainer would make its repository at once
     if args.output_dir == DEFAULT_OUTPUT:
-        args.output_dir = "outputs/" + re.sub(r"[^\w=+,.-]", "_", data_args.tasks)
+        args.output_dir = "outputs/" + re.sub(r"[^\w=+,.-]", "_", results.without_path(data_args.tasks))
     if args.push_to_hub and args.hub_model_id is None:
         check_repository(Path(args.output_dir).name)
     check_values(model_args, data_args)

@@ -71,23 +71,30 @@ def write_task_card(folder: Path, task: str, output: Path, stock_scores: Mapping
 
 
 def spread_over(folders: Sequence[Path]) -> dict[str, float]:
-    """Standard deviation of each recorded score over the folders of several seeds; empty for a single one.
+    """Standard deviation of each score that all folders of several seeds have; empty for a single one.
 
     Raises:
-        ValueError: as `write_card`.
+        ValueError: as `write_card`, or other tasks were trained in one of them.
     """
     folders = list(dict.fromkeys(folder.resolve() for folder in folders))
     seeds = [recorded(folder / "all_results.json") for folder in folders]
+    if len(seeds) < 2:
+        return {}
+    tasks = [recorded(folder / "run.json")["arguments"]["tasks"] for folder in folders]
+    for folder, own in zip(folders, tasks, strict=True):
+        if own != tasks[0]:
+            raise ValueError(f"{folder} was trained with --tasks {own}, not {tasks[0]}; leave it out")
     keys = set.intersection(*(set(own) for own in seeds))
-    return {key: statistics.stdev(own[key] for own in seeds) for key in keys} if len(seeds) > 1 else {}
+    return {key: statistics.stdev(own[key] for own in seeds) for key in keys}
 
 
 def name_repository(folder: Path, repository: str) -> None:
-    """Put the name on the Hub into the examples of a card, in the place of an earlier one; all else stays."""
+    """Put the name on the Hub into a card's own examples, in the place of an earlier one; all else stays."""
     card = folder / "README.md"
     if card.is_file():
         text, untouched = card.read_text(encoding="utf-8"), not is_edited(folder)
-        text = re.sub(r'model="(?:[^"\\]|\\.)*"', lambda _: f"model={json.dumps(repository)}", text)
+        own = r'(pipeline\("token-classification", model=)"(?:[^"\\]|\\.)*"'
+        text = re.sub(own, lambda found: found[1] + json.dumps(repository), text)
         write_text(card, sealed(text) if untouched else text)
 
 
@@ -206,13 +213,17 @@ def is_sample(run: Mapping[str, Any]) -> bool:
 def model_index(
     config: Mapping[str, Any], results: Mapping[str, float], run: Mapping[str, Any]
 ) -> Iterator[EvalResult]:
-    """Precision, recall and F1 of each task and corpus on its test split; none where that is not the whole of the
-    corpus' own, so that nobody compares what can't be compared."""
+    """Precision, recall and F1 of each task and corpus on its test split; none where that is not the whole of an
+    official one (or not known to be, as of a user's own corpus), so that nobody compares what can't be compared."""
     if is_sample(run) or any(run["arguments"].get(name) for name in ("test_size", "max_predict_samples")):
         return
     for task in config["tasks"]:
         corpora = task.get("corpora") or [task["name"]]
         for corpus in corpora:
+            if corpus not in HUB_DATASETS:  # all of these have an official test split
+                continue
+            # The Hub puts results together by data set and config: those of several heads on one corpus are apart.
+            heads = sum(corpus in (other.get("corpora") or [other["name"]]) for other in config["tasks"])
             # a head that went on with another corpus was scored on that one alone, without its name in the key
             several = f"test_{task['name']}_f1_{corpus}" in results
             alone = [corpus] == [other for other in corpora if other in run["ledger"]]
@@ -223,8 +234,9 @@ def model_index(
                     yield EvalResult(
                         task_type="token-classification",
                         task_name=f"{task['name']}: {', '.join(task['types'])}",
-                        dataset_type=HUB_DATASETS.get(corpus, corpus),
-                        dataset_name=get_corpus(corpus).title if corpus in list_corpora() else corpus,
+                        dataset_type=HUB_DATASETS[corpus],
+                        dataset_name=get_corpus(corpus).title,
+                        dataset_config=task["name"] if heads > 1 else None,
                         dataset_split="test",
                         metric_type=metric,
                         metric_name=f"entity {metric}",
@@ -290,7 +302,8 @@ def scores(config: Mapping[str, Any], results: Mapping[str, float], spread: Mapp
         for part in parts:
             keys = [f"{split}_{task['name']}_{metric}{part}" for metric in METRICS]
             if keys[2] in results:
-                deviation = [f"{100 * spread.get(keys[2], 0.0):.2f}"] if spread else []
+                known = f"{100 * spread[keys[2]]:.2f}" if keys[2] in spread else ""
+                deviation = [known] if spread else []
                 label = part.strip("_").replace("_", " ") or "all"
                 rows.append([task["name"], label, *(f"{100 * results[key]:.2f}" for key in keys), *deviation])
     if not rows:
@@ -403,6 +416,8 @@ def training(results: Mapping[str, float], run: Mapping[str, Any]) -> str:
     arguments = [[name, given[name]] for name in SHOWN_ARGUMENTS if given.get(name) is not None and name not in idle]
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)
     minutes = f"{results['train_runtime'] / 60:.0f} minutes" if "train_runtime" in results else "a time not recorded"
+    if given.get("resume_from_checkpoint"):
+        minutes += " since it was resumed"
     if "teachers_runtime" in results:
         minutes += f" (its teachers for {results['teachers_runtime'] / 60:.0f} before)"
     base = run.get("base_model")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import logging
 import math
@@ -39,7 +40,7 @@ PACKAGES = (
 
 def write_text(path: Path, text: str) -> None:
     """Text under a temporary name, then renamed: a reader never sees half a file."""
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # another process may write the same file
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
@@ -91,9 +92,13 @@ def write_predictions(
         found = [Entity(e["start"], e["end"], e["type"], score=e["score"], task=names[text.task_id]) for e in own]
         key = text.task_id, text.corpus
         documents.setdefault(key, []).append(Document(text.document.document_id, text.document.text, found))
+    written: set[str] = set()
     for task, corpus in documents:
         alone = sum(other == task for other, _ in documents) == 1
         name = names[task] if alone else f"{names[task]}_{re.sub(r'[^A-Za-z0-9.-]+', '_', corpus).strip('._')}"
+        if name in written:  # as of the tasks `disease`, of several corpora, and `disease_ncbi`
+            name = next(other for i in itertools.count(2) if (other := f"{name}-{i}") not in written)
+        written.add(name)
         write_jsonl(documents[task, corpus], output / f"predictions_{name}.jsonl")
         try:
             write_pubtator(documents[task, corpus], output / f"predictions_{name}.pubtator")
@@ -167,11 +172,14 @@ def package_version(name: str) -> str | None:
 def recorded_arguments(run: Any) -> dict[str, Any]:
     """All arguments as given; of paths only the last part, of secrets nothing."""
     arguments = {**vars(run.model_args), **vars(run.data_args), **run.args.to_dict()}
+    data_dir = arguments.get("data_dir") or ""
+    if data_dir != "sample" and Path(data_dir).name == "sample":
+        arguments["data_dir"] = "a folder named sample"  # which alone means the embedded corpus
     return {key: without_path(value) for key, value in sorted(arguments.items()) if not key.endswith("_token")}
 
 
 # The folders of a path that begins with `/`, `~`, `.` or `..`, wherever in a value: `mine=/home/me/mine.txt:Disease`.
-_FOLDERS = re.compile(r"(?<![\w.~:/-])(?:~|\.{1,2})?/(?:[^/,:+|=]+/)*(?=[^/])")
+_FOLDERS = re.compile(r"(?<![\w.~:/-])(?:~|\.{1,2})?/+(?:[^/,:+|=]+/+)*(?=[^/])")
 
 
 def without_path(value: Any) -> Any:
@@ -282,20 +290,20 @@ def sharing_table(metrics: Mapping[str, float]) -> str:
 
 
 def spread_table(runs: Sequence[Mapping[str, float]], prefix: str = "test") -> str:
-    """Mean and standard deviation (of the sample) of precision, recall and F1 over runs, per cent, as Markdown.
+    """Mean and standard deviation (of the sample) of the precision, recall and F1 of all runs, per cent, as Markdown.
 
     Args:
         runs: contents of the runs' `all_results.json`.
         prefix: `test` or `eval`.
     """
     lines = [f"| {prefix} | precision | recall | F1 | spread of F1 | runs |", "|---|---:|---:|---:|---:|---:|"]
-    for key in runs[0]:
+    for key in (key for key in runs[0] if all(math.isfinite(run.get(key, math.nan)) for run in runs)):
         name, f1, suffix = key.partition("_f1")
         if f1 and name.startswith(f"{prefix}_"):
             values = [[100 * run.get(f"{name}_{part}{suffix}", math.nan) for run in runs] for part in _PRF]
             spread = f"{statistics.stdev(values[2]):.2f}" if len(runs) > 1 else ""
             label = name.removeprefix(f"{prefix}_") + suffix.replace("_", " ")
-            means = " | ".join("" if math.isnan(own[0]) else f"{statistics.mean(own):.2f}" for own in values)
+            means = " | ".join("" if any(map(math.isnan, own)) else f"{statistics.mean(own):.2f}" for own in values)
             lines.append(f"| {label} | {means} | {spread} | {len(runs)} |")
     return "\n".join(lines)
 
@@ -339,8 +347,8 @@ def save_figure(figure: Any, path: Path) -> None:
     """Write a plot whole or not at all."""
     from matplotlib import pyplot
 
-    temporary = path.with_name(path.stem + ".tmp.png")
-    figure.savefig(temporary, dpi=120)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    figure.savefig(temporary, dpi=120, format=path.suffix.removeprefix("."))
     pyplot.close(figure)
     os.replace(temporary, path)
 

@@ -488,6 +488,8 @@ def tune(
             trial = train(cell, arguments, [*rest, f"--{name}={value}", "--do_train", "--do_eval"], path)
             if trial is None:
                 return None
+            if not trial["development"]:
+                raise ValueError(f"{cell.name} was trained without an evaluation; lower --eval_steps, or leave it out")
             write_json(path, about | trial, indent=None)
         trial = json.loads(path.read_text(encoding="utf-8"))
         if any(trial[key] != wanted for key, wanted in about.items()):

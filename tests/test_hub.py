@@ -215,6 +215,11 @@ def test_the_card_tells_the_spread_over_seeds(trained: Path, tmp_path: Path) -> 
     write_card(other, "me/ner", spread)
     assert "| 1.41 |" in (other / "README.md").read_text() and spread_over([trained]) == {}
     assert spread_over([trained, other, trained]) == spread  # named twice, by a pattern
+    run = json.loads((other / "run.json").read_text())
+    run["arguments"]["tasks"] = "ncbi"
+    (other / "run.json").write_text(json.dumps(run))
+    with pytest.raises(ValueError, match="other was trained with --tasks ncbi, not ncbi,bc5cdr; leave it out"):
+        spread_over([trained, other])
 
 
 @pytest.mark.slow

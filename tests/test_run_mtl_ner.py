@@ -191,6 +191,8 @@ def test_record_of_the_run_names_no_path_of_this_machine_and_no_token(trained: P
     [
         ("/home/me/data", "data"),
         ("/home/me/data/", "data/"),
+        ("/home/me//data", "data"),
+        ("mine=//home/me/data", "mine=data"),
         ("mine=/home/me/my corpus/a.jsonl:Disease+/srv/b.conll,ncbi", "mine=a.jsonl:Disease+b.conll,ncbi"),
         ("mine=./corpus/a.jsonl", "mine=a.jsonl"),
         ("../shared/corpora", "corpora"),
@@ -209,6 +211,32 @@ def test_paths_are_recorded_by_their_last_part(value: Any, recorded: Any) -> Non
         args=SimpleNamespace(to_dict=lambda: {"hub_token": SECRET}),
     )
     assert recorded_arguments(run) == {"value": recorded}
+
+
+def test_a_folder_named_sample_is_not_the_embedded_one() -> None:
+    from results_mtl_bioner import recorded_arguments
+
+    def recorded(data_dir: str) -> str:
+        given = SimpleNamespace(to_dict=dict)
+        data_args = SimpleNamespace(data_dir=data_dir)
+        return recorded_arguments(SimpleNamespace(model_args=SimpleNamespace(), data_args=data_args, args=given))
+
+    assert recorded("sample") == {"data_dir": "sample"}
+    assert recorded("/data/sample") == {"data_dir": "a folder named sample"}
+
+
+def test_predictions_of_two_tasks_are_two_files(tmp_path: Path) -> None:
+    """The one of `disease` over several corpora has the name of the task `disease_ncbi`."""
+    from results_mtl_bioner import write_predictions
+
+    texts = [
+        SimpleNamespace(task_id=task, corpus=corpus, document=SimpleNamespace(document_id="1", text=corpus))
+        for task, corpus in ((0, "ncbi"), (0, "bc5cdr"), (1, "ncbi"))
+    ]
+    write_predictions(tmp_path, SimpleNamespace(texts=texts), [[], [], []], ["disease", "disease_ncbi"])
+    assert {path.name for path in tmp_path.glob("*.jsonl")} == {
+        "predictions_disease_ncbi.jsonl", "predictions_disease_bc5cdr.jsonl", "predictions_disease_ncbi-2.jsonl"
+    }  # fmt: skip
 
 
 def test_a_json_file_of_arguments_gives_the_same_scores(
@@ -1012,7 +1040,7 @@ def test_default_output_folder_is_named_by_the_tasks(monkeypatch: pytest.MonkeyP
     for tasks, expected in (
         ("ncbi,bc5cdr", "outputs/ncbi,bc5cdr"),
         ("a=bc5cdr:Disease|Chemical+ncbi", "outputs/a=bc5cdr_Disease_Chemical+ncbi"),
-        ("mine=../x/y.jsonl", "outputs/mine=.._x_y.jsonl"),
+        ("mine=../x/y.jsonl", "outputs/mine=y.jsonl"),
     ):
         _, _, args = run_mtl_ner.parse_arguments(["--tasks", tasks, "--use_cpu"])
         assert args.output_dir == expected
