@@ -61,6 +61,7 @@ def remove_old(output: Path) -> None:
         "reliability.png",
         "README.md",
         "predictions_*.*",
+        ".*.tmp",  # of a process that was killed
     ):
         for path in output.glob(pattern):
             path.unlink()

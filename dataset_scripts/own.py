@@ -60,6 +60,7 @@ def _parts(path: Path) -> dict[str, list[Path]]:
             "'+' or ':' in --tasks)"
         )
     if path.is_file() or _is_brat(path):
+        _check_flat_brat(path)
         return {"test" if split_of_name(path.name) == "test" else WHOLE: [path]}
     parts: dict[str, list[Path]] = {}
     children = _visible(path)
@@ -141,20 +142,23 @@ def _is_brat(path: Path) -> bool:
     """Whether a folder holds brat pairs.
 
     Raises:
-        CorpusError: beside them are folders of data, or the pairs' names state several splits, which would be lost.
+        CorpusError: beside them are folders of data, which would be lost.
     """
     if not path.is_dir() or not any(any(path.glob(pattern)) for pattern in ("*.ann", "*.ann.gz")):
         return False
     for folder in (child for child in _visible(path) if child.is_dir()):
         if any(_has_known_ending(file) or file.name.endswith(".ann") for file in _below(folder)):
             raise CorpusError(f"{path}: brat pairs beside {folder.name}/, which holds data too; move either elsewhere")
-    stated = {split_of_name(file.name) for file in path.glob("*.ann*")} - {None}
-    if len(stated) > 1:
+    return True
+
+
+def _check_flat_brat(path: Path) -> None:
+    stated = {split_of_name(file.name) for file in path.glob("*.ann*")}
+    if len(found := [split for split in SPLITS if split in stated]) > 1:
         raise CorpusError(
             f"{path}: the names of brat pairs state several splits; put the pairs of each into a folder of its own: "
-            f"{', '.join(f'{split}/' for split in SPLITS if split in stated)}"
+            f"{', '.join(f'{split}/' for split in found)}"
         )
-    return True
 
 
 def _ending(path: Path) -> str:
