@@ -54,7 +54,7 @@ DEFAULT_ENCODER = "dmis-lab/biobert-base-cased-v1.2"
 STRUCTURES = ("hard", "shared_private", "adversarial", "cross")
 LONGEST_NAME = 150  # bytes, of the 255 that file systems allow; the rest is for fraction, seed, value and endings
 QUICK = [
-    "--data_dir", "sample", "--num_train_epochs", "4", "--learning_rate", "5e-4", "--max_tokens_per_batch", "512",
+    "--data_dir", "sample", "--num_train_epochs", "3", "--learning_rate", "5e-4", "--max_tokens_per_batch", "512",
     "--save_strategy", "best",
 ]  # fmt: skip
 
@@ -115,7 +115,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--structures", nargs="+", choices=(*STRUCTURES, report.TAUGHT),
         help="sharing layers, and `taught`: hard sharing with the single-task models as teachers, as run_mtl_ner.py "
-        "trains by default (default: taught hard cross; with --quick taught cross)",
+        "trains by default (default: taught hard cross; with --quick taught)",
     )  # fmt: skip
     parser.add_argument("--primary", help="the structure compared with single-task training (default: the first)")
     parser.add_argument(
@@ -159,8 +159,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     if not (arguments.cell or arguments.report_only):
         check_known(rest)
     if arguments.structures is None:
-        taught = [report.TAUGHT] * (len(parse_tasks(arguments.tasks)) > 1)
-        arguments.structures = [*taught, *(["hard"] if not arguments.quick else []), "cross"]
+        several = len(parse_tasks(arguments.tasks)) > 1
+        arguments.structures = [*[report.TAUGHT] * several, *["hard", "cross"] * (not (several and arguments.quick))]
     arguments.primary = arguments.primary or arguments.structures[0]
     arguments.keep_models |= report.TAUGHT in arguments.structures
     if arguments.primary not in arguments.structures:
