@@ -502,6 +502,6 @@ def check_begun_with(wanted: Mapping[str, Any], args: MultiTaskTrainingArguments
         if old != new:
             raise ValueError(
                 f"--resume_from_checkpoint: the training in {folder} was begun with {shlex.join(old)}, not with "
-                f"{shlex.join(new)}; give the same arguments, begin anew with --overwrite_output, or train a saved model "
-                "on, with --model_name_or_path and another --output_dir"
+                f"{shlex.join(new)}; give the same arguments, begin anew with --overwrite_output, or train a saved "
+                "model on, with --model_name_or_path and another --output_dir"
             )
