@@ -237,11 +237,12 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     )
     if unknown:
         name = unknown[0].partition("=")[0]
-        near = difflib.get_close_matches(name, parser._option_string_actions, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        if not name.startswith("-"):
-            hint = "; tasks are separated by commas alone (--tasks ncbi,bc5cdr), and an argument file stands first"
-        parser.error(f"unknown argument {name}{hint}")
+        if name.startswith("-"):
+            parser.error(unknown_argument(name, parser._option_string_actions))
+        parser.error(
+            f"unknown argument {name}; tasks are separated by commas alone (--tasks ncbi,bc5cdr), and an argument "
+            "file stands first"
+        )
     model_args, data_args, args = parsed
     if data_args.dry_run or data_args.search:
         args.push_to_hub = False  # there will be no model, and Trainer would make its repository at once
@@ -263,6 +264,12 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     check_reports(args.report_to)
     check_output(args, data_args, model_args)
     return model_args, data_args, args
+
+
+def unknown_argument(name: str, known: Iterable[str]) -> str:
+    """What is said of an argument that doesn't exist, with the nearest that does."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"unknown argument {name}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def given_arguments(argv: Sequence[str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset_scripts.formats import write_jsonl, write_pubtator
+from dataset_scripts.formats import temporary_name, write_jsonl, write_pubtator
 from dataset_scripts.schema import CorpusError, Document, Entity
 from metrics_mtl_bioner import calibration_error, reliability
 
@@ -40,7 +40,7 @@ PACKAGES = (
 
 def write_text(path: Path, text: str) -> None:
     """Text under a temporary name, then renamed: a reader never sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # another process may write the same file
+    temporary = temporary_name(path)
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
@@ -348,7 +348,7 @@ def save_figure(figure: Any, path: Path) -> None:
     """Write a plot whole or not at all."""
     from matplotlib import pyplot
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     figure.savefig(temporary, dpi=120, format=path.suffix.removeprefix("."))
     pyplot.close(figure)
     os.replace(temporary, path)

@@ -22,7 +22,6 @@ Writes `comparison.json`, `comparison.md` and plots. The one comparison named be
 from __future__ import annotations
 
 import argparse
-import difflib
 import hashlib
 import json
 import logging
@@ -189,12 +188,12 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
 def check_known(rest: Iterable[str]) -> None:
     """Raises ValueError for an argument to hand on that `run_mtl_ner.py` doesn't have."""
     from arguments_mtl_bioner import make_parser as parser_of_trainings
+    from arguments_mtl_bioner import unknown_argument
 
     own, theirs = make_parser()._option_string_actions, parser_of_trainings([])[0]._option_string_actions
     for name in (part.partition("=")[0] for part in rest):
         if name.startswith("--") and name not in theirs:
-            near = difflib.get_close_matches(name, [*own, *theirs], n=1)
-            raise ValueError(f"unknown argument {name}" + (f"; did you mean {near[0]}?" if near else ""))
+            raise ValueError(unknown_argument(name, [*own, *theirs]))
 
 
 def check_group(group: str, specs: Sequence[str]) -> None:

@@ -191,6 +191,9 @@ class _Text:
 _PUBTATOR_TEXT = re.compile(r"([^\t]+?)\|([ta])\|(.*)", re.DOTALL)  # DOTALL: \r and the like may stand inside
 
 
+_BEHIND_RETURN = re.compile(r"\r([^|\t\r]+)(?:\|a\||\t)")  # the id of a line, where \r alone ends lines
+
+
 @dataclass
 class _PubtatorBlock:
     """One document's lines."""
@@ -202,10 +205,7 @@ class _PubtatorBlock:
     mentions: list[Mention] = field(default_factory=list)
 
     def document(self) -> RawDocument:
-        if any(
-            re.search(rf"\r{re.escape(self.document_id)}(\|a\||\t)", part)
-            for part in (self.title, self.abstract or "")
-        ):
+        if self.document_id in _BEHIND_RETURN.findall(f"{self.title} {self.abstract}"):
             raise CorpusError(f"{self.where}: lines end in a carriage return alone; save the file with line feeds")
         # One separator character stands between title and abstract. The format doesn't say which; "\n" makes title
         # and abstract two lines, as in the other formats, and no mention of NCBI or BC5CDR crosses it.
@@ -966,7 +966,7 @@ def write_brat(documents: Iterable[Document], folder: FilePath) -> None:
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CorpusError(f"{folder}: exists and is not empty; remove it or choose another folder")
-    temporary = _temporary(folder)
+    temporary = temporary_name(folder)
     try:
         temporary.mkdir(parents=True)
         for document in documents:
@@ -1038,7 +1038,8 @@ def _xml_escaped(text: str) -> str:
     return escape(text, {"\r": "&#13;"})  # else a reader turns \r\n into \n and the offsets move
 
 
-def _temporary(target: Path) -> Path:
+def temporary_name(target: Path) -> Path:
+    """Hidden, in the same folder, and not that of another process that writes the same."""
     return target.with_name(f".{target.name}.{os.getpid()}.tmp")
 
 
@@ -1046,7 +1047,7 @@ def _write(path: FilePath, parts: Iterable[str]) -> None:
     """Write under a temporary name in the same folder, then rename: a killed run leaves no half file behind."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(target)
+    temporary = temporary_name(target)
     try:
         with temporary.open("wb") as file:
             if target.name.endswith(".gz"):  # without name and time, so that the same documents give the same bytes

@@ -122,11 +122,15 @@ def _visible(folder: Path) -> list[Path]:
     Raises:
         CorpusError: a link to what isn't there, as of data that are still to be fetched.
     """
-    found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+    found = sorted(path for path in folder.iterdir() if not _is_hidden(path))
     for path in found:
         if not path.exists():
             raise CorpusError(f"{path}: a link to what isn't there; fetch the data first, or take it out")
     return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith((".", "__MACOSX"))
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -146,7 +150,7 @@ def _is_brat(path: Path) -> bool:
     """
     if not path.is_dir() or not any(any(path.glob(pattern)) for pattern in ("*.ann", "*.ann.gz")):
         return False
-    for folder in (child for child in _visible(path) if child.is_dir()):
+    for folder in (child for child in path.iterdir() if child.is_dir() and not _is_hidden(child)):
         if any(_has_known_ending(file) or file.name.endswith(".ann") for file in _below(folder)):
             raise CorpusError(f"{path}: brat pairs beside {folder.name}/, which holds data too; move either elsewhere")
     return True

@@ -26,7 +26,7 @@ from .corpus import WHOLE, Corpus, Files, Unchanged, count_problem, file_hashes,
 from .formats import UNTYPED
 from .schema import CorpusError, Document, Ledger, RawDocument, to_documents
 from .segments import DEFAULT_WORD_PATTERN, labelled
-from .splits import SPLITS, check_share, cut
+from .splits import SPLITS, check_share, cut, group_of
 
 
 logger = logging.getLogger(__name__)
@@ -255,7 +255,7 @@ def _cut(
     """As `cut`, with a warning where documents that stay together leave far more, or less, than was asked for."""
     rest, held_out = cut(raws, share, seed)
     if raws and (not held_out or (len(raws) >= 20 and not share / 2 <= len(held_out) / len(raws) <= 2 * share)):
-        group, size = Counter(raw.group or raw.document_id for raw in raws).most_common(1)[0]
+        group, size = Counter(map(group_of, raws)).most_common(1)[0]
         logger.warning(
             "%s: %d of %d documents are held out, where %g of them should be: %d have the id or group %r, and stay "
             "together; give each text an id of its own, and begin it with -DOCSTART- in a CoNLL file",

@@ -54,7 +54,7 @@ def cut(raws: Sequence[RawDocument], share: float, seed: int) -> tuple[list[RawD
     together. Which ones depends on ids, groups and seed only, not on the order of the files. At least one group is
     held out, and at least one is left, if there are two.
     """
-    distinct = {(raw.document_id, raw.text): _group(raw) for raw in raws}  # a document that stands twice is one
+    distinct = {(raw.document_id, raw.text): group_of(raw) for raw in raws}  # a document that stands twice is one
     size = Counter(distinct.values())
     groups = sorted(size)
     random.Random(seed).shuffle(groups)
@@ -64,9 +64,10 @@ def cut(raws: Sequence[RawDocument], share: float, seed: int) -> tuple[list[RawD
             break
         held_out.add(group)
         drawn += size[group]
-    rest = [raw for raw in raws if _group(raw) not in held_out]
-    return rest, [raw for raw in raws if _group(raw) in held_out]
+    rest = [raw for raw in raws if group_of(raw) not in held_out]
+    return rest, [raw for raw in raws if group_of(raw) in held_out]
 
 
-def _group(raw: RawDocument) -> str:
+def group_of(raw: RawDocument) -> str:
+    """What stays together in one split."""
     return raw.group or raw.document_id
