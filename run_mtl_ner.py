@@ -745,12 +745,18 @@ def plan_of(run: Run, trainer: MultiTaskTrainer) -> str:
     """What `--dry_run` shows of the training, and of its teachers'."""
     if not run.args.do_train:
         return "nothing is trained"
-    plans = []
+    plans, minutes = [], 0.0
     for name, arguments in arguments_of_teachers(run).items():
         # In the student's folder, so that no further one is made.
         teacher = prepare_teacher(run, {**arguments, "output_dir": run.args.output_dir})
-        plans.append(f"teacher {name}\n{make_trainer(teacher).plan()}\n")
-    return "\n".join([*plans, "the model that they teach\n" * bool(plans) + trainer.plan()])
+        plan, own = make_trainer(teacher).plan()
+        plans.append(f"teacher {name}\n{plan}\n")
+        minutes += own
+    plan, own = trainer.plan()
+    if not plans:
+        return plan
+    total = f"all trainings: about {minutes + own:.1f} minutes without evaluation"
+    return "\n".join([*plans, f"the model that they teach\n{plan}\n", total])
 
 
 def set_up_process() -> bool:

@@ -437,8 +437,9 @@ class MultiTaskTrainer(Trainer):
             ) from error
         self.optimizer = self.lr_scheduler = None
 
-    def plan(self) -> str:
-        """What training would do: rows and sub-words of each task, steps, and the time they take, tried on a few."""
+    def plan(self) -> tuple[str, float]:
+        """What training would do: rows and sub-words of each task, steps, and the time they take, tried on a few; and
+        this time alone, in minutes."""
         sampler, args = self.train_sampler, self.args
         lines = [f"{'task':24}{'rows':>10}{'sub-words':>12}{'drawn in an epoch':>19}"]
         for task, rows in sampler.rows.items():
@@ -455,7 +456,7 @@ class MultiTaskTrainer(Trainer):
             f"{100 * (1 - real / padded):.1f} % padding",
             f"training: {steps:,} steps, about {minutes:.1f} minutes without evaluation, at {rate:,.0f} sub-words/s",
         ]
-        return "\n".join(lines)
+        return "\n".join(lines), minutes
 
     def _padded(self, batch: list[int]) -> int:
         longest = max(self.train_sampler.lengths[row] for row in batch)

@@ -272,10 +272,14 @@ def test_a_dry_run_tells_of_the_teachers_too(
     chosen: list[str], toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", *chosen]
-    assert run_mtl_ner.main([*arguments, "--dry_run", f"--output_dir={tmp_path / 'auto'}"]) == 0
+    arguments += ["--dry_run", "--num_train_epochs=1000000", f"--output_dir={tmp_path / 'auto'}"]
+    assert run_mtl_ner.main(arguments) == 0
     shown = capsys.readouterr().out
     assert shown.count("training: ") == 3 and shown.startswith("teacher ncbi\n") and "\nteacher bc5cdr\n" in shown
     assert shown.count("\n\nthe model that they teach\n") == 1
+    minutes = [float(found) for found in re.findall(r"about ([\d.]+) minutes", shown)]
+    assert shown.splitlines()[-1].startswith("all trainings: about ") and len(minutes) == 4
+    assert min(minutes) > 1 and minutes[-1] == pytest.approx(sum(minutes[:3]), abs=0.21)  # each is rounded
     assert not (tmp_path / "auto" / "teachers").exists()
 
 
