@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +105,7 @@ class TaskText:
         words: half-open character offsets of its words.
         tags: BIO tag of each word, of the task's types only.
         breaks: word indices at which a new window must begin (sentences as units); empty for passages.
+        types: those of the task's types that its corpus is scored for; None for all.
     """
 
     task_id: int
@@ -113,6 +114,7 @@ class TaskText:
     words: list[tuple[int, int]]
     tags: list[str]
     breaks: list[int] = field(default_factory=list)
+    types: Collection[str] | None = None
 
 
 @dataclass

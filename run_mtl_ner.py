@@ -166,7 +166,7 @@ def task_texts(
         ):
             words, tags, _ = labelled(document, config.word_pattern, task.types)
             breaks = sentence_breaks(document.text, words, config.sentence_pattern)
-            texts.append(TaskText(task_ids[task.name], corpus, document, words, tags, breaks))
+            texts.append(TaskText(task_ids[task.name], corpus, document, words, tags, breaks, task.types))
     return texts
 
 
@@ -376,6 +376,12 @@ def check_heads(
             )
 
 
+def whole_head(task: Task, saved: MtlBionerConfig) -> Task:
+    """A task that is scored only, with all types of its head, of which its corpora may annotate some only."""
+    types = next(tuple(own["types"]) for own in saved.tasks if own["name"] == task.name)
+    return replace(task, types=types) if set(task.types) < set(types) else task
+
+
 def settle_teachers(
     model_args: ModelArguments, training: bool, names: Sequence[str], saved: MtlBionerConfig | None
 ) -> None:
@@ -534,7 +540,8 @@ def prepare(argv: Sequence[str]) -> Run:
     check_metric(args, tasks)
     set_seed(args.seed)
     tokenizer = find_tokenizer(model_args, saved)
-    model = make_model(model_args, tasks, saved)
+    heads = tasks if args.do_train else [whole_head(task, saved) for task in tasks]
+    model = make_model(model_args, heads, saved)
     settle_arguments(model, tokenizer, model_args, data_args)
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {}, given)
     check_own_teachers(run)

@@ -656,11 +656,13 @@ def balanced_weights(rows: TaskRows, sampler: TaskBatchSampler, tasks: int) -> l
 def predicted_entities(
     rows: TaskRows, logits: Any, calibrations: list[tuple[float, float]] | None = None
 ) -> list[list[dict[str, Any]]]:
-    """Per text its predicted entities `{start, end, type, score}`, character offsets into the document."""
+    """Per text its predicted entities `{start, end, type, score}`, character offsets into the document; of the types
+    that the text is scored for."""
     return [
         [
             {"start": text.words[s.start][0], "end": text.words[s.end - 1][1], "type": s.type, "score": s.score}
             for s in spans
+            if text.types is None or s.type in text.types
         ]
         for text, spans in zip(rows.texts, rows.decode(logits, calibrations), strict=True)
     ]
@@ -683,7 +685,8 @@ def span_metrics(rows: TaskRows, predicted: list[list[dict[str, Any]]], config: 
         own = [i for i, text in enumerate(rows.texts) if text.task_id == task]
         if not own:
             continue
-        types = config.tasks[task]["types"]
+        scored = [rows.texts[i].types or config.tasks[task]["types"] for i in own]
+        types = [name for name in config.tasks[task]["types"] if any(name in known for known in scored)]
         corpora = sorted({rows.texts[i].corpus for i in own})
         scores, totals[name] = _score_texts(f"{prefix}_{name}", rows, own, predicted, types)
         metrics |= scores

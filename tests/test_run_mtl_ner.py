@@ -335,6 +335,21 @@ def test_a_saved_head_scores_the_whole_of_another_corpus(
     assert str(tmp_path) not in (folder / "run.json").read_text()
 
 
+def test_a_head_is_scored_on_a_corpus_with_some_of_its_types(
+    trained: Path, own: Path, tmp_path: Path, fails: Fails, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "scored"
+    arguments = ["--tasks", f"bc5cdr={own}:Disease", "--model_name_or_path", str(trained)]
+    assert run_mtl_ner.main([*arguments, "--do_predict", "--output_dir", str(folder), "--use_cpu"]) == 0
+    results = scores(folder)
+    assert (results["test_bc5cdr_support"], results["test_bc5cdr_support_Disease"]) == (20, 20)
+    assert not [key for key in results if "Chemical" in key]
+    found = [json.loads(line)["entities"] for line in (folder / "predictions_bc5cdr.jsonl").read_text().splitlines()]
+    assert {entity["type"] for entities in found for entity in entities} <= {"Disease"}
+    assert "Chemical" not in capsys.readouterr().out
+    assert "the model's head of that name" in fails(*arguments, "--do_train")
+
+
 def test_the_held_out_part_can_be_scored_again(trained: Path, own: Path, tmp_path: Path) -> None:
     """With `--test_size` of the training, or its default, the same documents are held out."""
     common = ["--tasks", f"mine={own}", "--output_dir", str(tmp_path / "out"), "--max_seq_length", "64", "--use_cpu"]

@@ -555,6 +555,23 @@ def test_gold_that_no_label_can_say_is_a_miss(trainer_of: Callable[..., MultiTas
     assert "test_gene_f1" not in metrics  # a task without texts
 
 
+def test_types_that_a_text_is_not_scored_for_are_no_errors(
+    trainer_of: Callable[..., MultiTaskTrainer], tokenizer: Any
+) -> None:
+    words = [(0, 5), (6, 9), (10, 16)]
+    document = Document("1", "BRCA1 and keratin", [Entity(0, 5, "Gene")])
+    labels = [["O"], ["O", "B-Gene", "I-Gene", "B-Protein", "I-Protein"]]
+    for types, precision in ((None, 0.5), (["Gene"], 1.0)):
+        # What the model would find: the logits are made from these tags, the gold from the document.
+        text = TaskText(1, "own", document, words, ["B-Gene", "O", "B-Protein"], types=types)
+        rows = TaskRows([text], labels, tokenizer, 64, 8)
+        metrics = span_metrics(
+            rows, predicted_entities(rows, oracle_logits(rows)), config_of(trainer_of, rows), "test"
+        )
+        assert (metrics["test_gene_precision"], metrics["test_gene_recall"]) == (precision, 1.0)
+        assert ("test_gene_f1_Protein" in metrics) == (types is None)
+
+
 def test_official_score_where_alternatives_are_listed(
     trainer_of: Callable[..., MultiTaskTrainer], tokenizer: Any
 ) -> None:
