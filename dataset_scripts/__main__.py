@@ -14,6 +14,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from .export import FORMATS, export_corpus
 from .registry import corpus_root, file_ledgers, get_corpus, list_corpora, load_corpus
@@ -67,6 +68,10 @@ def _list(arguments: argparse.Namespace) -> None:
         info = get_corpus(name)
         rows.append((name, info.title, ", ".join(info.types), f"{info.folder}/", info.licence))
     _print_table(rows)
+    infos = [get_corpus(name) for name in list_corpora()]
+    places = [(f"{Path(info.folder, own.into)}/", own.url) for info in infos for own in info.archives]
+    print()
+    _print_table([("unpack in", "archive"), *places])
 
 
 def _stats(arguments: argparse.Namespace) -> None:

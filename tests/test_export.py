@@ -178,8 +178,12 @@ def test_an_export_that_fails_leaves_nothing(own: Path, tmp_path: Path) -> None:
 def test_list_shows_every_corpus(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["corpus", "ncbi", "bc5cdr", "bc2gm", "jnlpba", "genia"]
+    assert [line.split()[0] for line in lines[:6]] == ["corpus", "ncbi", "bc5cdr", "bc2gm", "jnlpba", "genia"]
     assert "Chemical, Disease" in lines[2]
+    places = [line.split() for line in lines[8:]]
+    assert ["bc5cdr/", "https://ftp.ncbi.nlm.nih.gov/pub/lu/BC5CDR/CDR_Data.zip"] in places
+    assert [place for place, _ in places].count("ncbi_disease/") == 3
+    assert ["jnlpba/original-data/test/"] == [place for place, url in places if url.endswith("Genia4ERtest.tar.gz")]
 
 
 def test_stats_json_of_an_own_corpus(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
