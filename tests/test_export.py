@@ -183,7 +183,7 @@ def test_list_shows_every_corpus(capsys: pytest.CaptureFixture[str]) -> None:
     places = [line.split() for line in lines[8:]]
     assert ["bc5cdr/", "https://ftp.ncbi.nlm.nih.gov/pub/lu/BC5CDR/CDR_Data.zip"] in places
     assert [place for place, _ in places].count("ncbi_disease/") == 3
-    assert ["jnlpba/original-data/test/"] == [place for place, url in places if url.endswith("Genia4ERtest.tar.gz")]
+    assert [place for place, url in places if url.endswith("Genia4ERtest.tar.gz")] == ["jnlpba/original-data/test/"]
 
 
 def test_stats_json_of_an_own_corpus(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
