@@ -67,7 +67,7 @@ def published_files(folder: Path, token: str | None = None) -> dict[str, Path]:
             raise PushError(
                 f"{folder} has no {pattern}; name the --output_dir of a training, or one of its checkpoints"
             )
-    secrets = {"the token of the Hub": token or get_token(), "a path of this machine": str(Path.home())}
+    secrets = {"the token of the Hub": token or get_token(), "a path of this machine": f"{Path.home()}/"}
     for path in files.values():
         content = path.read_text(encoding="utf-8", errors="ignore") if path.suffix in (".json", ".md") else ""
         for what, secret in secrets.items():

@@ -15,8 +15,9 @@ import copy
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ class MtlBionerConfig(PreTrainedConfig):
         adversarial_weight: float = 0.01,
         difference_weight: float = 0.001,
         head_dropout: float = 0.1,
-        word_pattern: str = r"[^\W_]+|\S",
+        word_pattern: str = r"(?:[^\W_][\u0300-\u036f]*)+|\S",
         sentence_pattern: str = "",
         max_seq_length: int = 320,
         context_size: int = 32,
@@ -441,7 +442,11 @@ class MtlBionerModel(PreTrainedModel):
         parts = re.compile(rf"(heads|sharing\.(private|discriminator|gates(\.[^.]+)?))\.({dropped})\.")
         own = {key: value for key, value in self.state_dict().items() if not dropped or not parts.match(key)}
         model.load_state_dict(own, strict=False)
-        return model.to(self.dtype)  # the encoder may have been made in it, the new heads never are
+        return model.to(self.device, self.dtype).train(self.training)  # new heads are made in float32, on the CPU
+
+    def pipeline(self, tokenizer: Any, **options: Any) -> MtlBionerPipeline:
+        """The pipeline of a loaded model; transformers' own `pipeline` finds it by a folder's or Hub name only."""
+        return MtlBionerPipeline(model=self, tokenizer=tokenizer, **options)
 
     def rename_task(self, old: str, new: str) -> None:
         """Give a head another name.
@@ -548,7 +553,7 @@ class MtlBionerModel(PreTrainedModel):
             task_id: (batch,) index of each row's task. May be left out with one task, or to get all tasks' logits.
             labels: (batch, length) label ids of the row's task, `IGNORE` where there is none.
             num_items_in_batch: the N of the loss; the labelled tokens of this batch if None.
-            tasks: names of tasks whose logits are wanted for all rows, whatever their `task_id`.
+            tasks: names of tasks whose logits are wanted for all rows, whatever their `task_id`; all without one.
 
         Raises:
             ValueError: `labels` for several tasks without `task_id`, or a `task_id` without a task.
@@ -564,7 +569,7 @@ class MtlBionerModel(PreTrainedModel):
                     f"labels were given without task_id, and the model has {len(self.config.tasks)} tasks; give "
                     "task_id, shape (batch,), which says whose labels each row carries"
                 )
-            tasks = self.config.task_names
+            tasks = tasks or self.config.task_names
         else:
             features = self.features(hidden, task_id)
             logits = self.classify_rows(features, task_id)
@@ -951,7 +956,7 @@ class MtlBionerPipeline(Pipeline):
         for name in tasks or ():
             if name not in names:
                 raise ValueError(f"no task {name!r}; the model's are {', '.join(names)}")
-        if threshold is not None and not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
+        if threshold is not None and (not _is_number(threshold, Real) or not 0 <= threshold <= 1):
             raise ValueError(f"threshold is {threshold!r}; give a score from 0 to 1")
         if overlaps is not None and overlaps not in list(OVERLAPS):
             raise ValueError(f"overlaps is {overlaps!r}; choose one of {', '.join(OVERLAPS)}")
@@ -960,12 +965,14 @@ class MtlBionerPipeline(Pipeline):
 
     def __call__(self, inputs: str | Iterable[str], batch_size: int | None = None, **kwargs: Any) -> Any:
         _, options, _ = self._sanitize_parameters(**kwargs)
-        batch_size = batch_size if batch_size is not None else self._batch_size or 16
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
+        for size in (batch_size, self._batch_size):
+            if size is not None and (not _is_number(size, Integral) or size < 1):
+                raise ValueError(f"batch_size is {size!r}; it must be a whole number, 1 or more")
+        batch_size = batch_size or self._batch_size or 16
         if not isinstance(inputs, Iterable) and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
             inputs = map(inputs.__getitem__, range(len(inputs)))  # as KeyDataset of transformers
-        if isinstance(inputs, (bytes, Mapping)) or not isinstance(inputs, Iterable):
+        of_keys = hasattr(inputs, "keys")  # a mapping, or a data frame, whose columns' names would be taken for texts
+        if of_keys or isinstance(inputs, (bytes, Set)) or not isinstance(inputs, Iterable):
             raise TypeError(f"the pipeline takes a str or an iterable of them, got {type(inputs).__name__}")
         options = {**self._forward_params, "batch_size": batch_size, **options}
         if isinstance(inputs, str):
@@ -1029,9 +1036,15 @@ class MtlBionerPipeline(Pipeline):
             batch = order[begin : begin + batch_size]
             ids = pad_batch([windows[i][1].input_ids for i in batch], self.tokenizer.pad_token_id or 0)
             mask = pad_batch([[1] * len(windows[i][1].input_ids) for i in batch], 0)
-            hidden = self.model.encode(ids.to(self.model.device), mask.to(self.model.device))
-            for name, logits in self.model.classify(hidden, names).items():
-                for i, own in zip(batch, logits.cpu(), strict=True):
+            found = self.model(ids.to(self.model.device), mask.to(self.model.device), tasks=names).task_logits
+            for name in names:
+                logits = found[name].cpu()  # (batch, length, labels)
+                if not logits[mask.bool()].isfinite().all():
+                    raise ValueError(
+                        f"the model computes no numbers in {self.model.dtype}; load it with dtype=torch.float32, and "
+                        "if it is so there too, its weights are damaged"
+                    )
+                for i, own in zip(batch, logits, strict=True):
                     pieces[name][i] = take_words(own, windows[i][1])
         spans = {name: self._decode([i for i, _ in windows], pieces[name], len(items), name) for name in names}
         return [{**item, "spans": {name: spans[name][i] for name in spans}} for i, item in enumerate(items)]
@@ -1066,6 +1079,10 @@ class MtlBionerPipeline(Pipeline):
                 )
         kept = settle_overlaps([entity for entity in entities if entity["score"] >= threshold], overlaps)
         return sorted(kept, key=lambda entity: (entity["start"], entity["end"]))
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 # What `overlaps` may be, and what then goes first of entities that overlap.

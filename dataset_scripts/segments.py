@@ -14,9 +14,10 @@ from collections.abc import Iterable, Sequence
 from .schema import CROSSING, NESTED, NOT_ALIGNABLE, Document, Entity
 
 
-# A run of letters and digits, or any other single character that is no space. Kept equal to the default of the
+# A run of letters and digits (with their accents, where these are characters of their own), or any other single
+# character that is no space. Kept equal to the default of the
 # model's config (`modeling_mtl_bioner.py` can't import this module: it travels to the Hub alone); a test ties the two.
-DEFAULT_WORD_PATTERN = r"[^\W_]+|\S"
+DEFAULT_WORD_PATTERN = r"(?:[^\W_][\u0300-\u036f]*)+|\S"
 
 Span = tuple[int, int]
 
@@ -104,11 +105,12 @@ def labelled(
     return words, tags, lost + unaligned
 
 
-# A sentence ends at a line break, or after . ! ? (and closing brackets or quotes) before a space and then a capital,
-# a digit or an opening bracket; not after a single capital ("J. Smith") or a common abbreviation.
+# A sentence ends after . ! ? (and closing brackets or quotes) before a space and then a capital, a digit or an opening
+# bracket; not after a single capital ("J. Smith") or a common abbreviation. It ends at a line break too, but for one
+# inside a sentence, of text in lines of a fixed width: after none of . ! ? : and before a small letter.
 SENTENCE_PATTERN = (
-    r"\n+|(?<=[.!?])(?<![ (][A-Z]\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bvs\.)(?<!\bcf\.)(?<!\bal\.)(?<!\bFig\.)(?<!\bno\.)"
-    r"[\])\"']*\s+(?=[A-Z0-9(\[])"
+    r"\n+(?![ \t]*[a-z])|(?<=:)\s*\n+|(?<=[.!?])(?<![ (][A-Z]\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bvs\.)(?<!\bcf\.)"
+    r"(?<!\bal\.)(?<!\bFig\.)(?<!\bno\.)[\])\"']*(?:\s*\n+|\s+(?=[A-Z0-9(\[]))"
 )
 
 

@@ -255,9 +255,9 @@ def build(ner: Callable[..., list[Entity]], tasks: Mapping[str, Sequence[str]]) 
     return page
 
 
-def refusal(text: str, chosen: Sequence[str]) -> str | None:
+def refusal(text: str | None, chosen: Sequence[str]) -> str | None:
     """Why a request isn't even tried; None if it is."""
-    if not text.strip():
+    if not isinstance(text, str) or not text.strip():
         return "There is no text; type or paste some."
     if len(text) > MAX_CHARACTERS:
         return f"The text has {len(text):,} characters; this page takes at most {MAX_CHARACTERS:,}. Shorten it."

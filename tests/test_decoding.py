@@ -39,7 +39,7 @@ def as_logits(path: list[int], margin: float = 30.0) -> torch.Tensor:
 
 
 def test_word_pattern_of_model_and_corpora() -> None:
-    assert MtlBionerConfig().word_pattern == DEFAULT_WORD_PATTERN == r"[^\W_]+|\S"
+    assert MtlBionerConfig().word_pattern == DEFAULT_WORD_PATTERN == r"(?:[^\W_][\u0300-\u036f]*)+|\S"
 
 
 def test_transition_mask() -> None:

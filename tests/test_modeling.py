@@ -327,6 +327,12 @@ def test_with_tasks_copies_the_weights(model: MtlBionerModel) -> None:
     assert not torch.equal(other.heads["alpha"].weight, model.heads["alpha"].weight)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_with_tasks_keeps_the_mode(training: bool) -> None:
+    grown = tiny_model().train(training).with_tasks([{"name": "b", "types": ["X"]}])
+    assert {module.training for module in grown.modules()} == {training}
+
+
 def test_with_tasks_keeps_the_settings() -> None:
     other = tiny_model(max_seq_length=77, word_pattern=r"\w+|\S").with_tasks([{"name": "b", "types": ["X"]}])
     assert (other.config.max_seq_length, other.config.word_pattern) == (77, r"\w+|\S")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import string
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas
 import pytest
 import torch
 from hypothesis import given
@@ -273,7 +277,15 @@ def test_an_endless_stream_is_read_piece_by_piece(ner: MtlBionerPipeline) -> Non
 
 
 @pytest.mark.parametrize(
-    ("inputs", "kind"), [(None, "NoneType"), (5, "int"), (b"gene", "bytes"), ({"text": "gene"}, "dict")]
+    ("inputs", "kind"),
+    [
+        (None, "NoneType"),
+        (5, "int"),
+        (b"gene", "bytes"),
+        ({"text": "gene"}, "dict"),
+        ({"gene"}, "set"),
+        (pandas.DataFrame({"text": ["gene"]}), "DataFrame"),
+    ],
 )
 def test_input_that_is_no_text(ner: MtlBionerPipeline, inputs: Any, kind: str) -> None:
     with pytest.raises(TypeError, match=f"the pipeline takes a str or an iterable of them, got {kind}"):
@@ -293,10 +305,45 @@ def test_unknown_arguments_are_named(ner: MtlBionerPipeline, toy_tokenizer: Call
         MtlBionerPipeline(model=ner.model, tokenizer=ner.tokenizer, top_k=5)
 
 
-@pytest.mark.parametrize("batch_size", [0, -1])
-def test_bad_batch_size(ner: MtlBionerPipeline, batch_size: int) -> None:
-    with pytest.raises(ValueError, match=f"batch_size is {batch_size}; it must be 1 or more"):
-        ner("gene", batch_size=batch_size)
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "8", True])
+def test_bad_batch_size(ner: MtlBionerPipeline, batch_size: Any) -> None:
+    own = MtlBionerPipeline(model=ner.model, tokenizer=ner.tokenizer, batch_size=batch_size)
+    for call in (lambda: ner("gene", batch_size=batch_size), lambda: own("gene")):
+        with pytest.raises(ValueError, match=f"batch_size is {batch_size!r}; it must be a whole number, 1 or more"):
+            call()
+
+
+def test_a_loaded_model_has_the_same_pipeline(ner: MtlBionerPipeline) -> None:
+    text = random_texts(30)[29]
+    own = ner.model.pipeline(ner.tokenizer, tasks="b")
+    assert type(own) is MtlBionerPipeline and own(text) == ner(text, tasks="b") != []
+
+
+def test_what_is_done_to_forward_is_done_in_the_pipeline(ner: MtlBionerPipeline) -> None:
+    """As torch.compile replaces it, and hooks follow it."""
+    calls = []
+    handle = ner.model.register_forward_hook(lambda *_: calls.append(1))
+    ner("gene BRCA1")
+    handle.remove()
+    assert calls == [1]
+
+
+def test_a_model_that_computes_no_numbers_is_an_error(
+    encoder_type: str, toy_encoder: Callable, toy_tokenizer: Callable
+) -> None:
+    own = toy_pipeline(toy_encoder(encoder_type), toy_tokenizer(encoder_type))
+    with torch.no_grad():
+        own.model.heads["a"].bias[0] = math.nan
+    with pytest.raises(ValueError, match=r"computes no numbers in torch.float32; load it with dtype=torch.float32"):
+        own("gene BRCA1")
+    assert own("gene BRCA1", tasks="b") is not None
+
+
+def test_accents_of_their_own_stay_in_their_word(ner: MtlBionerPipeline) -> None:
+    composed = "Ménière disease"
+    text = unicodedata.normalize("NFD", composed)
+    words = [text[start:end] for start, end in ner.preprocess(text)["words"]]
+    assert [unicodedata.normalize("NFC", word) for word in words] == ["Ménière", "disease"] == composed.split()
 
 
 def test_tasks_can_be_chosen(ner: MtlBionerPipeline) -> None:
@@ -381,7 +428,7 @@ def test_texts_in_what_has_a_length_and_items(ner: MtlBionerPipeline) -> None:
         ("a\u200bb", ["a", "\u200b", "b"], ["\u200b"]),
         ("a\x00b\x00", ["a", "\x00", "b", "\x00"], ["\x00"]),
         ("x😀y 👩\u200d🔬", ["x", "😀", "y", "👩", "\u200d", "🔬"], ["\u200d"]),
-        ("caf\u00e9 cafe\u0301", ["caf\u00e9", "cafe", "\u0301"], []),
+        ("caf\u00e9 cafe\u0301", ["caf\u00e9", "cafe\u0301"], []),
         ("TNF-α β\u00ad2", ["TNF", "-", "α", "β", "\u00ad", "2"], ["\u00ad"]),
         ("中文 字", ["中文", "字"], []),
         ("a\u00a0b\u2003c", ["a", "b", "c"], []),
@@ -468,6 +515,7 @@ def test_threshold_and_overlaps_in_a_call_and_for_all_calls(ner: MtlBionerPipeli
     middle = sorted(e["score"] for e in everything)[len(everything) // 2]
     assert ner(text, threshold=middle) == [e for e in everything if e["score"] >= middle]
     assert ner([text], threshold=1.0, overlaps="best") == [[]]
+    assert ner(text, threshold=np.float32(0)) == everything
     for overlaps in ("longest", "best"):
         found = ner(text, overlaps=overlaps)
         assert found == sorted(settle_overlaps(everything, overlaps), key=lambda e: (e["start"], e["end"]))
@@ -481,6 +529,7 @@ def test_threshold_and_overlaps_in_a_call_and_for_all_calls(ner: MtlBionerPipeli
     ("options", "message"),
     [
         ({"threshold": 1.5}, "threshold is 1.5; give a score from 0 to 1"),
+        ({"threshold": True}, "threshold is True; give a score from 0 to 1"),
         ({"overlaps": "none"}, "overlaps is 'none'; choose one of all, longest, best"),
     ],
 )

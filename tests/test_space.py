@@ -104,7 +104,7 @@ def test_files_of_old_requests_are_deleted() -> None:
 
 def test_what_is_refused_says_why() -> None:
     assert app.refusal("cancer", ["ncbi"]) is None
-    assert "no text" in app.refusal(" \n", ["ncbi"])
+    assert "no text" in app.refusal(" \n", ["ncbi"]) and "no text" in app.refusal(None, ["ncbi"])
     assert "20,001 characters" in app.refusal("a" * 20_001, ["ncbi"])
     assert "No task" in app.refusal("cancer", [])
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset_scripts.segments import SENTENCE_PATTERN, split_words
+from dataset_scripts.segments import SENTENCE_PATTERN, split_sentences, split_words
 from modeling_mtl_bioner import (
     MtlBionerConfig,
     Window,
@@ -191,6 +191,21 @@ def test_sentence_breaks(pattern: str, breaks: list[int]) -> None:
     words = split_words(text)
     assert [text[slice(*word)] for word in words] == ["One", "e", ".", "g", ".", "Two", "is", ".", "Three"]
     assert sentence_breaks(text, words, pattern) == breaks
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("It caused acute\nrenal failure.", ["It caused acute\nrenal failure."]),
+        ("It caused acute\r\n  renal failure.\nnone died", ["It caused acute\r\n  renal failure.", "none died"]),
+        ("A title\nWe found", ["A title", "We found"]),
+        ("A title\n\nwe found", ["A title", "we found"]),
+        ("RESULTS:\ncAMP rose (by 2.)\nc-myc too", ["RESULTS:", "cAMP rose (by 2.)", "c-myc too"]),
+        ("as in e.g.\nthis", ["as in e.g.\nthis"]),
+    ],
+)
+def test_a_line_break_within_a_sentence_ends_none(text: str, sentences: list[str]) -> None:
+    assert [text[start:end] for start, end in split_sentences(text)] == sentences
 
 
 def test_context_stands_on_both_sides(toy_tokenizer: Callable) -> None:
