@@ -389,7 +389,8 @@ class MultiTaskTrainer(Trainer):
             taught = soft_loss(outputs.task_logits, soft_labels, inputs["labels"])
             loss = loss + self.args.teacher_weight * taught / n
         if not model.training:
-            self._eval_loss += torch.stack([loss.detach() * counts.sum(), counts.sum()])
+            weighted = (self.task_weights.to(sums) * sums).sum()  # `loss` is over the N of all processes
+            self._eval_loss += torch.stack([weighted, counts.sum()])
         else:
             self._loss_log[:, :-1] += torch.stack([sums, counts])
             if soft_labels is not None:
@@ -609,7 +610,7 @@ def parse_loss_weights(text: str, task_names: list[str]) -> list[float] | None:
     """Weights in the order of the tasks, all 1 for `equal`; None for `balanced`.
 
     Raises:
-        ValueError: an unknown task, or a weight that is no positive number.
+        ValueError: an unknown task, a weight below 0 or not finite, or none above 0.
     """
     if text == "balanced":
         return None

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from filelock import FileLock
 import comparison_mtl_bioner as report
 import run_comparison
 from arguments_mtl_bioner import ModelArguments
+from dataset_scripts.schema import Document, Entity
+from metrics_mtl_bioner import holm
 from modeling_mtl_bioner import SHARING, MtlBionerModel
 from results_mtl_bioner import import_pyplot, save_figure
 from run_comparison import Cell, by_name, corpora_of, parse_arguments, plan, take_out, teachers_of
@@ -709,3 +712,42 @@ def test_real_cells_are_tuned_and_taught(arguments: list[str], tmp_path: Path, c
     message = capsys.readouterr().err
     assert "single_bc5cdr_1_1.json were not kept, and have to teach; delete these cells" in message
     assert "single_ncbi_1_1.json, " in message
+
+
+def test_p_values_but_that_of_the_primary_comparison_are_corrected() -> None:
+    others = [row for row in report.compare(report.Cells(CELLS), PRIMARY) if not row["primary"]]
+    plain = [row["p"] for row in others]
+    assert [row["p_corrected"] for row in others] == holm(plain) != plain
+
+
+def test_a_difference_that_chance_can_explain_is_told(tmp_path: Path) -> None:
+    cells = [cell("single", "ncbi", 1, 30), joint("cross", 1, ncbi=30)]
+    report.write(cells, report.Primary("cross", ("ncbi",), 1.0), tmp_path)
+    assert "which chance can explain" in (tmp_path / "comparison.md").read_text()
+
+
+def test_the_command_of_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes cells comparable: their seed and share of the documents, and the corpora that leaks are sought in."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda c, **_: commands.append(c) or subprocess.CompletedProcess(c, 0))
+    arguments, rest = parse_arguments(["--groups", "ncbi,bc2gm"])
+    cell = Cell("single", "ncbi", "hard", 7, 0.1, 12.0)
+    run_comparison.run_cell(cell, arguments, rest, tmp_path / "part", tmp_path / "log")
+    names = ("--tasks", "--seed", "--train_fraction", "--num_train_epochs", "--leak_corpora", "--teachers")
+    assert [commands[0][commands[0].index(name) + 1] for name in names] == [
+        "ncbi", "7", "0.1", "12.0", "ncbi,bc5cdr,bc2gm", "none",
+    ]  # fmt: skip
+
+
+def test_mentions_are_seen_in_training_text() -> None:
+    def text(name: str, content: str, *spans: tuple[int, int]) -> SimpleNamespace:
+        entities = [Entity(start, end, "Disease") for start, end in spans]
+        return SimpleNamespace(corpus="a", task_id=0, document=Document(name, content, entities))
+
+    rows = {"train": [text("1", "gout", (0, 4))], "test": [text("9", "Gout and lupus", (0, 4), (9, 14))]}
+    run = SimpleNamespace(
+        model=SimpleNamespace(config=SimpleNamespace(tasks=[{"types": ["Disease"]}])),
+        rows={split: SimpleNamespace(texts=texts) for split, texts in rows.items()},
+    )
+    found = run_comparison.errors_by_corpus(run, [[{"start": 0, "end": 4, "type": "Disease"}]])
+    assert found["a"]["recall"] == {"seen": [1, 1], "unseen": [0, 1]}

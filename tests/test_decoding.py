@@ -177,3 +177,10 @@ def test_words_without_subwords_are_passed_over() -> None:
 
 def test_take_words_of_an_empty_core() -> None:
     assert take_words(torch.zeros(2, 5), Window((0, 0), [2, 3], [], [])).shape == (0, 5)
+
+
+def test_score_of_a_single_word() -> None:
+    """Mean of log P(begins here) and log P(no word more of it), both 0.8."""
+    logits = torch.tensor([[0.1, 0.8, 0.1], [0.7, 0.1, 0.2]]).log()
+    (span,) = decode_spans([logits], ["O", "B-Gene", "I-Gene"])[0]
+    assert span.score == pytest.approx(0.8)

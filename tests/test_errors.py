@@ -66,3 +66,8 @@ def test_every_gold_mention_is_found_or_one_error(gold: list, predicted: list) -
     false = set(predicted) - set(gold)
     for span in (span for kind, span in errors if kind == "missed"):
         assert not any(p[0] == span[0] and p[3] == span[3] and p[1] < span[2] and span[1] < p[2] for p in false)
+
+
+def test_spans_that_touch_do_not_overlap() -> None:
+    found = classify_errors([("d", 0, 4, "Disease")], [("d", 4, 8, "Disease")])
+    assert [kind for kind, _ in found] == ["missed", "spurious"]

@@ -163,6 +163,21 @@ def test_mentions_lost_before_are_not_counted_twice() -> None:
     assert ledger.dropped == {"nested": 1, "not alignable": 1, "leak": 1}
 
 
+def test_leaks_of_both_held_out_splits_are_dropped() -> None:
+    other = "Nobody knows what became of the man with asthma."
+    given = {
+        "ncbi": loaded("ncbi", train=[document("1", SENTENCE), document("2", other), document("3", "Oaks.")]),
+        "bc2gm": loaded("bc2gm", dev=[document("P1", SAME)], test=[document("P2", other)]),
+    }
+    assert [d.document_id for d in drop_leaks(given)[0]["ncbi"].splits["train"]] == ["3"]
+
+
+def test_leaks_of_corpora_that_are_not_trained_on_are_theirs() -> None:
+    mine = {"./mine": loaded("./mine", train=[document("1", "Oaks.")])}
+    theirs = {"./yours": loaded("./yours", train=[document("1", SENTENCE)], test=[document("9", SAME)])}
+    assert drop_leaks(mine, "error", others=theirs)[1:] == ([], [])
+
+
 def test_warning_only(caplog: pytest.LogCaptureFixture) -> None:
     cleaned, leaks, _ = drop_leaks(corpora(), "warn")
     assert len(cleaned["ncbi"].splits["train"]) == 2 and len(leaks) == 2

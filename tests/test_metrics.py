@@ -303,6 +303,16 @@ def test_a_difference_of_macro_f1_is_a_mean_over_corpora_and_seeds() -> None:
     assert found.low < expected < found.high
 
 
+def test_interval_and_p_by_hand() -> None:
+    """Of six seeds five are drawn. The difference is 1 in one of them, in one of two corpora: that it is drawn 3 times
+    or more has the probability 0.036, so the 97.5 % quantile is 3/5/2; that it is never drawn, 0.402."""
+    baseline = {"a": counts_of(*[0] * 6), "b": counts_of(*[25] * 6)}
+    system = {"a": counts_of(*[0] * 5, 50), "b": counts_of(*[25] * 6)}
+    found = bootstrap_difference(baseline, system)
+    assert (found.difference, found.low, found.high) == pytest.approx((1 / 12, 0.0, 0.3))
+    assert found.p == pytest.approx(2 * 0.402, abs=0.02)
+
+
 def test_equal_systems_do_not_differ_and_unlike_ones_do() -> None:
     same = bootstrap_difference({"a": counts_of(25)}, {"a": counts_of(25)})
     assert (same.difference, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)

@@ -556,6 +556,8 @@ def test_development_documents_that_go_into_training_have_ids_of_their_own(tmp_p
         *(f"dev {d.document_id}" for d in corpus.splits["dev"]),
     ]
     assert joined.splits["dev"] == [] and len(set(names)) == len(names)
+    ledger = joined.ledgers["train"]
+    assert (ledger.documents, ledger.read, ledger.kept) == (6, 6, 6)
 
 
 def test_hash_tells_the_files_of_a_corpus(tmp_path: Path) -> None:

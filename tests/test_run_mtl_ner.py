@@ -490,9 +490,11 @@ def test_documents_per_task_are_limited_by_split(
 
 
 def test_a_fraction_of_the_training_documents(encoder: str, tmp_path: Path) -> None:
-    def documents(fraction: str) -> dict[str, list[str]]:
+    def documents(fraction: str, *seed: str) -> dict[str, list[str]]:
         arguments = ["--tasks", "ncbi,bc5cdr", "--data_dir", "sample", "--model_name_or_path", encoder, "--use_cpu"]
-        run = run_mtl_ner.prepare([*arguments, "--output_dir", str(tmp_path / "a"), "--train_fraction", fraction])
+        run = run_mtl_ner.prepare(
+            [*arguments, "--output_dir", str(tmp_path / "a"), *seed, "--train_fraction", fraction]
+        )
         assert len({text.document.document_id for text in run.rows["test"].texts}) > 10  # only training is cut
         found: dict[str, list[str]] = {"ncbi": [], "bc5cdr": []}
         for text in run.rows["train"].texts:
@@ -504,6 +506,7 @@ def test_a_fraction_of_the_training_documents(encoder: str, tmp_path: Path) -> N
         assert len(half[name]) == round(len(whole[name]) / 2) and len(tenth[name]) == round(len(whole[name]) / 10)
         assert half[name] == [i for i in whole[name] if i in set(half[name])]
         assert set(tenth[name]) < set(half[name])
+    assert documents("0.5", "--seed", "43") != half
     of_one = documents("ncbi=0.5")
     assert of_one == {"ncbi": half["ncbi"], "bc5cdr": whole["bc5cdr"]}
 

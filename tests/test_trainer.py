@@ -610,6 +610,58 @@ def test_evaluate_and_predict_give_the_keys_of_the_interface(
     assert {key.removeprefix("test_") for key in predicted} - times == scores
 
 
+def test_each_evaluation_has_a_loss_of_its_own(trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows) -> None:
+    trainer = trainer_of(None, rows)
+    for _ in range(2):
+        sums, counts = sums_and_counts(trainer.model, rows, 0)
+        assert trainer.evaluate()["eval_loss"] == pytest.approx(sum(sums) / sum(counts), rel=1e-5)
+        with torch.no_grad():
+            trainer.model.heads["ill"].bias.add_(torch.tensor([3.0, 0, 0]))
+
+
+def test_evaluation_loss_does_not_depend_on_the_processes(
+    trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows
+) -> None:
+    """To each, Trainer says the number of labelled tokens of all of them."""
+    trainer = trainer_of(None, rows)
+    sums, counts = sums_and_counts(trainer.model, rows, 0)
+    for part in (rows.rows[:4], rows.rows[4:]):
+        inputs = trainer.data_collator(part)
+        trainer.compute_loss(trainer.model, inputs, num_items_in_batch=torch.tensor(sum(counts)))
+    total, tokens = trainer._eval_loss.tolist()
+    assert (total, tokens) == (pytest.approx(sum(sums), rel=1e-5), sum(counts))
+
+
+def test_the_sampler_is_that_of_the_arguments(trainer_of: Callable[..., MultiTaskTrainer], tokenizer: Any) -> None:
+    rows = make_rows(tokenizer, TEXTS[:5])
+    trainer = trainer_of(rows, task_sampling_alpha=0.0, one_task_batches=True, per_device_train_batch_size=3)
+    assert trainer.train_sampler.draws == {0: 3, 1: 2}
+    assert all(len({rows.rows[i].task_id for i in batch}) == 1 for batch in trainer.train_sampler)
+
+
+@pytest.mark.parametrize(("frozen", "left"), [(False, []), (True, ["gene"])])
+def test_scores_fitted_before_a_training_are_forgotten(
+    toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Path, frozen: bool, left: list[str]
+) -> None:
+    tasks = [task | {"temperature": 2.0, "score_bias": 1.0} for task in TASKS]
+    model = MtlBionerModel.from_encoder(toy_encoder("bert"), tasks)
+    if frozen:
+        model.freeze(["ill"])
+    only_ill = make_rows(tokenizer, [text for text in TEXTS if text[0] == 0])
+    args = MultiTaskTrainingArguments(str(tmp_path), use_cpu=True, eval_strategy="no")
+    MultiTaskTrainer(model, args, train_dataset=only_ill, processing_class=tokenizer)
+    assert [task["name"] for task in model.config.tasks if "temperature" in task] == left
+
+
+def test_what_is_fitted_is_temperature_and_bias(
+    trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(None, rows)
+    monkeypatch.setattr(trainer_mtl_bioner, "fit_calibration", lambda *_: (2.0, -0.5))
+    trainer.calibrate(rows, oracle_logits(rows))
+    assert trainer.calibrations() == [(2.0, -0.5)] * 2
+
+
 def test_evaluation_is_the_same_in_any_batch_size(trainer_of: Callable[..., MultiTaskTrainer], tokenizer: Any) -> None:
     """Rows are padded to other lengths, and stand in other batches."""
     found, losses = [], []
