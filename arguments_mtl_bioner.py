@@ -401,7 +401,8 @@ def check_metric(args: MultiTaskTrainingArguments, tasks: Sequence[Task]) -> Non
     metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
     known = ["loss", "macro_f1", "micro_precision", "micro_recall", "micro_f1"]
     for task in tasks:  # a single corpus has no scores of its own
-        known += results.score_names(task.name, task.types, task.corpora if len(task.corpora) > 1 else ())
+        keys = results.score_keys(task.name, task.types, task.corpora if len(task.corpora) > 1 else ())
+        known += [key for own in keys.values() for key in own[:3]]
     if args.do_train and metric not in known:
         raise ValueError(
             f"--metric_for_best_model is {args.metric_for_best_model}; give macro_f1, micro_f1, loss, "

@@ -136,13 +136,13 @@ def created(api: HfApi, repository: str, private: bool | None, **kind: str) -> s
     return name
 
 
-def push_space(repository: str, private: bool | None = None, token: str | None = None) -> str:
+def push_space(repository: str, private: bool | None = None) -> str:
     """Push the page of `space/` to the Space `owner/name`, which shows the model `owner/name`; returns its address.
 
     Raises:
         PushError: as `push_folder`.
     """
-    api = HfApi(token=token)
+    api = HfApi()
     card = RepoCard((SPACE / "README.md").read_text(encoding="utf-8"), ignore_metadata_errors=True)
 
     def push() -> str:

@@ -110,10 +110,10 @@ def reliability(scores: Sequence[float], right: Sequence[bool], bins: int = 10) 
     return [(float(values[own].mean()), float(hits[own].mean()), int(own.sum())) for own in inside if own.any()]
 
 
-def calibration_error(scores: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
+def calibration_error(scores: Sequence[float], right: Sequence[bool]) -> float:
     """Expected calibration error (Naeini et al. 2015): by how much, on average, a score differs from the share that is
     right of the entities in its bin; 0 without entities."""
-    found = reliability(scores, right, bins)
+    found = reliability(scores, right)
     return sum(count * abs(score - share) for score, share, count in found) / max(1, len(scores))
 
 

@@ -18,7 +18,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from dataset_scripts import get_corpus, list_corpora
 from results_mtl_bioner import markdown_table as table
-from results_mtl_bioner import plain, write_text
+from results_mtl_bioner import plain, score_keys, write_text
 
 
 # Ids of the corpora on the Hub, for the card's metadata.
@@ -295,17 +295,12 @@ def scores(config: Mapping[str, Any], results: Mapping[str, float], spread: Mapp
     split = "test" if any(key.startswith("test_") for key in results) else "eval"
     rows = []
     for task in config["tasks"]:
-        corpora, types = list(task.get("corpora", ())), list(task["types"])
-        parts = [""] + [f"_{name}" for name in (types if len(types) > 1 else ())]
-        if len(corpora) > 1:
-            parts += [f"_{c}{t}" for c in corpora for t in ("", *(f"_{name}" for name in types if len(types) > 1))]
-        for part in parts:
-            keys = [f"{split}_{task['name']}_{metric}{part}" for metric in METRICS]
+        corpora, types = ([*names] if len(names) > 1 else [] for names in (task.get("corpora", ()), task["types"]))
+        for what, keys in score_keys(f"{split}_{task['name']}", types, corpora).items():
             if keys[2] in results:
                 known = f"{100 * spread[keys[2]]:.2f}" if keys[2] in spread else ""
                 deviation = [known] if spread else []
-                label = part.strip("_").replace("_", " ") or "all"
-                rows.append([task["name"], label, *(f"{100 * results[key]:.2f}" for key in keys), *deviation])
+                rows.append([task["name"], what, *(f"{100 * results[key]:.2f}" for key in keys[:3]), *deviation])
     if not rows:
         return "No scores were recorded."
     name = {"test": "test", "eval": "development"}[split]

@@ -197,10 +197,9 @@ def score_table(metrics: Mapping[str, float], config: Any) -> str:
     lines = [f"{'split':6}{'task':24}{'of':24}{'precision':>10}{'recall':>9}{'F1':>9}{'support':>9}"]
     for split in ("eval", "test"):
         for task in config.tasks:
-            for part in _score_parts(task["types"], task.get("corpora", ())):
-                keys = _score_keys(f"{split}_{task['name']}", part)
+            for what, keys in score_keys(f"{split}_{task['name']}", task["types"], task.get("corpora", ())).items():
                 if keys[2] in metrics:
-                    lines.append(_score_row(split, task["name"], part.replace("_", " ") or "all", metrics, keys))
+                    lines.append(_score_row(split, task["name"], what, metrics, keys))
         if f"{split}_micro_f1" in metrics:
             keys = [f"{split}_micro_{name}" for name in _PRF]
             lines.append(_score_row(split, "micro over tasks", "", metrics, keys))
@@ -212,22 +211,23 @@ def score_table(metrics: Mapping[str, float], config: Any) -> str:
 _SPLIT_NAMES = {"eval": "dev", "test": "test"}
 
 
-def score_names(task: str, types: Sequence[str], corpora: Sequence[str]) -> list[str]:
-    """The names of all precisions, recalls and F1s that a task may have, without `eval_` or `test_`."""
-    return [key for part in _score_parts(types, corpora) for key in _score_keys(task, part)[:3]]
+def score_keys(prefix: str, types: Sequence[str], corpora: Sequence[str]) -> dict[str, list[str]]:
+    """By what they are of (all, a type, a corpus, a type in it, the official rule), the keys of precision, recall, F1
+    and support that the scores of a task may have.
 
-
-def _score_parts(types: Sequence[str], corpora: Sequence[str]) -> list[str]:
-    of_corpora = [f"{corpus}{part}" for corpus in corpora for part in ("", *(f"_{name}" for name in types))]
-    return ["", *types, "official", *of_corpora]
-
-
-def _score_keys(prefix: str, part: str) -> list[str]:
-    """Keys of precision, recall, F1 and support of all, a type, a corpus, or the official rule."""
-    names = ("precision", "recall", "f1", "support")
-    if part == "official":
-        return [f"{prefix}_official_{name}" for name in names]
-    return [f"{prefix}_{name}" + (f"_{part}" if part else "") for name in names]
+    Args:
+        prefix: split and task, or the task alone.
+    """
+    kinds = ("precision", "recall", "f1", "support")
+    found = {}
+    for corpus in ("", *corpora):
+        for name in ("", *types):
+            parts = [part for part in (corpus, name) if part]
+            ending = "".join(f"_{part}" for part in parts)
+            found[" ".join(parts) or "all"] = [f"{prefix}_{kind}{ending}" for kind in kinds]
+            if not name:
+                found[" ".join([*parts, "official rule"])] = [f"{prefix}_official_{kind}{ending}" for kind in kinds]
+    return found
 
 
 def _score_row(split: str, task: str, part: str, metrics: Mapping[str, float], keys: Sequence[str]) -> str:
@@ -290,20 +290,20 @@ def sharing_table(metrics: Mapping[str, float]) -> str:
     return "\n".join(lines) + "\n" if len(lines) > 1 else ""
 
 
-def spread_table(runs: Sequence[Mapping[str, float]], prefix: str = "test") -> str:
-    """Mean and standard deviation (of the sample) of the precision, recall and F1 of all runs, per cent, as Markdown.
+def spread_table(runs: Sequence[Mapping[str, float]]) -> str:
+    """Mean and standard deviation (of the sample) of the test precision, recall and F1 of all runs, per cent, as
+    Markdown.
 
     Args:
         runs: contents of the runs' `all_results.json`.
-        prefix: `test` or `eval`.
     """
-    lines = [f"| {prefix} | precision | recall | F1 | spread of F1 | runs |", "|---|---:|---:|---:|---:|---:|"]
+    lines = ["| test | precision | recall | F1 | spread of F1 | runs |", "|---|---:|---:|---:|---:|---:|"]
     for key in (key for key in runs[0] if all(math.isfinite(run.get(key, math.nan)) for run in runs)):
         name, f1, suffix = key.partition("_f1")
-        if f1 and name.startswith(f"{prefix}_"):
+        if f1 and name.startswith("test_"):
             values = [[100 * run.get(f"{name}_{part}{suffix}", math.nan) for run in runs] for part in _PRF]
             spread = f"{statistics.stdev(values[2]):.2f}" if len(runs) > 1 else ""
-            label = name.removeprefix(f"{prefix}_") + suffix.replace("_", " ")
+            label = name.removeprefix("test_") + suffix.replace("_", " ")
             means = " | ".join("" if any(map(math.isnan, own)) else f"{statistics.mean(own):.2f}" for own in values)
             lines.append(f"| {label} | {means} | {spread} | {len(runs)} |")
     return "\n".join(lines)

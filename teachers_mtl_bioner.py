@@ -33,7 +33,7 @@ AUTO, NONE = "auto", "none"
 STUDENTS_ARGUMENTS = (
     "teachers", "teacher_weight", "sharing", "sharing_size", "adversarial_weight", "difference_weight", "report_gates",
     "task_loss_weights", "loss_weighting", "task_sampling_alpha", "one_task_batches", "push_to_hub", "hub_model_id",
-    "hub_token", "push_to_hub_token", "resume_from_checkpoint", "overwrite_output", "dry_run",
+    "hub_token", "resume_from_checkpoint", "overwrite_output", "dry_run",
 )  # fmt: skip
 
 

@@ -16,7 +16,6 @@ import os
 import stat
 import tarfile
 import tempfile
-import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile

@@ -1,7 +1,7 @@
-"""Documents to words and BIO tags, and back: the only two places where BIO labels of a corpus exist.
+"""Documents to words and BIO tags, and back.
 
-`encode_bio` and `decode_bio` are inverse to each other on flat, alignable entities; what a flat tag sequence can't say
-(nested, crossing or unaligned mentions) is left out and counted, never moved.
+`encode_bio` and `decode_bio`, which tests hold it against, are inverse to each other on flat, alignable entities; what
+a flat tag sequence can't say (nested, crossing or unaligned mentions) is left out and counted, never moved.
 """
 
 from __future__ import annotations

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
 
 from model_card_mtl_bioner import is_edited, make_card, name_repository, write_card
+from results_mtl_bioner import score_table
 
 
 CONFIG: dict[str, Any] = {
@@ -58,6 +60,16 @@ def test_metadata_that_the_hub_reads() -> None:
     assert found["NCBI Disease", "f1"] == 0.812
     assert found["BC5CDR", "precision"] == 0.61
     assert len(found) == 6  # nobody knows what the test split of `mine` is
+
+
+def test_the_official_rule_is_in_the_card_and_the_table() -> None:
+    """That of BC2GM: its test split lists alternatives."""
+    scores = {f"test_gene_official_{metric}_bc2gm": 0.861 for metric in ("precision", "recall", "f1")}
+    task = {"name": "gene", "types": ["Gene"], "corpora": ["bc2gm", "mine"]}
+    card = str(make_card(CONFIG | {"tasks": [task]}, scores, RUN))
+    assert "| gene | bc2gm official rule | 86.10 | 86.10 | 86.10 |" in card
+    (row,) = [row for row in score_table(scores, SimpleNamespace(tasks=[task])).splitlines() if "official" in row]
+    assert row.split() == ["test", "gene", "bc2gm", "official", "rule", "86.10", "86.10", "86.10"]
 
 
 def test_results_of_heads_on_one_corpus_are_apart() -> None:
