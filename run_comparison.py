@@ -95,7 +95,7 @@ def file_name(text: str) -> str:
 # ---------------------------------------------------------------------------------------------------------- arguments
 
 
-class OneLineParser(argparse.ArgumentParser):
+class ComparisonParser(argparse.ArgumentParser):
     """Raises its errors, where others print a usage before them."""
 
     def error(self, message: str) -> NoReturn:
@@ -105,7 +105,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the comparison's own arguments."""
-    parser = OneLineParser(
+    parser = ComparisonParser(
         description=__doc__.split("\n\n")[0],
         epilog="Other arguments are handed on to run_mtl_ner.py (weights of tasks by their names to --tasks alone).",
         allow_abbrev=False,

@@ -13,7 +13,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -278,7 +278,6 @@ class MultiTaskTrainer(Trainer):
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
         # Summed cross-entropy and labelled tokens of each task since the last log.
         self._loss_log = torch.zeros(2, len(self.task_names) + 1, device=self.args.device)  # the last is of teachers
-        self._eval_loss = torch.zeros(2, device=self.args.device)  # sum, and labelled tokens
         self.subwords = torch.zeros((), dtype=torch.long, device=self.args.device)  # trained on by this process
         has_mask = getattr(self.processing_class, "mask_token_id", None) is not None
         self.mask_probability = self.args.mask_probability if has_mask else 0.0
@@ -388,10 +387,7 @@ class MultiTaskTrainer(Trainer):
             n = torch.as_tensor(counts.sum() if num_items_in_batch is None else num_items_in_batch).clamp(min=1)
             taught = soft_loss(outputs.task_logits, soft_labels, inputs["labels"])
             loss = loss + self.args.teacher_weight * taught / n
-        if not model.training:
-            weighted = (self.task_weights.to(sums) * sums).sum()  # `loss` is over the N of all processes
-            self._eval_loss += torch.stack([weighted, counts.sum()])
-        else:
+        if model.training:
             self._loss_log[:, :-1] += torch.stack([sums, counts])
             if soft_labels is not None:
                 self._loss_log[:, -1] += torch.stack([taught.detach(), counts.sum()])
@@ -532,7 +528,6 @@ class MultiTaskTrainer(Trainer):
         whatever the batches. (Trainer copies all logits so far at each batch, padded to the longest row, and takes the
         mean over rows of their batch's loss.)
         """
-        self._eval_loss.zero_()
         self.args.eval_do_concat_batches = False
         try:
             output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
@@ -540,12 +535,25 @@ class MultiTaskTrainer(Trainer):
             self.args.eval_do_concat_batches = True
         logits, labels = ([row for batch in own for row in batch] for own in (output.predictions, output.label_ids))
         output = output._replace(predictions=logits, label_ids=labels)
-        loss, tokens = self.accelerator.reduce(self._eval_loss.clone()).tolist()
-        output.metrics[f"{metric_key_prefix}_loss"] = loss / max(tokens, 1)
         rows = dataloader.dataset
+        output.metrics[f"{metric_key_prefix}_loss"] = self.loss_of(rows, logits, labels)
         self.entities = predicted_entities(rows, output.predictions, self.calibrations())
         output.metrics.update(span_metrics(rows, self.entities, self.model.config, metric_key_prefix))
         return output
+
+    def loss_of(self, rows: TaskRows, logits: Sequence[Any], labels: Sequence[Any]) -> float:
+        """Mean over the labelled tokens of the weighted cross-entropy.
+
+        Args:
+            logits, labels: of each row, (length, labels) and (length,), as arrays.
+        """
+        loss, tokens = 0.0, 0
+        arrays = zip(logits, labels, strict=True)
+        for row, (own, wanted) in zip(rows.rows, (map(torch.as_tensor, pair) for pair in arrays), strict=True):
+            summed = torch.nn.functional.cross_entropy(own, wanted, ignore_index=IGNORE, reduction="sum")
+            loss += float(self.task_weights[row.task_id] * summed)
+            tokens += int((wanted != IGNORE).sum())
+        return loss / max(tokens, 1)
 
     def calibrate(self, rows: TaskRows, logits: Any) -> dict[str, float]:
         """Fit temperature and bias of each task's scores, kept in the model's config, on development rows' logits.

@@ -141,6 +141,17 @@ def test_two_processes_train_as_one_with_the_doubled_batch(
     assert (trained - untrained).abs().max() > 1e-3
 
 
+def test_two_processes_score_as_one(workplace: Path, teacher: Path, tmp_path: Path) -> None:
+    """An odd number of rows, so that one process has a row too many in its last batch."""
+    found = []
+    for name, launcher in (("one", [sys.executable]), ("two", TWO)):
+        options = {"model_name_or_path": teacher, "do_train": False, "do_eval": True, "per_device_eval_batch_size": 3}
+        output = train(workplace, tmp_path / name, launcher, 0.0, max_eval_samples=3, **options)
+        scores = json.loads((output / "all_results.json").read_text())
+        found.append({key: scores[key] for key in scores if "_f1" in key or key in ("eval_loss", "eval_large_ece")})
+    assert found[0]["eval_loss"] > 0.1 and found[1] == pytest.approx(found[0], abs=1e-5)
+
+
 PARTING = f"""
 import gc, sys
 import torch.distributed

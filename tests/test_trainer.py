@@ -619,19 +619,6 @@ def test_each_evaluation_has_a_loss_of_its_own(trainer_of: Callable[..., MultiTa
             trainer.model.heads["ill"].bias.add_(torch.tensor([3.0, 0, 0]))
 
 
-def test_evaluation_loss_does_not_depend_on_the_processes(
-    trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows
-) -> None:
-    """To each, Trainer says the number of labelled tokens of all of them."""
-    trainer = trainer_of(None, rows)
-    sums, counts = sums_and_counts(trainer.model, rows, 0)
-    for part in (rows.rows[:4], rows.rows[4:]):
-        inputs = trainer.data_collator(part)
-        trainer.compute_loss(trainer.model, inputs, num_items_in_batch=torch.tensor(sum(counts)))
-    total, tokens = trainer._eval_loss.tolist()
-    assert (total, tokens) == (pytest.approx(sum(sums), rel=1e-5), sum(counts))
-
-
 def test_the_sampler_is_that_of_the_arguments(trainer_of: Callable[..., MultiTaskTrainer], tokenizer: Any) -> None:
     rows = make_rows(tokenizer, TEXTS[:5])
     trainer = trainer_of(rows, task_sampling_alpha=0.0, one_task_batches=True, per_device_train_batch_size=3)
