@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 RECORDS = [
     {
         "document_id": f"{split} {n}",
-        "text": "The TNF-alpha gene in B cells. Beta-catenin\nwas not; E. coli was.",
+        "text": "The TNF-alpha gene in B cells. Beta-catenin\nWas not; E. coli was.",
         "entities": [
             {"start": 4, "end": 13, "type": "Gene"},
             {"start": 4, "end": 18, "type": "Gene"},
@@ -63,7 +63,7 @@ def test_conll(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         "MEDLINE:dev_0\n\n"
         "The\tO\nTNF\tB-Gene\n-\tI-Gene\nalpha\tI-Gene\ngene\tI-Gene\nin\tO\n"
         "B\tB-Cell\ncells\tI-Cell\n.\tI-Cell\nBeta\tI-Cell\n-\tI-Cell\ncatenin\tI-Cell\n\n"
-        "was\tO\nnot\tO\n;\tO\nE\tO\n.\tO\ncoli\tO\nwas\tO\n.\tO\n\n"
+        "Was\tO\nnot\tO\n;\tO\nE\tO\n.\tO\ncoli\tO\nwas\tO\n.\tO\n\n"
     )
 
 
@@ -234,3 +234,25 @@ def test_importing_the_corpora_loads_neither_torch_nor_datasets() -> None:
     code = "import sys, dataset_scripts, dataset_scripts.__main__; print({'torch', 'datasets'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "set()\n"
+
+
+def test_parquet_holds_the_words_that_the_ledger_was_counted_with(own: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    folder = export_corpus(load_corpus(own, word_pattern=r"\S+"), "parquet", tmp_path / "out")
+    table = datasets.Dataset.from_parquet(str(folder / "validation.parquet"), cache_dir=str(tmp_path / "cache"))
+    assert table[0]["tokens"][:3] == ["The", "TNF-alpha", "gene"]
+    assert table[0]["ner_tags"][:3] == [0, 3, 4]  # O, B-Gene, I-Gene
+
+
+def test_source_terms_and_citation_go_with_an_exported_corpus(tmp_path: Path) -> None:
+    corpus = load_corpus("ncbi", "sample")
+    readme = (export_corpus(corpus, "jsonl", tmp_path / "out") / "README.md").read_text()
+    for part in (corpus.info.homepage, f"Terms: {corpus.info.licence}", corpus.info.citation):
+        assert part in readme
+    assert "test: 20 documents, 148 of 148 mentions as BIO tags" in readme
+
+
+def test_a_split_without_documents_has_no_file(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text(json.dumps(RECORDS[0]))
+    folder = export_corpus(load_corpus(tmp_path / "test.jsonl"), "conll", tmp_path / "out")
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "test.conll"]

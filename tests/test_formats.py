@@ -749,3 +749,24 @@ def test_conll_comments_are_no_tokens(tmp_path: Path) -> None:
     (document,) = read_conll(path)
     assert document.text == "p53 # binds"
     assert [mention.spans for mention in document.mentions] == [((0, 3),)]
+
+
+def test_genia_mention_whose_words_stand_earlier_in_the_sentence_too(tmp_path):
+    sentence = 'IL-2 and <cons sem="G#protein_molecule">IL-2</cons> bind'
+    path = put(tmp_path / "c.xml", f"<set><article><title><sentence>{sentence}</sentence></title></article></set>")
+    (raw,) = read_genia_xml(path)
+    assert (raw.text, spans(raw)) == ("IL-2 and IL-2 bind", [(9, 13, "protein_molecule", "IL-2")])
+
+
+def test_bioc_passage_with_text_and_sentences_without(tmp_path):
+    annotation = '<annotation><infon key="type">Disease</infon><location offset="0" length="4"/></annotation>'
+    sentences = f"<sentence><offset>0</offset>{annotation}</sentence><sentence><offset>12</offset></sentence>"
+    passage = f"<passage><offset>0</offset><text>Gout hurts. So it is.</text>{sentences}</passage>"
+    path = put(tmp_path / "c.xml", f"<collection><document><id>1</id>{passage}</document></collection>")
+    (raw,) = read_bioc(path)
+    assert (raw.text, spans(raw)) == ("Gout hurts. So it is.", [(0, 4, "Disease", "Gout")])
+
+
+def test_an_inner_tag_behind_a_mention_of_one_word_begins_another(tmp_path):
+    (raw,) = read_conll(put(tmp_path / "c.iob", "a S-x\nb I-x\nc E-x\n"))
+    assert [text for *_, text in spans(raw)] == ["a", "b c"]

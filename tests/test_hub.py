@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +22,8 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, pipelin
 import export_mtl_bioner
 import hub_mtl_bioner
 import run_mtl_ner
+from dataset_scripts import load_corpus
+from dataset_scripts.schema import Document, Entity
 from hub_mtl_bioner import PushError, published_files
 from model_card_mtl_bioner import spread_over, write_card
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, MtlBionerPipeline
@@ -449,3 +453,47 @@ def test_sentences_leave_out_nothing() -> None:
     text = " Cancer is bad. It kills!\nIs it p53? "
     parts = [text[start:end] for start, end in export_mtl_bioner.sentences(text, config)]
     assert "".join(parts) == text and len(parts) == 3
+
+
+def test_a_push_holds_what_a_model_needs_and_nothing_else(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    assert (folder / "training_args.bin").is_file() and (folder / "begun_with.json").is_file()
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "notes.txt"):
+        (folder / name).write_text("{}")
+    assert set(published_files(folder)) == {
+        "README.md", "all_results.json", "config.json", "handler.py", "learning_curves.png", "ledger.json",
+        "model.safetensors", "modeling_mtl_bioner.py", "reliability.png", "requirements.txt", "run.json",
+        "tokenizer.json", "tokenizer_config.json",
+    }  # fmt: skip
+
+
+def test_the_token_that_is_given_for_a_push_is_looked_for_too(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    (folder / "ledger.json").write_text('{"a": "hf_given"}')
+    monkeypatch.setattr(hub_mtl_bioner, "get_token", lambda: "hf_of_the_login")
+    with pytest.raises(PushError, match="ledger.json holds the token of the Hub"):
+        published_files(folder, token="hf_given")
+
+
+def test_scores_of_the_stock_pipeline_by_document_and_by_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finds_gout(text: str) -> list[dict[str, Any]]:
+        return [{"start": m.start(), "end": m.end(), "entity_group": "Disease"} for m in re.finditer("gout", text)]
+
+    monkeypatch.setattr("transformers.pipeline", lambda *_, **__: finds_gout)
+    gold = [Entity(0, 2, "Person"), Entity(7, 11, "Disease"), Entity(21, 25, "Disease")]  # one that is not the head's
+    document = Document("1", "He had gout. She had gout too.", gold)
+    model = SimpleNamespace(config=SimpleNamespace(id2label={0: "O", 1: "B-Disease", 2: "I-Disease"}))
+    config = MtlBionerConfig(sentence_pattern=run_mtl_ner.SENTENCE_PATTERN)
+    scores = export_mtl_bioner.stock_scores(model, None, config, "ill", [document])
+    assert (scores["test_ill_f1"], scores["sentences_ill_f1"], scores["test_ill_support"]) == (1.0, 1.0, 2)
+
+
+def test_a_stock_model_is_scored_on_the_test_split_of_its_training(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    record = json.loads((folder / "run.json").read_text())
+    record["arguments"] |= {"test_size": 0.3, "split_seed": 7}
+    (folder / "run.json").write_text(json.dumps(record))
+    expected = load_corpus("ncbi", "sample", test_size=0.3, seed=7).splits["test"]
+    assert export_mtl_bioner.test_documents(folder, "ncbi", "sample") == expected

@@ -484,3 +484,9 @@ def test_a_renamed_head_is_the_same_head(toy_encoder: Callable[[str], str], shar
     for old, new in (("a", "c"), ("b", "gene")):
         with pytest.raises(ValueError, match=f"can't rename head '{old}' to '{new}'; the model's are gene, b"):
             model.rename_task(old, new)
+
+
+@pytest.mark.parametrize("task", [-1, 2])
+def test_a_task_id_without_a_task(model: MtlBionerModel, task: int) -> None:
+    with pytest.raises(ValueError, match=rf"task_id holds \[{task}\]; the model's are 0 to 1"):
+        model(torch.tensor([[1, 2]]), task_id=torch.tensor([task]))

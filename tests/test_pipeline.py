@@ -563,3 +563,11 @@ def test_a_text_of_a_megabyte_takes_bounded_memory(toy_encoder: Callable[[str], 
         assert done.returncode == 0, done.stderr[-2000:]
         peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] - peaks[0] < 1000  # MiB
+
+
+def test_windows_have_the_length_and_context_of_the_model(ner: MtlBionerPipeline) -> None:
+    text = " ".join(string.ascii_lowercase)
+    windows = ner.preprocess(text)["windows"]
+    tokens = ["".join(ner.tokenizer.convert_ids_to_tokens(window.input_ids[1:-1])) for window in windows]
+    assert tokens == ["abcdefghijklmn", "ijklmnopqrstuv", "qrstuvwxyz"]  # of 16 sub-words; 3 on each side are context
+    assert [window.core for window in windows] == [(0, 11), (11, 19), (19, 26)]

@@ -577,3 +577,28 @@ def test_hash_tells_the_files_of_a_corpus(tmp_path: Path) -> None:
         hash_corpus("nbci", "sample")
     with pytest.raises(CorpusError, match="no such file or folder"):
         hash_corpus(tmp_path / "nowhere.jsonl")
+
+
+def test_hash_tells_what_stands_in_the_files_of_a_brat_folder(tmp_path: Path) -> None:
+    write(tmp_path / "1.txt", "An oak.\n")
+    gold = write(tmp_path / "1.ann", "T1\tPlant 3 6\toak\n")
+    first = hash_corpus(tmp_path)
+    gold.write_text("T1\tTree 3 6\toak\n")
+    assert hash_corpus(tmp_path) != first
+
+
+def test_hash_tells_all_that_is_read_with_a_file_of_bc2gm(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.in", "P1 BRCA1 gene\n")
+    gold = {"GENE.eval": "P1|0 4|BRCA1\n", "ALTGENE.eval": "P1|0 8|BRCA1 gene\n"}
+    hashes = {hash_corpus(path)}
+    for name, content in {**gold, "train.idmap": "P00000042T0001 P1\n"}.items():
+        write(tmp_path / name, content)
+        hashes.add(hash_corpus(path))
+    assert len(hashes) == 4
+
+
+def test_cut_of_a_development_split_depends_on_the_seed(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", jsonl(1, 40))
+    write(tmp_path / "test.jsonl", jsonl(41, 42))
+    held_out = {tuple(ids(load_corpus(tmp_path, seed=n), "dev")) for n in range(6)}
+    assert len(held_out) > 3 and {len(own) for own in held_out} == {4}

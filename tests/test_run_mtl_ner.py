@@ -23,7 +23,7 @@ import run_mtl_ner
 from data_collators import load_tokenizer
 from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.formats import read_any
-from modeling_mtl_bioner import SHARING, MtlBionerModel, MtlBionerPipeline
+from modeling_mtl_bioner import IGNORE, SHARING, MtlBionerModel, MtlBionerPipeline
 from run_mtl_ner import corpus_names
 
 
@@ -1259,3 +1259,70 @@ def test_calibrations_are_fitted_kept_and_used_by_the_pipeline(encoder: str, tmp
     assert [e["score"] for e in again] == pytest.approx([e["score"] for e in document["entities"]], abs=1e-4)
     model.config.tasks[1]["temperature"] *= 2
     assert [e["score"] for e in ner(document["text"], tasks="bc5cdr")] != [e["score"] for e in again]
+
+
+def test_old_heads_are_scored_once_before_the_first_step_and_once_after_the_last(
+    trained: Path, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: dict[str, int] = {}
+    predict = run_mtl_ner.MultiTaskTrainer.predict
+
+    def noted(trainer: run_mtl_ner.MultiTaskTrainer, rows: Any, metric_key_prefix: str) -> Any:
+        steps[metric_key_prefix] = trainer.state.global_step
+        return predict(trainer, rows, metric_key_prefix=metric_key_prefix)
+
+    monkeypatch.setattr(run_mtl_ner.MultiTaskTrainer, "predict", noted)
+    arguments = ["--model_name_or_path", str(trained), "--tasks", f"mine={own}", "--output_dir", str(tmp_path / "a")]
+    assert run_mtl_ner.main([*arguments, *SMALL]) == 0
+    assert steps["before"] == 0 < steps["after"]
+
+
+def test_scoring_alone_fits_no_scores_and_writes_no_model(trained: Path, tmp_path: Path) -> None:
+    arguments = ["--do_eval", "--tasks", "ncbi,bc5cdr", "--model_name_or_path", str(trained), *SMALL]
+    assert run_mtl_ner.main([*arguments, "--output_dir", str(tmp_path / "a")]) == 0
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"all_results.json", "run.json", "ledger.json"}
+
+
+@pytest.mark.parametrize("mode", ["first", "all"])
+def test_further_subwords_are_labelled_in_training_alone_and_if_asked_for(
+    encoder: str, tmp_path: Path, mode: str
+) -> None:
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(tmp_path / "a"), *SMALL]
+    for split, rows in run_mtl_ner.prepare([*arguments, "--label_subwords", mode]).rows.items():
+        sizes = [size for row in rows.rows for size in row.window.sizes if size]
+        labelled = sum(label != IGNORE for row in rows.rows for label in row.labels)
+        assert labelled == (sum(sizes) if (mode, split) == ("all", "train") else len(sizes)) and max(sizes) > 1
+
+
+def test_another_width_of_the_sharing_layer_than_the_saved_models(fails: Fails, trained: Path) -> None:
+    message = fails("--tasks", "ncbi", "--model_name_or_path", str(trained), "--sharing_size", "5")
+    assert message == f"--sharing_size is 5, but {trained} has 2; leave it out"
+
+
+def test_a_saved_model_in_half_precision_is_trained_in_full(trained: Path, tmp_path: Path) -> None:
+    half = Path(shutil.copytree(trained, tmp_path / "half"))
+    MtlBionerModel.from_pretrained(half).to(torch.bfloat16).save_pretrained(half)
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", str(half), "--output_dir", str(tmp_path / "a"), *SMALL]
+    assert {own.dtype for own in run_mtl_ner.prepare(arguments).model.parameters()} == {torch.float32}
+
+
+def test_a_training_does_not_go_on_without_what_it_was_begun_with(
+    encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(tmp_path), *SMALL]
+    begun = run_mtl_ner.begun_with(run_mtl_ner.given_arguments(arguments), ["none"]) | {"seed": 7}
+    (tmp_path / "begun_with.json").write_text(json.dumps(begun))
+    assert run_mtl_ner.main([*arguments, "--resume_from_checkpoint", "true"]) == 2
+    assert "was begun with --seed=7, not with 'no --seed'; give the same" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "remedy"),
+    [
+        ("--head_dropout", "1", "give a probability from 0 to below 1"),
+        ("--attention_dropout", "-0.1", "give a probability from 0 to below 1"),
+        ("--difference_weight", "inf", "give 0 or more"),
+    ],
+)
+def test_dropout_and_penalties_outside_their_range(fails: Fails, argument: str, value: str, remedy: str) -> None:
+    assert fails(argument, value) == f"{argument} is {float(value)}; {remedy}"

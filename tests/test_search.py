@@ -228,3 +228,44 @@ def test_a_killed_search_goes_on(arguments: list[str], tmp_path: Path) -> None:
     assert sum(state in ("COMPLETE", "PRUNED") for state in after.values()) == 4
     assert "RUNNING" not in after.values()
     assert all(after[number] == state for number, state in before.items() if state == "COMPLETE")
+
+
+def test_a_third_to_three_times_of_what_was_given_is_tried() -> None:
+    trial = optuna.create_study().ask()
+    SearchSpace(3e-4, 2.0, {"a": 7.0}, None)(trial)
+    assert {name: (own.low, own.high) for name, own in trial.distributions.items()} == {
+        "learning_rate": pytest.approx((1e-4, 9e-4)),
+        "task_sampling_alpha": (0.0, 2.0),  # so that the first trial can take the 2 that was given
+        "weight a": pytest.approx((1 / 3, 3.0)),
+    }
+
+
+def test_a_search_that_goes_on_tries_other_values(tmp_path: Path) -> None:
+    class Trainer:
+        args = SimpleNamespace(seed=1)
+
+        def hyperparameter_search(self, hp_space: SearchSpace, n_trials: int, **options: Any) -> None:
+            study = optuna.load_study(**{name: options[name] for name in ("study_name", "storage", "sampler")})
+            for _ in range(n_trials):
+                trial = study.ask()
+                study.tell(trial, hp_space(trial)["learning_rate"])
+
+    for trials in (2, 3):
+        _, rows = search(Trainer(), SearchSpace(2e-4, 1.0, {}, None), trials, tmp_path, {})
+    assert len({row["learning_rate"] for row in rows}) == 3
+
+
+def test_a_frozen_encoder_is_so_in_each_trial(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+
+    def look(trainer: run_mtl_ner.MultiTaskTrainer, *others: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        parameters = trainer.call_model_init().named_parameters()
+        trained.extend(name for name, own in parameters if own.requires_grad)
+        return {}, [{"trial": 0, "macro_f1": 0.5, "stopped": False}]
+
+    monkeypatch.setattr(run_mtl_ner.search, "search", look)
+    options = ["--freeze_encoder", "--search", "1", "--output_dir", str(tmp_path / "a")]
+    assert run_mtl_ner.main([*arguments, *options]) == 0
+    assert trained == [f"heads.{name}.{part}" for name in ("ncbi", "bc5cdr") for part in ("weight", "bias")]

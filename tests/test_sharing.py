@@ -223,3 +223,13 @@ def test_width_is_a_sixth_of_the_encoder_unless_given(hidden_size: int, width: i
 def test_bad_sharing_size(size: Any) -> None:
     with pytest.raises(ValueError, match=f"sharing_size is {size}; give a whole number from 1"):
         MtlBionerConfig(tasks=TASKS, sharing_size=size)
+
+
+@pytest.mark.parametrize("sharing", SHARING)
+def test_what_is_trained_where_all_else_is_frozen(sharing: str) -> None:
+    model = make_model(sharing, [{"name": name, "types": ["Gene"]} for name in ("a", "ab", "b")])
+    model.freeze(["a"])
+    trained = {name.rpartition(".")[0] for name, own in model.named_parameters() if own.requires_grad}
+    private = {"heads.a", "sharing.private.a"}
+    gates = {"sharing.gates.a.ab", "sharing.gates.a.b"}
+    assert trained == {"hard": {"heads.a"}, "cross": private | gates}.get(sharing, private)

@@ -496,3 +496,32 @@ def test_a_head_that_nobody_teaches_stays_where_it_has_no_rows(
     trainer = MultiTaskTrainer(model, args, train_dataset=rows, processing_class=tokenizer)
     trainer.compute_loss(model, MultiTaskCollator(0)(rows.rows)).backward()
     assert model.heads["ill"].weight.grad is not None and model.heads["gene"].weight.grad is None
+
+
+def test_the_columns_of_each_task_are_in_the_order_of_the_loss(
+    teacher: Callable[..., tuple[str, Any]], config: MtlBionerConfig, tokenizer: Any
+) -> None:
+    rows = make_rows(tokenizer)
+    folder, model = teacher(TASKS)
+    label(rows, config, tokenizer, [folder])
+    assert rows.taught == NAMES
+    for row in rows.rows:
+        logits = model(torch.tensor([row.input_ids])).task_logits
+        expected = [logits[name][0].softmax(-1) * (name != NAMES[row.task_id]) for name in rows.taught]
+        torch.testing.assert_close(row.soft_labels.float(), torch.cat(expected, -1), atol=1e-3, rtol=0)
+
+
+def test_of_several_teachers_of_a_task_the_last_one_teaches(
+    teacher: Callable[..., tuple[str, Any]], config: MtlBionerConfig, tokenizer: Any
+) -> None:
+    folders = [teacher(TASKS, "both")[0], teacher([TASKS[0]], "one")[0]]
+    found = load_teachers(folders, NAMES, config, tokenizer)
+    assert {name: own.config.task_names for name, own in found.items()} == {"ill": ["ill"], "gene": NAMES}
+
+
+def test_a_teacher_saved_in_half_precision_computes_in_full(
+    teacher: Callable[..., tuple[str, Any]], config: MtlBionerConfig, tokenizer: Any
+) -> None:
+    folder, model = teacher([TASKS[0]])
+    model.to(torch.bfloat16).save_pretrained(folder)
+    assert load_teachers([folder], NAMES, config, tokenizer)["ill"].dtype == torch.float32

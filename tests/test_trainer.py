@@ -13,13 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import BertConfig
 
 import trainer_mtl_bioner
 from data_collators import MultiTaskCollator, TaskBatchSampler, TaskRows, TaskText
 from dataset_scripts.schema import Document, Entity
 from dataset_scripts.segments import labelled
 from launch_mtl_bioner import ByteDropout, LaunchError, check_processes
-from modeling_mtl_bioner import IGNORE, MtlBionerModel
+from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel
 from progress_mtl_bioner import log_line
 from trainer_mtl_bioner import (
     MultiTaskTrainer,
@@ -799,3 +800,39 @@ def test_scoring_alone_needs_no_development_rows(trainer_of: Callable[..., Multi
 )
 def test_a_log_is_one_line(logs: dict[str, float], line: str) -> None:
     assert log_line(logs, ["a", "b"]) == line
+
+
+@pytest.mark.parametrize(("hidden_size", "rate"), [(511, 3e-4), (512, 5e-5)])
+def test_learning_rate_of_small_and_large_encoders(hidden_size: int, rate: float, tmp_path: Path) -> None:
+    encoder = BertConfig(
+        vocab_size=9, hidden_size=hidden_size, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+    )
+    args = MultiTaskTrainingArguments(str(tmp_path), use_cpu=True, eval_strategy="no")
+    MultiTaskTrainer(MtlBionerModel(MtlBionerConfig(encoder, TASKS)), args)
+    assert args.learning_rate == rate
+
+
+def test_batches_shrink_where_memory_runs_out(trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows) -> None:
+    trainer = trainer_of(rows, per_device_train_batch_size=4)
+    assert max(len(batch["task_id"]) for batch in trainer.get_train_dataloader()) == 4
+    trainer._train_batch_size = 2  # as --auto_find_batch_size does
+    assert max(len(batch["task_id"]) for batch in trainer.get_train_dataloader()) == 2
+
+
+def test_mean_gates_are_of_all_subwords_and_no_padding(
+    toy_encoder: Callable[[str], str], tokenizer: Any, rows: TaskRows, tmp_path: Path
+) -> None:
+    tasks = [*TASKS, {"name": "cell", "types": ["Cell"]}]
+    torch.manual_seed(1)
+    model = MtlBionerModel.from_encoder(toy_encoder("bert"), tasks, sharing="cross", sharing_size=3).eval()
+    args = MultiTaskTrainingArguments(str(tmp_path), use_cpu=True, bf16=False, eval_strategy="no")
+    collator = MultiTaskCollator(tokenizer.pad_token_id)
+    found = MultiTaskTrainer(model, args, data_collator=collator, processing_class=tokenizer).mean_gates(rows)
+    for task in (0, 1):
+        gates = []
+        for row in (row for row in rows.rows if row.task_id == task):
+            projected = model.sharing.project(model.encode(torch.tensor([row.input_ids])))
+            gates.append(model.sharing.open_gates(projected, torch.tensor([task]))[0].mean(-1))  # (others, length)
+        assert found[task].pop(task) is None
+        assert found[task] == pytest.approx(torch.cat(gates, 1).mean(1).tolist(), abs=1e-5)
+    assert found[2] == [None, None, None]  # has no rows
