@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import string
 import sys
@@ -19,6 +20,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parents[1]
 if str(ROOT) not in sys.path:  # also without an installation
     sys.path.insert(0, str(ROOT))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is no garbage: each training looks for some several times, which takes long among all that."""
+    gc.collect()
+    gc.freeze()
+
 
 ENCODERS = ("bert", "roberta", "electra", "deberta-v2", "modernbert")
 SENTENCES = [
