@@ -15,8 +15,8 @@ from .schema import CROSSING, NESTED, NOT_ALIGNABLE, Document, Entity
 
 
 # A run of letters and digits (with their accents, where these are characters of their own), or any other single
-# character that is no space. Kept equal to the default of the model's config (`modeling_mtl_bioner.py` can't import this
-# module: it travels to the Hub alone); a test ties the two.
+# character that is no space. Kept equal to the default of the model's config (`modeling_mtl_bioner.py` can't import
+# this module: it travels to the Hub alone); a test ties the two.
 DEFAULT_WORD_PATTERN = r"(?:[^\W_][\u0300-\u036f]*)+|\S"
 
 Span = tuple[int, int]
