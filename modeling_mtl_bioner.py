@@ -550,7 +550,7 @@ class MtlBionerModel(PreTrainedModel):
 
         Args:
             input_ids, attention_mask, token_type_ids: (batch, length), as the tokenizer gives them.
-            task_id: (batch,) index of each row's task. May be left out with one task, or to get all tasks' logits.
+            task_id: (batch,) index of each row's task. May be left out with one task, or to get `task_logits` only.
             labels: (batch, length) label ids of the row's task, `IGNORE` where there is none.
             num_items_in_batch: the N of the loss; the labelled tokens of this batch if None.
             tasks: names of tasks whose logits are wanted for all rows, whatever their `task_id`; all without one.
@@ -560,7 +560,7 @@ class MtlBionerModel(PreTrainedModel):
         """
         inputs = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         hidden = self.encode(input_ids, attention_mask, **inputs)
-        if task_id is None and len(self.config.tasks) == 1:
+        if task_id is None and len(self.config.tasks) == 1 and (labels is not None or not tasks):
             task_id = torch.zeros(len(input_ids), dtype=torch.long, device=hidden.device)
         loss = logits = task_logits = penalty = log_variance = None
         if task_id is None:
