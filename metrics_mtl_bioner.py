@@ -78,13 +78,13 @@ def score_with_alternatives(
 
 
 def task_metrics(
-    prefix: str, gold: Collection[Span], predicted: Collection[Span], types: Iterable[str]
+    prefix: str, gold: Collection[Span], predicted: Collection[Span], types: Iterable[str], suffix: str = ""
 ) -> tuple[dict[str, float], Score]:
-    """Keys `{prefix}_{precision,recall,f1,support}` and the same with `_{Type}`; and the score over all types."""
+    """Keys `{prefix}_{precision,recall,f1,support}{suffix}`, the same with `_{Type}`; and the score over all types."""
     total = score_spans(gold, predicted)
-    metrics = total.as_dict(prefix)
+    metrics = total.as_dict(prefix, suffix)
     for name, score in score_by_type(gold, predicted, types).items():
-        metrics |= score.as_dict(prefix, f"_{name}")
+        metrics |= score.as_dict(prefix, f"{suffix}_{name}")
     return metrics, total
 
 

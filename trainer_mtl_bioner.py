@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import os
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -701,31 +700,22 @@ def span_metrics(rows: TaskRows, predicted: list[list[dict[str, Any]]], config: 
         metrics |= scores
         for corpus in corpora if len(corpora) > 1 else ():
             part = [i for i in own if rows.texts[i].corpus == corpus]
-            suffixed, _ = _score_texts("", rows, part, predicted, types, corpus)
-            metrics |= {f"{prefix}_{name}{key}": value for key, value in suffixed.items()}
+            metrics |= _score_texts(f"{prefix}_{name}", rows, part, predicted, types, f"_{corpus}")[0]
     return metrics | summarise(prefix, totals)
 
 
 def _score_texts(
-    prefix: str, rows: TaskRows, own: list[int], predicted: list[list[dict]], types: list[str], corpus: str = ""
+    prefix: str, rows: TaskRows, own: list[int], predicted: list[list[dict]], types: list[str], suffix: str = ""
 ) -> tuple[dict[str, float], Score]:
-    """Scores of some texts of a task; with `corpus` the keys are `_{metric}_{corpus}` and `.._{Type}`."""
+    """Scores of some texts of a task, with the keys of `task_metrics`, `{prefix}_ece{suffix}` and, of a corpus with
+    alternatives, `{prefix}_official_..{suffix}`."""
     gold = {(i, e.start, e.end, e.type) for i in own for e in rows.texts[i].document.entities if e.type in types}
     found = {(i, e["start"], e["end"], e["type"]): e["score"] for i in own for e in predicted[i]}
-    metrics, total = task_metrics(prefix, gold, found, types)
-    metrics[f"{prefix}_ece"] = calibration_error(list(found.values()), [span in gold for span in found])
+    metrics, total = task_metrics(prefix, gold, found, types, suffix)
+    metrics[f"{prefix}_ece{suffix}"] = calibration_error(list(found.values()), [span in gold for span in found])
     other = {(i, e.start, e.end, e.type) for i in own for e in rows.texts[i].document.alternatives if e.type in types}
     if other:
-        metrics |= {
-            f"{prefix}_official_{name}": getattr(score_with_alternatives(gold, other, found), name)
-            for name in ("precision", "recall", "f1")
-        }
-    if corpus:
-        metrics = {_insert_corpus(key, corpus): value for key, value in metrics.items()}
+        official = score_with_alternatives(gold, other, found)
+        for kind in ("precision", "recall", "f1"):
+            metrics[f"{prefix}_official_{kind}{suffix}"] = getattr(official, kind)
     return metrics, total
-
-
-def _insert_corpus(key: str, corpus: str) -> str:
-    """`_f1_Gene` -> `_f1_{corpus}_Gene`, `_official_f1` -> `_official_f1_{corpus}`."""
-    metric, type_name = re.fullmatch(r"_((?:official_)?[^_]+)(_.+)?", key).groups(default="")
-    return f"_{metric}_{corpus}{type_name}"
