@@ -1,6 +1,6 @@
-"""The arguments of `run_mtl_ner.py`: what they are, how they are read, and all checks of their values.
+"""The arguments of `run_mtl_ner.py`: what they are, how they are read, and the checks of their values.
 
-A check here needs no corpus and no model. `parse_arguments` does them all.
+`parse_arguments` does those that need no corpus and no model.
 """
 
 from __future__ import annotations
@@ -230,7 +230,11 @@ def make_parser(argv: Sequence[str]) -> tuple[OneLineParser, list[str]]:
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, MultiTaskTrainingArguments]:
-    """Arguments of the command line, perhaps after a JSON file; every value that needs no file is checked here."""
+    """Arguments of the command line, perhaps after a JSON file; every value that needs no file is checked here.
+
+    Raises:
+        ValueError: names the argument, its value and the remedy.
+    """
     parser, argv = make_parser(argv)
     *parsed, unknown = parser.parse_args_into_dataclasses(
         argv + implied(parser.parse_known_args(argv)[0]), return_remaining_strings=True, look_for_args_file=False

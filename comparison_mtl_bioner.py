@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dataset_scripts.tasks import split_tasks
-from errors_mtl_bioner import KINDS, error_rows, mean_report
+from errors_mtl_bioner import KINDS, mean_report
 from metrics_mtl_bioner import Difference, Score, bootstrap_difference, holm
 from results_mtl_bioner import import_pyplot, markdown_table, save_figure, write_json, write_text
 
@@ -121,13 +121,6 @@ class Cells:
         return list(
             dict.fromkeys(name for run in self.runs[system, fraction][corpus].values() for name in run["counts"])
         )
-
-    def errors(self, system: str, fraction: float) -> dict[str, Any]:
-        """Mean error report of a training, by corpus."""
-        return {
-            corpus: mean_report((report for run in own.values() for report in run["errors"]), trainings=len(own))
-            for corpus, own in self.runs[system, fraction].items()
-        }
 
     def trained_on_others(self) -> list[tuple[str, float, str]]:
         """(system, fraction, corpus) that were not trained on the documents of single-task training of the seed."""
@@ -333,7 +326,14 @@ def tuning(cells: Cells) -> list[dict[str, Any]]:
 
 def errors(cells: Cells) -> dict[str, dict[str, Any]]:
     """By system, then corpus, the mean errors of a training with most training documents."""
-    return {system: cells.errors(system, cells.fractions[0]) for system in cells.systems(cells.fractions[0])}
+    fraction = cells.fractions[0]
+    return {
+        system: {
+            corpus: mean_report((report for run in own.values() for report in run["errors"]), trainings=len(own))
+            for corpus, own in cells.runs[system, fraction].items()
+        }
+        for system in cells.systems(fraction)
+    }
 
 
 def settings(contents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -502,10 +502,10 @@ def _settings_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def _error_rows(reports: Mapping[str, Mapping[str, Any]]) -> Table:
     return [
-        [system, corpus, row[0], *(f"{count:.4g}" for count in row[1:])]
+        [system, corpus, name, *(f"{counts.get(kind, 0):.4g}" for kind in KINDS)]
         for system, by_corpus in reports.items()
         for corpus, own in by_corpus.items()
-        for row in error_rows(own)
+        for name, counts in own["by_type"].items()
     ]
 
 

@@ -11,7 +11,7 @@ Every gold mention is found, or is an error of one kind; every prediction is rig
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from metrics_mtl_bioner import Span
@@ -35,7 +35,7 @@ def classify_errors(gold: Collection[Span], predicted: Collection[Span]) -> list
         same_place = [p for p in overlapping if p[1:3] == span[1:3]]
         same_type = [p for p in overlapping if p[3] == span[3]]
         kind = "wrong type" if same_place else "wrong boundary" if same_type else "missed"
-        explained.update(same_place or same_type)
+        explained.update(same_place, same_type)
         errors.append((kind, span))
     spurious = sorted(false - explained, key=lambda s: (str(s[0]), *s[1:]))
     return errors + [("spurious", span) for span in spurious]
@@ -111,8 +111,3 @@ def mean_report(reports: Iterable[Mapping[str, Any]], trainings: int, examples: 
         },
         "recall": {name: [count / trainings for count in own] for name, own in recall.items()},
     }
-
-
-def error_rows(report: Mapping[str, Any]) -> list[Sequence[Any]]:
-    """A row for each type: name, then the count of each of `KINDS`."""
-    return [[name, *(counts.get(kind, 0) for kind in KINDS)] for name, counts in report["by_type"].items()]

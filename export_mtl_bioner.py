@@ -22,13 +22,9 @@ from data_collators import length_limit
 from dataset_scripts import list_corpora, load_corpus
 from hub_mtl_bioner import run_command
 from metrics_mtl_bioner import task_metrics
-from model_card_mtl_bioner import recorded, write_task_card
+from model_card_mtl_bioner import STOCK_PIPELINE, recorded, write_task_card
 from modeling_mtl_bioner import MtlBionerModel, sentence_breaks
 from results_mtl_bioner import write_json
-
-
-# How the card tells users to call the stock pipeline, and how it is scored.
-STOCK_PIPELINE = {"aggregation_strategy": "average", "stride": 32}
 
 
 def export_task(folder: Path, task: str, output: Path, data_dir: str | None = None) -> dict[str, float]:

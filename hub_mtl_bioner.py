@@ -157,7 +157,11 @@ def push_space(repository: str, private: bool | None = None) -> str:
 
 
 def explained(action: Callable[[], Any], what: str) -> Any:
-    """What the action returns; what may go wrong with it on the Hub, as one line."""
+    """What the action returns.
+
+    Raises:
+        PushError: in one line, whatever may go wrong with it on the Hub.
+    """
     try:
         return action()
     except PushError:

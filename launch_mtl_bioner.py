@@ -73,7 +73,7 @@ class ByteDropout(nn.Dropout):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        dropped = round(self.p * 256)
+        dropped = min(round(self.p * 256), 255)
         if not self.training or not dropped:
             return features
         size = features.numel()

@@ -260,11 +260,16 @@ def introduction(config: Mapping[str, Any], stock: bool = False) -> str:
     return f"Finds entities in biomedical text: {how}.\n\n{table(['task', 'finds', 'trained on'], rows)}"
 
 
+# How users are told to call the stock pipeline, and how a stock model is scored.
+STOCK_PIPELINE = {"aggregation_strategy": "average", "stride": 32}
+
+
 def stock_usage(repository: str) -> str:
     """Three lines."""
+    options = ", ".join(f"{name}={json.dumps(value)}" for name, value in STOCK_PIPELINE.items())
     return f"""```python
 from transformers import pipeline
-ner = pipeline("token-classification", model={json.dumps(repository)}, aggregation_strategy="average", stride=32)
+ner = pipeline("token-classification", model={json.dumps(repository)}, {options})
 ner("Cisplatin caused acute renal failure.")
 ```
 
@@ -411,7 +416,7 @@ def training(results: Mapping[str, float], run: Mapping[str, Any]) -> str:
     arguments = [[name, given[name]] for name in SHOWN_ARGUMENTS if given.get(name) is not None and name not in idle]
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)
     minutes = f"{results['train_runtime'] / 60:.0f} minutes" if "train_runtime" in results else "a time not recorded"
-    if given.get("resume_from_checkpoint"):
+    if str(given.get("resume_from_checkpoint") or "false").lower() != "false":
         minutes += " since it was resumed"
     if "teachers_runtime" in results:
         minutes += f" (its teachers for {results['teachers_runtime'] / 60:.0f} before)"

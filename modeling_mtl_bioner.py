@@ -163,8 +163,8 @@ class MtlBionerConfig(PreTrainedConfig):
 class HardSharing(nn.Module):
     """Hard parameter sharing (FS-MTM of Wang et al. 2019): every head sees the encoder's own hidden states, `S`.
 
-    What a sharing layer is: `project` maps hidden states (rows, length, hidden) to what does not depend on the task,
-    computed once for all of them; `forward` takes that and the task of each row, (rows,), to the features (rows,
+    What a sharing layer is: `project` maps hidden states (rows, length, hidden) to what does not depend on the task
+    and serves all of them; `forward` takes that and the task of each row, (rows,), to the features (rows,
     length, `size`) that the row's head sees; `penalty` is what each row adds to the training loss, (rows,), or None.
     Parameters of a task lie in a `TaskModules`, so that tasks can be added and dropped.
     """
@@ -333,7 +333,11 @@ class MtlBionerOutput(ModelOutput):
 
 
 class MtlBionerModel(PreTrainedModel):
-    """A shared encoder, a sharing layer, and a linear head per task, routed by the `task_id` of each row."""
+    """A shared encoder, a sharing layer, and a linear head per task, routed by the `task_id` of each row.
+
+    Raises:
+        ValueError: the config has no encoder, or no tasks.
+    """
 
     config_class = MtlBionerConfig
     base_model_prefix = "encoder"
@@ -505,10 +509,16 @@ class MtlBionerModel(PreTrainedModel):
         return self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
 
     def classify(self, hidden: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
-        """Logits (rows, length, its labels) of each of the tasks, from hidden states (rows, length, hidden)."""
-        projected, logits = self.sharing.project(hidden), {}
+        """Logits (rows, length, its labels) of each of the tasks, from hidden states (rows, length, hidden).
+
+        Raises:
+            ValueError: an unknown task.
+        """
+        names, projected, logits = self.config.task_names, self.sharing.project(hidden), {}
         for name in tasks:
-            task_id = torch.full(hidden.shape[:1], self.config.task_names.index(name), device=hidden.device)
+            if name not in names:
+                raise ValueError(f"no task {name!r}; the model's are {', '.join(names)}")
+            task_id = torch.full(hidden.shape[:1], names.index(name), device=hidden.device)
             logits[name] = self.heads[name](self.dropout(self.sharing(projected, task_id))).float()
         return logits
 
@@ -556,7 +566,8 @@ class MtlBionerModel(PreTrainedModel):
             tasks: names of tasks whose logits are wanted for all rows, whatever their `task_id`; all without one.
 
         Raises:
-            ValueError: `labels` for several tasks without `task_id`, or a `task_id` without a task.
+            ValueError: `labels` for several tasks without `task_id`, a `task_id` without a task, or an unknown name
+                in `tasks`.
         """
         inputs = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         hidden = self.encode(input_ids, attention_mask, **inputs)
@@ -795,7 +806,7 @@ def pad_batch(sequences: Sequence[Sequence[int]], value: int, length: int = 1) -
 
 
 def transition_mask(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Which label may begin a text, (labels,), and which may follow which, (labels, labels), both as 0 or -inf.
+    """Which label may begin a text, (labels,), and which may follow which, (labels, labels): 0, or the least float32.
 
     Legal IOB2: `I-X` only after `B-X` or `I-X`.
     """

@@ -43,7 +43,14 @@ import comparison_mtl_bioner as report
 from dataset_scripts import CorpusError, hash_corpus
 from dataset_scripts.tasks import parse_tasks, split_tasks
 from errors_mtl_bioner import error_report, mention_key
-from results_mtl_bioner import model_hash, package_version, recorded_arguments, without_path, write_json
+from results_mtl_bioner import (
+    model_hash,
+    package_version,
+    recorded_arguments,
+    remove_checkpoints,
+    without_path,
+    write_json,
+)
 
 
 logger = logging.getLogger("run_comparison")
@@ -149,7 +156,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     """The arguments, and those for `run_mtl_ner.py`.
 
     Raises:
-        ValueError: one that is handed on but decided here.
+        ValueError: one that is unknown or decided here, a value that can't be, or values that don't go together.
     """
     shared = shared_arguments(Path(argv[0])) if argv and argv[0].endswith(".json") else []
     arguments, rest = make_parser().parse_known_args([*shared, *argv[1:]] if shared else argv)
@@ -395,7 +402,7 @@ def places_of(rest: Sequence[str]) -> tuple[str, str | None, str]:
 
 def take_out(rest: Sequence[str], *names: str) -> tuple[argparse.Namespace, list[str]]:
     """The values of some arguments, None where one isn't given, and the arguments without them."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = ComparisonParser(add_help=False, allow_abbrev=False)
     for name in names:
         parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}")
     return parser.parse_known_args(rest)
@@ -474,7 +481,11 @@ def tune(
     cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], settings: dict[str, Any]
 ) -> dict[str, Any] | None:
     """Best development macro F1 of a cell with each value of `--tune`, and which value that chooses; None if a
-    training failed. Trials score no test split, and are kept in `trials/`."""
+    training failed. Trials score no test split, and are kept in `trials/`.
+
+    Raises:
+        ValueError: a trial has no development scores, or other arguments, corpora or versions than the others.
+    """
     name, values = arguments.tune
     found: dict[str, float] = {}
     identities: list[dict[str, Any]] = []
@@ -578,8 +589,7 @@ def check_cells(cells: Iterable[Cell], arguments: argparse.Namespace, rest: Sequ
 
 def keep_model(model: Path, place: Path) -> None:
     """Move a trained model without its checkpoints."""
-    for checkpoint in model.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    remove_checkpoints(model)
     shutil.rmtree(place, ignore_errors=True)
     place.parent.mkdir(exist_ok=True)
     os.replace(model, place)

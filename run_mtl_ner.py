@@ -159,14 +159,11 @@ def task_texts(
     texts = []
     for task in tasks:
         share = (fractions or {}).get(task.name, 1)
-        for corpus, document in (
-            (name, document)
-            for name in task.corpora
-            for document in sample_documents(corpora[name].splits[split], share, seed)[:limit]
-        ):
-            words, tags, _ = labelled(document, config.word_pattern, task.types)
-            breaks = sentence_breaks(document.text, words, config.sentence_pattern)
-            texts.append(TaskText(task_ids[task.name], corpus, document, words, tags, breaks, task.types))
+        for corpus in task.corpora:
+            for document in sample_documents(corpora[corpus].splits[split], share, seed)[:limit]:
+                words, tags, _ = labelled(document, config.word_pattern, task.types)
+                breaks = sentence_breaks(document.text, words, config.sentence_pattern)
+                texts.append(TaskText(task_ids[task.name], corpus, document, words, tags, breaks, task.types))
     return texts
 
 
@@ -413,7 +410,7 @@ def settle_arguments(
     """What was left to the model is taken from it, so that the record says what was used; window sizes are set in it.
 
     Raises:
-        ValueError: windows the encoder can't take.
+        ValueError: windows that the encoder can't take, or gates to report where there are none.
     """
     config = model.config
     for name in (*SHARING_OPTIONS, "head_dropout"):
@@ -519,10 +516,10 @@ class Run:
 
 
 def prepare(argv: Sequence[str]) -> Run:
-    """All stages up to training. Whatever is wrong with the input is found here.
+    """All stages up to training. Whatever is wrong with the input is found here, but an optimizer that can't be made.
 
     Raises:
-        ValueError, CorpusError: one line that names the argument or the file, and the remedy.
+        ValueError, CorpusError, LaunchError: one line that names the argument or the file, and the remedy.
     """
     model_args, data_args, args = parse_arguments(argv)
     check_processes(args.world_size)
@@ -667,7 +664,11 @@ def train_teachers(run: Run) -> dict[str, float]:
 
 
 def run_search(run: Run) -> str:
-    """The trials of `--search`, and the argument file of the best; returns the table of them."""
+    """The trials of `--search`, and the argument file of the best; returns the table of them.
+
+    Raises:
+        ValueError: several processes, a search of other arguments in the folder, or another one at work there.
+    """
     if run.args.world_size > 1:
         raise ValueError(f"--search was started with {run.args.world_size} processes; it trains on one")
     saved = saved_model_config(run.model_args)
@@ -692,7 +693,7 @@ def run_search(run: Run) -> str:
     own = ("search", "output_dir", "overwrite_output", "resume_from_checkpoint")
     arguments = {k: v for k, v in run.given.items() if k not in own and not k.endswith("_token")}
     output = Path(run.args.output_dir)
-    _, rows = search.search(trainer, space, run.data_args.search, output, arguments)
+    rows = search.search(trainer, space, run.data_args.search, output, arguments)
     return f"{search.search_table(rows)}\nbest arguments: {output / search.BEST}"
 
 
@@ -779,7 +780,7 @@ def set_up_process() -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0, or 2 for input that can't be used."""
+    """Exit status: 0, 1 if the push of the trained model failed, or 2 for input that can't be used."""
     first = set_up_process()
     argv = sys.argv[1:] if argv is None else argv
     try:
@@ -805,15 +806,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if first:
         sys.stdout.write(results.score_table(metrics, run.model.config) + "\n")
         sys.stdout.write(results.forgetting_table(metrics) + results.sharing_table(metrics))
+    status = 0
     try:
         if run.args.push_to_hub:
             trainer.push_to_hub()
     except PushError as error:
         again = f"mtl-bioner-push {run.args.output_dir} {trainer.hub_model_id}"
         sys.stderr.write(f"run_mtl_ner: error: {error}; the model is in {run.args.output_dir}: {again}\n")
-        return 1
+        status = 1
     leave_processes(trainer)
-    return 0
+    return status
 
 
 if __name__ == "__main__":

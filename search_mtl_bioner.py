@@ -73,7 +73,7 @@ class SearchSpace:
 
 def search(
     trainer: Any, space: SearchSpace, trials: int, output: Path, arguments: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> list[dict[str, Any]]:
     """Trials up to a number of finished ones, those of an interrupted search in the same folder among them.
 
     Args:
@@ -84,7 +84,7 @@ def search(
         arguments: what else goes into that file.
 
     Returns:
-        The content of the file, and a row for each finished trial.
+        What `finished_trials` says.
 
     Raises:
         ValueError: the search in the folder was begun with other arguments, or another process is at work on it.
@@ -99,7 +99,7 @@ def search(
 
 def _search(
     trainer: Any, space: SearchSpace, trials: int, output: Path, arguments: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> list[dict[str, Any]]:
     import optuna
 
     storage = f"sqlite:///{output / DATABASE}"
@@ -129,10 +129,8 @@ def _search(
             sampler=optuna.samplers.TPESampler(seed=trainer.args.seed + done),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
         )
-    rows = finished_trials(study, space)
-    best = {**arguments, **space(optuna.trial.FixedTrial(study.best_params))}
-    write_json(output / BEST, best)
-    return best, rows
+    write_json(output / BEST, {**arguments, **space(optuna.trial.FixedTrial(study.best_params))})
+    return finished_trials(study, space)
 
 
 def finished_trials(study: Any, space: SearchSpace) -> list[dict[str, Any]]:

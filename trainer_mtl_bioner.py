@@ -44,12 +44,17 @@ from teachers_mtl_bioner import soft_loss
 logger = logging.getLogger(__name__)
 
 
-# Arguments of Trainer that `MultiTaskTrainingArguments` refuses.
-WITHOUT_EFFECT = ("label_smoothing_factor", "dataloader_drop_last", "batch_eval_metrics")
-REFUSED = (
-    *WITHOUT_EFFECT, "bf16_full_eval", "fp16_full_eval", "eval_do_concat_batches", "average_tokens_across_devices",
-    "train_sampling_strategy",
-)  # fmt: skip
+# Arguments of Trainer that `MultiTaskTrainingArguments` refuses where they are not the default, and why.
+REFUSED = {
+    **dict.fromkeys(
+        ("label_smoothing_factor", "dataloader_drop_last", "batch_eval_metrics"),
+        "has no effect on multi-task training",
+    ),
+    **dict.fromkeys(("bf16_full_eval", "fp16_full_eval"), "would leave the saved weights in that type"),
+    "eval_do_concat_batches": "false leaves nothing to score whole documents by",
+    "average_tokens_across_devices": "false would scale the loss by devices",
+    "train_sampling_strategy": "is {}, which multi-task batches don't follow",
+}
 
 
 @dataclass
@@ -218,21 +223,9 @@ class MultiTaskTrainingArguments(TrainingArguments):
             raise ValueError(f"--mask_probability is {self.mask_probability}; give a share from 0 to below 1")
         if self.num_train_epochs <= 0 and self.max_steps <= 0:
             raise ValueError(f"--num_train_epochs is {self.num_train_epochs}; give more than 0")
-        for name in WITHOUT_EFFECT:
-            if getattr(self, name):
-                raise ValueError(f"--{name} has no effect on multi-task training; leave it out")
-        for name in ("bf16_full_eval", "fp16_full_eval"):
-            if getattr(self, name):
-                raise ValueError(f"--{name} would leave the saved weights in that type; leave it out")
-        if not self.eval_do_concat_batches:
-            raise ValueError("--eval_do_concat_batches false leaves nothing to score whole documents by; leave it out")
-        if not self.average_tokens_across_devices:
-            raise ValueError("--average_tokens_across_devices false would scale the loss by devices; leave it out")
-        if self.train_sampling_strategy != "random":
-            raise ValueError(
-                f"--train_sampling_strategy is {self.train_sampling_strategy}, which multi-task batches don't follow; "
-                "leave it out"
-            )
+        for name, why in REFUSED.items():
+            if (value := getattr(self, name)) != getattr(TrainingArguments, name):
+                raise ValueError(f"--{name} {why.format(value)}; leave it out")
 
 
 class SetEpoch(TrainerCallback):
@@ -601,8 +594,9 @@ class MultiTaskTrainer(Trainer):
 
 def last_complete_checkpoint(folder: str | os.PathLike[str]) -> str | None:
     """The newest whole `checkpoint-N` in a folder, None if there is none."""
-    found = [(int(path.name.rpartition("-")[2]), path) for path in Path(folder).glob("checkpoint-*[0-9]")]
-    return next((str(path) for _, path in sorted(found, reverse=True) if is_complete(path)), None)
+    found = [(path.name.removeprefix("checkpoint-"), path) for path in Path(folder).glob("checkpoint-*")]
+    numbered = sorted(((int(step), path) for step, path in found if step.isdecimal()), reverse=True)
+    return next((str(path) for _, path in numbered if is_complete(path)), None)
 
 
 def is_complete(checkpoint: Path) -> bool:

@@ -324,11 +324,10 @@ def table(report: dict[str, Any]) -> str:
 
 def plot(report: dict[str, Any], path: Path) -> None:
     """Speed of the two, and the time of a step by number of tasks."""
-    import matplotlib
+    from results_mtl_bioner import import_pyplot, save_figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    if (pyplot := import_pyplot("plot")) is None:
+        return
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     for place, name in enumerate(("stock", "own")):
         speeds = [one["subwords_per_second"] for one in report[name]]
@@ -338,8 +337,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
     seconds = report["tasks"]["step_seconds"]
     right.plot([int(number) for number in seconds], [1000 * s for s in seconds.values()], "o-")
     right.set(xlabel="tasks", ylabel="ms a step", title="a step of 64 x 32 sub-words", ylim=(0, None))
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    save_figure(figure, path)
 
 
 def main() -> int:

@@ -86,7 +86,8 @@ def _stats(arguments: argparse.Namespace) -> None:
     if not found:
         raise CorpusError(f"--data_dir {arguments.data_dir}: no corpus there; it should hold ncbi_disease/ and so on")
     if arguments.json:
-        print(json.dumps({name: _as_dicts(ledgers) for name, ledgers in found.items()}, indent=2))
+        shown = {name: {split: own.as_dict() for split, own in ledgers.items()} for name, ledgers in found.items()}
+        print(json.dumps(shown, indent=2))
     else:
         _print_stats(found)
 
@@ -100,10 +101,6 @@ def _is_absent(name: str, data_dir: str | None) -> bool:
     except CorpusError:
         return corpus_root(data_dir).is_dir()
     return False
-
-
-def _as_dicts(ledgers: Mapping[str, Ledger]) -> dict[str, dict[str, object]]:
-    return {split: ledger.as_dict() for split, ledger in ledgers.items()}
 
 
 def _print_stats(found: Mapping[str, Mapping[str, Ledger]]) -> None:

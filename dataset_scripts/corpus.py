@@ -102,7 +102,7 @@ class Corpus:
         for layout in self.layouts:
             found = {split: _first_present(folder, choices) for split, choices in layout.items()}
             if all(found.values()):
-                return {split: files for split, files in found.items() if files}
+                return found
         raise CorpusError(
             f"{self.name}: no {self._first_missing(folder)}; download "
             f"{' and '.join(archive.url for archive in self.archives)}, unpack into {folder}, "
@@ -110,18 +110,12 @@ class Corpus:
         )
 
     def _first_missing(self, folder: Path) -> Path:
-        for choices in self.layouts[0].values():
-            if _first_present(folder, choices) is None:
-                missing = (path for path in choices[0].paths if present(folder / path) is None)
-                return folder / next(missing)
-        return folder
+        choices = next(own for own in self.layouts[0].values() if _first_present(folder, own) is None)
+        return next(folder / path for path in choices[0].paths if present(folder / path) is None)
 
 
 def _first_present(folder: Path, choices: Iterable[Files]) -> Files | None:
-    for files in choices:
-        if all(present(folder / path) for path in files.paths):
-            return files
-    return None
+    return next((files for files in choices if all(present(folder / path) for path in files.paths)), None)
 
 
 def present(path: Path) -> Path | None:
@@ -130,9 +124,9 @@ def present(path: Path) -> Path | None:
     return next((candidate for candidate in (path, zipped) if candidate.exists()), None)
 
 
-def read_files(folder: Path, files: Files) -> Iterator[RawDocument]:
+def read_files(folder: Path, files: Files) -> Iterable[RawDocument]:
     """The documents of one split; `folder` is the corpus' folder."""
-    return iter(files.reader(*(present(folder / path) or folder / path for path in files.paths)))
+    return files.reader(*(present(folder / path) or folder / path for path in files.paths))
 
 
 def count_problem(info: Corpus, split: str, raws: Sequence[RawDocument]) -> tuple[bool, str]:

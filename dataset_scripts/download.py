@@ -2,8 +2,8 @@
 
 The cache is `$MTL_BIONER_CACHE`, else `~/.cache/mtl-bioner`; it has the layout of `--data_dir`. An archive is data of
 others: only https is spoken, and no member may lie outside the folder, be a link or device, or make the whole too big.
-What is checked after unpacking: SHA-256 of archives and files where one is known, then the counts of documents. The
-module of each corpus says what its hashes are from, and where there are none.
+What is checked: SHA-256 of archives before unpacking and of files after it, where one is known, then the counts of
+documents. The module of each corpus says what its hashes are from, and where there are none.
 """
 
 from __future__ import annotations

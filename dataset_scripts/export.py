@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,13 +61,10 @@ def _write_conll(corpus: LoadedCorpus, split: str, documents: Sequence[Document]
 def _conll_lines(corpus: LoadedCorpus, document: Document) -> Iterator[str]:
     """The lines of one document; a blank one ends each sentence, but none stands inside a mention."""
     words, tags, _ = labelled(document, corpus.word_pattern)
-    boundaries = iter([end for _, end in split_sentences(document.text)])
-    boundary = next(boundaries, len(document.text))
+    breaks = {bisect.bisect_left(words, (end,)) for _, end in split_sentences(document.text)}  # first words behind
     for index, ((start, end), tag) in enumerate(zip(words, tags, strict=True)):
-        if start >= boundary and index and not tag.startswith("I-"):
+        if index and index in breaks and not tag.startswith("I-"):
             yield ""
-        while start >= boundary:
-            boundary = next(boundaries, len(document.text) + 1)
         word = document.text[start:end]
         for what, text in (("word", word), ("tag", tag)):
             if re.search(r"\s", text):

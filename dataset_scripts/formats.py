@@ -938,21 +938,18 @@ def write_jsonl(documents: Iterable[Document], path: FilePath) -> None:
 
 
 def _json_line(document: Document) -> str:
-    entities = []
-    for entity in document.entities:
-        record: dict[str, object] = {
-            "start": entity.start,
-            "end": entity.end,
-            "type": entity.type,
-            "text": document.text[entity.start : entity.end],
-        }
-        if entity.score is not None:
-            record["score"] = float(entity.score)
-        if entity.task:
-            record["task"] = entity.task
-        entities.append(record)
+    entities = [
+        {"start": e.start, "end": e.end, "type": e.type, "text": document.text[e.start : e.end], **_score_and_task(e)}
+        for e in document.entities
+    ]
     record = {"document_id": document.document_id, "text": document.text, "entities": entities}
     return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def _score_and_task(entity: Entity) -> dict[str, float | str]:
+    """What a prediction has besides, as far as it has it."""
+    score = {} if entity.score is None else {"score": float(entity.score)}
+    return score | ({"task": entity.task} if entity.task else {})
 
 
 def write_brat(documents: Iterable[Document], folder: FilePath) -> None:
@@ -989,9 +986,7 @@ def _write_brat_pair(document: Document, folder: Path) -> None:
         mention_type = entity.type.translate(_LINE_BREAKERS)
         mention = text[entity.start : entity.end].translate(_LINE_BREAKERS)
         lines.append(f"T{number}\t{mention_type} {entity.start} {entity.end}\t{mention}\n")
-        notes = [] if entity.score is None else [f"score={float(entity.score)}"]
-        notes += [f"task={entity.task}"] if entity.task else []
-        if notes:
+        if notes := [f"{key}={value}" for key, value in _score_and_task(entity).items()]:
             lines.append(f"#{number}\tAnnotatorNotes T{number}\t{' '.join(notes)}\n")
     try:
         for ending, characters in ((".txt", content), (".ann", "".join(lines))):
@@ -1022,12 +1017,8 @@ def _bioc_parts(documents: Iterable[Document]) -> Iterator[str]:
 
 
 def _bioc_annotation(number: int, entity: Entity, text: str) -> str:
-    infons = {"type": entity.type}
-    if entity.score is not None:
-        infons["score"] = str(float(entity.score))
-    if entity.task:
-        infons["task"] = entity.task
-    stated = "".join(f'<infon key="{key}">{_xml_escaped(value)}</infon>' for key, value in infons.items())
+    infons = {"type": entity.type, **_score_and_task(entity)}
+    stated = "".join(f'<infon key="{key}">{_xml_escaped(str(value))}</infon>' for key, value in infons.items())
     location = f'<location offset="{entity.start}" length="{entity.end - entity.start}"/>'
     mention = _xml_escaped(text[entity.start : entity.end])
     return f'<annotation id="T{number}">{stated}{location}<text>{mention}</text></annotation>\n'

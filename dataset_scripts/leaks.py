@@ -230,14 +230,15 @@ def _containing(wholes: Iterable[_Text], parts: Iterable[_Text]) -> Iterator[tup
 
     Sentences are indexed by their first words and their length; each run of as many words of a whole is looked up.
     """
-    index: dict[Words, dict[int, dict[Words, list[tuple[str, ...]]]]] = {}
+    places: dict[Words, list[tuple[str, ...]]] = defaultdict(list)
+    lengths: dict[Words, set[int]] = defaultdict(set)
     for part in parts:
         for sentence in part.sentences:
-            by_length = index.setdefault(sentence[:MIN_WORDS], {})
-            by_length.setdefault(len(sentence), {}).setdefault(sentence, []).append(part.place)
+            places[sentence].append(part.place)
+            lengths[sentence[:MIN_WORDS]].add(len(sentence))
     for whole in wholes:
         words = whole.words
         for start in range(len(words) - MIN_WORDS + 1):
-            for length, by_sentence in index.get(words[start : start + MIN_WORDS], {}).items():
-                for place in by_sentence.get(words[start : start + length], ()):
+            for length in lengths.get(words[start : start + MIN_WORDS], ()):
+                for place in places.get(words[start : start + length], ()):
                     yield whole.place, place

@@ -184,18 +184,19 @@ def corpus_root(data_dir: str | Path) -> Path:
     return root
 
 
+def _located(source: str | Path, data_dir: str | Path | None) -> tuple[Corpus | None, Path]:
+    """A registered corpus and the folder that holds its folder, or None and the path of a user's own."""
+    if own.looks_like_path(source) and str(source) not in _CORPORA:
+        return None, Path(source)
+    info = get_corpus(str(source))
+    return info, download.fetch(info) if data_dir is None else corpus_root(data_dir)
+
+
 def _read(source: str | Path, data_dir: str | Path | None) -> _Source:
     """Every document of the source, in its official splits; nothing checked yet but the counts."""
-    if str(source) in _CORPORA:
-        return _read_registered(_CORPORA[str(source)], data_dir)
-    path = Path(source)
-    if not own.looks_like_path(source):
-        get_corpus(str(source))
-    return _Source(None, *own.read_own(path))
-
-
-def _read_registered(info: Corpus, data_dir: str | Path | None) -> _Source:
-    root = download.fetch(info) if data_dir is None else corpus_root(data_dir)
+    info, root = _located(source, data_dir)
+    if info is None:
+        return _Source(None, *own.read_own(root))
     folder = root / info.folder
     found = info.find(root)
     splits = {split: list(read_files(folder, files)) for split, files in found.items()}
@@ -217,14 +218,8 @@ def _registered_hashes(root: Path, folder: Path, found: Mapping[str, Files]) -> 
 
 def hash_corpus(source: str | Path, data_dir: str | Path | None = None) -> str:
     """16 hexadecimal digits that tell the files of a corpus; nothing is parsed. Errors as `load_corpus`."""
-    if str(source) in _CORPORA:
-        info = _CORPORA[str(source)]
-        root = download.fetch(info) if data_dir is None else corpus_root(data_dir)
-        hashes = _registered_hashes(root, root / info.folder, info.find(root))
-    else:
-        if not own.looks_like_path(source):
-            get_corpus(str(source))
-        hashes = own.hash_own(Path(source))
+    info, root = _located(source, data_dir)
+    hashes = own.hash_own(root) if info is None else _registered_hashes(root, root / info.folder, info.find(root))
     return hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()[:16]
 
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 
 logger = logging.getLogger(__name__)
 
-# Causes of loss, in the order in which a mention can meet them. The first three are found while reading and such
+# Causes of loss, in the order in which a mention can meet them. The first five are found while reading and such
 # mentions are no gold; the last three concern BIO labels only: the mention stays gold, and is a miss for the model.
 DUPLICATE_DOCUMENT = "duplicate document"
-DUPLICATE_MENTION = "duplicate mention"
-DISCONTINUOUS = "discontinuous"
-OTHER_TYPE = "other type"
 COORDINATION = "coordination"
+OTHER_TYPE = "other type"
+DISCONTINUOUS = "discontinuous"
+DUPLICATE_MENTION = "duplicate mention"
 NESTED = "nested"
 CROSSING = "crossing"
 NOT_ALIGNABLE = "not alignable"
@@ -161,11 +161,12 @@ def to_documents(
         ledger.read += len(raw.mentions)
         there = texts[raw.document_id].get(raw.text)
         if there is not None:  # the same document again, as PMID 8528200 in NCBI's training file
-            new = set(_to_entities(raw, raw.mentions, type_map, Ledger())) - set(documents[there].entities)
+            again = Ledger()
+            new = set(_to_entities(raw, raw.mentions, type_map, again)) - set(documents[there].entities)
             lost = f", with {len(new)} mentions that the first doesn't have; put all into one record" if new else ""
             logger.warning("%s: document %s stands twice; the second is dropped%s", raw.where, raw.document_id, lost)
             ledger.dropped[DUPLICATE_DOCUMENT] += len(raw.mentions)
-            _count_types(raw.mentions, type_map, ledger)
+            ledger.types.update(again.types)
             continue
         document_id = texts[raw.document_id][raw.text] = _free_id(raw.document_id, documents, texts)
         entities = _to_entities(raw, raw.mentions, type_map, ledger)
@@ -184,24 +185,16 @@ def _free_id(stated: str, documents: Mapping[str, Document], texts: Mapping[str,
     return document_id
 
 
-def _count_types(mentions: Iterable[Mention], type_map: Mapping[str, str] | None, ledger: Ledger) -> None:
-    for mention in mentions:
-        harmonised = mention.type if type_map is None else type_map.get(mention.type)
-        if harmonised:
-            ledger.types[harmonised] += 1
-
-
 def _to_entities(
     raw: RawDocument, mentions: Iterable[Mention], type_map: Mapping[str, str] | None, ledger: Ledger
 ) -> list[Entity]:
     """The distinct entities of one document, sorted; what is lost goes to the ledger."""
     entities: set[Entity] = set()
-    mentions = list(mentions)
-    _count_types(mentions, type_map, ledger)
     for mention in mentions:
         _check_mention(raw, mention)
         spans = _joined(raw.text, mention.spans)
         harmonised = mention.type if type_map is None else type_map.get(mention.type)
+        ledger.types.update([harmonised] if harmonised else [])
         entity = Entity(*spans[0], harmonised or "", native_type=mention.type)
         if mention.lost:
             ledger.dropped[mention.lost] += 1

@@ -6,7 +6,6 @@ a flat tag sequence can't say (nested, crossing or unaligned mentions) is left o
 
 from __future__ import annotations
 
-import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,14 +21,9 @@ DEFAULT_WORD_PATTERN = r"(?:[^\W_][\u0300-\u036f]*)+|\S"
 Span = tuple[int, int]
 
 
-@functools.lru_cache(maxsize=16)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
-
-
 def split_words(text: str, pattern: str = DEFAULT_WORD_PATTERN) -> list[Span]:
     """Half-open character offsets of the words of `text`, in order; words never overlap."""
-    return [match.span() for match in _compiled(pattern).finditer(text)]
+    return [match.span() for match in re.finditer(pattern, text)]
 
 
 def flatten(entities: Iterable[Entity]) -> tuple[list[Entity], Counter[str]]:

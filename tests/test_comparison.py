@@ -255,6 +255,7 @@ def test_names_that_are_kept_twice_are_the_same() -> None:
         (["--structures", "hard,cross"], ["invalid choice: 'hard,cross'", "several values are separated by spaces"]),
         (["--learning_rat=1e-4"], ["unknown argument --learning_rat; did you mean --learning_rate?"]),
         (["--structures", "taught", "--tasks", "ncbi"], ["--structures taught: ncbi is one task"]),
+        (["--tasks", "ncbi,bc5cdr", "--data_dir"], ["--data_dir", "expected one argument", "--help"]),
     ],
 )
 def test_bad_arguments(arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture, tmp_path: Path) -> None:

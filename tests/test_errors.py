@@ -32,6 +32,11 @@ def test_overlap_with_another_type_is_no_boundary_error() -> None:
     assert [kind for kind, _ in found] == ["missed", "spurious", "spurious"]
 
 
+def test_what_overlaps_a_mention_of_its_type_is_not_spurious_beside_a_wrong_type() -> None:
+    found = classify_errors([("d", 0, 5, "A")], [("d", 0, 5, "B"), ("d", 0, 3, "A")])  # by two heads
+    assert found == [("wrong type", ("d", 0, 5, "A"))]
+
+
 def test_report_of_types_examples_and_seen_mentions() -> None:
     report = error_report(GOLD, PREDICTED, {"d": TEXT}, {("lung cancer", "Disease"), ("gout", "Disease")})
     assert report["by_type"] == {

@@ -167,6 +167,12 @@ def test_development_scores_where_there_are_no_others_and_no_index_of_them() -> 
     assert card.data.eval_results is None
 
 
+@pytest.mark.parametrize(("given", "said"), [("true", True), ("checkpoint-8", True), ("false", False), (None, False)])
+def test_the_time_of_a_resumed_training_is_not_all_of_it(given: str | None, said: bool) -> None:
+    run = RUN | {"arguments": RUN["arguments"] | {"resume_from_checkpoint": given}}
+    assert ("since it was resumed" in str(make_card(CONFIG, RESULTS | {"train_runtime": 60.0}, run))) == said
+
+
 def test_card_is_written_from_the_files_of_a_training(tmp_path: Path) -> None:
     for name, content in (("config", CONFIG), ("all_results", RESULTS)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))

@@ -486,6 +486,11 @@ def test_a_renamed_head_is_the_same_head(toy_encoder: Callable[[str], str], shar
             model.rename_task(old, new)
 
 
+def test_an_unknown_task(model: MtlBionerModel) -> None:
+    with pytest.raises(ValueError, match="no task 'c'; the model's are zeta, alpha"):
+        model(torch.tensor([[1, 2]]), tasks=["zeta", "c"])
+
+
 @pytest.mark.parametrize("task", [-1, 2])
 def test_a_task_id_without_a_task(model: MtlBionerModel, task: int) -> None:
     with pytest.raises(ValueError, match=rf"task_id holds \[{task}\]; the model's are 0 to 1"):

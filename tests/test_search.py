@@ -163,7 +163,8 @@ def test_a_search_whose_first_trial_was_killed_begins_with_the_given_arguments(t
     storage = f"sqlite:///{tmp_path / 'search.db'}"
     study = optuna.create_study(study_name="mtl-bioner", storage=storage, direction="maximize")
     study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState[state]))
-    best, rows = search(Trainer(), SearchSpace(2e-4, 1.0, {}, None), 2, tmp_path, {"seed": 1})
+    rows = search(Trainer(), SearchSpace(2e-4, 1.0, {}, None), 2, tmp_path, {"seed": 1})
+    best = json.loads((tmp_path / "search_best.json").read_text())
     assert [row["learning_rate"] == 2e-4 for row in rows] == [True, False]
     assert best == {"seed": 1, "learning_rate": max(row["learning_rate"] for row in rows)}
 
@@ -251,7 +252,7 @@ def test_a_search_that_goes_on_tries_other_values(tmp_path: Path) -> None:
                 study.tell(trial, hp_space(trial)["learning_rate"])
 
     for trials in (2, 3):
-        _, rows = search(Trainer(), SearchSpace(2e-4, 1.0, {}, None), trials, tmp_path, {})
+        rows = search(Trainer(), SearchSpace(2e-4, 1.0, {}, None), trials, tmp_path, {})
     assert len({row["learning_rate"] for row in rows}) == 3
 
 
@@ -260,10 +261,10 @@ def test_a_frozen_encoder_is_so_in_each_trial(
 ) -> None:
     trained = []
 
-    def look(trainer: run_mtl_ner.MultiTaskTrainer, *others: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def look(trainer: run_mtl_ner.MultiTaskTrainer, *others: Any) -> list[dict[str, Any]]:
         parameters = trainer.call_model_init().named_parameters()
         trained.extend(name for name, own in parameters if own.requires_grad)
-        return {}, [{"trial": 0, "macro_f1": 0.5, "stopped": False}]
+        return [{"trial": 0, "macro_f1": 0.5, "stopped": False}]
 
     monkeypatch.setattr(run_mtl_ner.search, "search", look)
     options = ["--freeze_encoder", "--search", "1", "--output_dir", str(tmp_path / "a")]

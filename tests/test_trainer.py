@@ -324,6 +324,14 @@ def test_byte_dropout_does_nothing_where_nothing_is_dropped() -> None:
     assert half.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("probability", [0.999, 1.0])
+def test_byte_dropout_of_nearly_all_keeps_one_in_256(probability: float) -> None:
+    torch.manual_seed(0)
+    dropped = ByteDropout(probability)(torch.ones(100_000))
+    assert dropped.unique().tolist() == [0.0, 256.0]
+    assert dropped.mean().item() == pytest.approx(1, abs=0.2)
+
+
 def test_training_masks_a_share_of_the_subwords_and_evaluation_none(
     trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows, tokenizer: Any
 ) -> None:
@@ -415,6 +423,7 @@ def test_the_newest_whole_checkpoint(tmp_path: Path) -> None:
         ("10", '{"global_step": 10}'),
         ("11", '{"global_st'),
         ("x", "{}"),
+        ("best2", '{"global_step": 20}'),  # somebody's copy
     ):
         folder = tmp_path / f"checkpoint-{name}"
         folder.mkdir()
