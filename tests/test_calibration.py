@@ -72,3 +72,21 @@ def test_scores_of_extreme_logits_are_finite(height: float) -> None:
     for logits in (torch.tensor([[0.0, height, 0.0]]), torch.tensor([[0.0, 5.0, -height], [-height, 0.0, height]])):
         for span in decode_spans([logits], LABELS)[0]:
             assert 0 <= span.score <= 1
+
+
+def test_fifty_entities_are_enough() -> None:
+    scores, right = [0.9] * 30 + [0.6] * 20, [True] * 24 + [False] * 6 + [True] * 10 + [False] * 10
+    temperature, bias = fit_calibration(scores, right)
+    for score, share in ((0.9, 0.8), (0.6, 0.5)):
+        assert calibrated(math.log(score), temperature, bias) == pytest.approx(share)
+    assert fit_calibration(scores[1:], right[1:]) is None
+
+
+@pytest.mark.parametrize(
+    ("scores", "shares"),
+    [((0.99, 0.01), (0.52, 0.48)), ((0.55, 0.45), (0.95, 0.05))],
+    ids=["temperature 57", "temperature 0.07"],
+)
+def test_no_temperature_is_out_of_bounds(scores: tuple[float, float], shares: tuple[float, float]) -> None:
+    right = [n < 100 * share for share in shares for n in range(100)]
+    assert fit_calibration([score for score in scores for _ in range(100)], right) is None

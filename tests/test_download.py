@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import tarfile
 import threading
 import time
@@ -55,7 +56,7 @@ class Site:
     def __init__(self) -> None:
         self.pages: dict[str, bytes] = {}
         self.redirects: dict[str, str] = {}
-        self.promised: dict[str, int] = {}
+        self.promised: dict[str, int | None] = {}
         self.asked: list[str] = []
         site = self
 
@@ -68,7 +69,9 @@ class Site:
                     self.send_header("Location", site.redirects[self.path])
                 else:
                     self.send_response(404 if page is None else 200)
-                    self.send_header("Content-Length", str(site.promised.get(self.path, len(page or b""))))
+                    promised = site.promised.get(self.path, len(page or b""))
+                    if promised is not None:
+                        self.send_header("Content-Length", str(promised))
                 self.end_headers()
                 self.wfile.write(page or b"")
 
@@ -268,11 +271,11 @@ def test_no_listener_is_said_within_seconds(cache: Path) -> None:
     assert "Connection refused" in message and is_clean(cache)
 
 
-@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"])
+@pytest.mark.parametrize(("variable", "value"), [("HF_HUB_OFFLINE", "1"), ("HF_DATASETS_OFFLINE", "true")])
 def test_offline_by_environment_asks_nobody(
-    site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+    site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    monkeypatch.setenv(variable, "1")
+    monkeypatch.setenv(variable, value)
     site.pages["/tiny.zip"] = zip_of(GOOD)
     message = error_of(lambda: download.fetch(tiny(f"{site.address}/tiny.zip")))
     assert "tiny.zip" in message and site.address in message and "--data_dir" in message and variable in message
@@ -308,9 +311,68 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MTL_BIONER_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert download.cache_dir() == tmp_path / ".cache/mtl-bioner"
+    monkeypatch.setenv("MTL_BIONER_CACHE", "~/corpora")
+    assert download.cache_dir() == tmp_path / "corpora"
 
 
 def test_cache_that_cannot_be_written(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MTL_BIONER_CACHE", str(tmp_path / "file"))
     assert "MTL_BIONER_CACHE" in error_of(lambda: download.fetch(tiny(f"{site.address}/tiny.zip")))
+
+
+def test_a_server_need_not_tell_the_size(site: Site, cache: Path) -> None:
+    site.pages["/tiny.zip"] = zip_of(GOOD)
+    site.promised["/tiny.zip"] = None
+    assert download.fetch(tiny(f"{site.address}/tiny.zip")) == cache
+
+
+def test_a_zip_made_where_files_have_no_mode(site: Site, cache: Path) -> None:
+    site.pages["/tiny.zip"] = zip_of(GOOD, external_attr=0)
+    download.fetch(tiny(f"{site.address}/tiny.zip"))
+    assert (cache / "tiny_folder/data/dev.txt").read_bytes() == TEXT
+
+
+def test_a_zip_with_a_password(site: Site, cache: Path) -> None:
+    packed = bytearray(zip_of(GOOD))
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for match in re.finditer(re.escape(signature), bytes(packed)):
+            packed[match.start() + flags] |= 1  # says that it is encrypted
+    site.pages["/tiny.zip"] = bytes(packed)
+    message = error_of(lambda: download.fetch(tiny(f"{site.address}/tiny.zip")))
+    assert "tiny.zip is damaged or no archive" in message and "password" in message and is_clean(cache)
+
+
+def test_no_member_with_a_null_in_its_name() -> None:
+    assert "holds 'a\\x00b', which would be written" in error_of(lambda: download.safe_name("x.tar", "a\0b"))
+
+
+def test_a_hash_of_a_file_that_is_not_there(site: Site, cache: Path) -> None:
+    site.pages["/tiny.zip"] = zip_of(GOOD)
+    info = tiny(f"{site.address}/tiny.zip", sha256={"data/more.txt": "0" * 64})
+    assert "data/more.txt has SHA-256 none (the file is missing)" in error_of(lambda: download.fetch(info))
+    assert is_clean(cache)
+
+
+def test_mentions_are_not_compared_where_their_number_is_unknown(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.pages["/tiny.zip"] = zip_of(GOOD)
+    download.fetch(tiny(f"{site.address}/tiny.zip", expected={"test": Expected(1)}))
+    assert not caplog.records
+
+
+def test_a_finished_download_that_cannot_be_put_in_place(
+    site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("not here")
+
+    site.pages["/tiny.zip"] = zip_of(GOOD)
+    monkeypatch.setattr(Path, "rename", refuse)
+    message = error_of(lambda: download.fetch(tiny(f"{site.address}/tiny.zip")))
+    assert "can't write to the cache" in message and "not here" in message and is_clean(cache)
+
+
+def test_an_archive_with_one_name_twice(site: Site, cache: Path) -> None:
+    site.pages["/tiny.zip"] = zip_of({**GOOD, "data/tost.txt": b"other"}).replace(b"tost.txt", b"test.txt")
+    message = error_of(lambda: download.fetch(tiny(f"{site.address}/tiny.zip")))
+    assert "tiny.zip is damaged or no archive" in message and "File exists" in message and is_clean(cache)

@@ -76,3 +76,12 @@ def test_every_gold_mention_is_found_or_one_error(gold: list, predicted: list) -
 def test_spans_that_touch_do_not_overlap() -> None:
     found = classify_errors([("d", 0, 4, "Disease")], [("d", 4, 8, "Disease")])
     assert [kind for kind, _ in found] == ["missed", "spurious"]
+
+
+def test_examples_are_the_most_frequent_and_of_one_key_however_they_are_written() -> None:
+    text = "lung  cancer Lung\ncancer gout asthma"
+    gold = [("d", 0, 12, "Disease"), ("d", 13, 24, "Disease"), ("d", 25, 29, "Disease"), ("d", 30, 36, "Disease")]
+    report = error_report(gold[::-1], [], {"d": text}, {("lung cancer", "Disease")}, examples=2)
+    assert report["examples"]["missed"] == [["lung cancer", "Disease", 2], ["asthma", "Disease", 1]]
+    assert report["recall"] == {"seen": [0, 2], "unseen": [0, 2]}
+    assert mean_report([report], 1, examples=1)["examples"]["missed"] == [["lung cancer", "Disease", 2]]

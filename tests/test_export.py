@@ -256,3 +256,40 @@ def test_a_split_without_documents_has_no_file(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text(json.dumps(RECORDS[0]))
     folder = export_corpus(load_corpus(tmp_path / "test.jsonl"), "conll", tmp_path / "out")
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "test.conll"]
+
+
+def test_readme_tells_the_mentions_that_were_kept_and_read(own: Path, tmp_path: Path) -> None:
+    readme = (export_corpus(load_corpus(own), "conll", tmp_path / "out") / "README.md").read_text()
+    assert "dev: 2 documents, 4 of 8 mentions as BIO tags" in readme
+
+
+def test_conll_ids_hold_no_white_space_and_a_document_begins_with_a_word(tmp_path: Path) -> None:
+    record = {"document_id": "a\u00a0b c", "text": "No digits are here. Then 5."}
+    (tmp_path / "test.jsonl").write_text(json.dumps(record))
+    folder = export_corpus(load_corpus(tmp_path / "test.jsonl", word_pattern=r"\d+"), "conll", tmp_path / "out")
+    assert (folder / "test.conll").read_text() == "###MEDLINE:a_b_c\n\n5\tO\n\n"
+
+
+def test_stats_of_all_corpora_stop_at_a_broken_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "develop", "test"):
+        path = tmp_path / "ncbi_disease" / f"NCBI{split}set_corpus.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("no title\n")
+    assert run("stats", "--data_dir", tmp_path) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and "NCBItrainset_corpus.txt:1: 'no title' before a title" in last
+
+
+def test_what_the_system_refuses_is_one_line(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert run("export", own, "--to", "jsonl", "--output", tmp_path / "file" / "out") == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_options_of_an_export_are_heeded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [{**RECORDS[0], "document_id": str(n), "text": f"{RECORDS[0]['text']} {n}"} for n in range(20)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, records)))
+    options = ("--dev_size", "0.5", "--word_pattern", r"\S+")
+    assert run("export", tmp_path / "mine.jsonl", "--to", "conll", "--output", tmp_path / "out", *options) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}: train 9, dev 8, test 3 documents\n"
+    assert "\nThe\tO\nTNF-alpha\tB-Gene\ngene\tI-Gene\n" in (tmp_path / "out/dev.conll").read_text()

@@ -22,6 +22,7 @@ from dataset_scripts.formats import (
     read_genia_xml,
     read_jsonl,
     read_pubtator,
+    read_together,
     write_bioc,
     write_brat,
     write_jsonl,
@@ -229,6 +230,7 @@ def test_bc2gm(tmp_path):
         ("GENE.eval", "BC2GM01|3 2|x\n", "GENE.eval:1: offsets 3 2 are not inside"),
         ("test.in", "BC2GM01 a\nBC2GM01 b\n", "test.in:2: sentence id 'BC2GM01' a second time"),
         ("test.in", "BC2GM01\n", "test.in:1: 'BC2GM01'; expected a unique sentence id"),
+        ("test.in", " The p53.\n", "test.in:1: ' The p53.'; expected a unique sentence id"),
         ("test.idmap", "a b\na b c\n", "test.idmap:2: 3 columns"),
     ],
 )
@@ -559,7 +561,7 @@ def test_jsonl(tmp_path):
                 f'{{"document_id": "1", "text": "p53", "entities": [{{"start": 0, "end": 3, "type": "{kind}"}}]}}',
                 "without blanks around it",
             )
-            for kind in (" ", "X ", "X\\ny", "X\\ud800")
+            for kind in (" ", "X ", " X", "X\\ny", "X\\ud800")
         ),
         ("[]", "a JSON list; expected an object"),
         ("{", "invalid JSON"),
@@ -587,8 +589,9 @@ def test_write_pubtator_literally(tmp_path):
     assert (tmp_path / "new" / "c.pubtator").read_bytes().decode() == (
         "p/1|t|Gout and \np/1|a|colic \U0001f9ec\np/1\t0\t4\tGout\tDisease\t-\np/1\t5\t15\tand  colic\tDisease\t-\n\n"
     )
-    with pytest.raises(CorpusError, match="can't stand in PubTator"):
-        write_pubtator([Document("a|t|b", "x")], tmp_path / "x.pubtator")
+    for name in ("a|t|b", "a|t"):
+        with pytest.raises(CorpusError, match="can't stand in PubTator"):
+            write_pubtator([Document(name, "x")], tmp_path / "x.pubtator")
     assert os.listdir(tmp_path) == ["new"]
 
 
@@ -604,6 +607,7 @@ def test_write_jsonl_literally(tmp_path):
     write_jsonl([PREDICTED], tmp_path / "c.jsonl.gz")
     assert first == (tmp_path / "c.jsonl.gz").read_bytes()
     assert gzip.decompress(first) == (tmp_path / "c.jsonl").read_bytes()
+    assert first[3:8] == bytes(5)  # neither a name nor a time, by which the same documents would differ
 
 
 def test_write_brat_literally(tmp_path):
@@ -770,3 +774,96 @@ def test_bioc_passage_with_text_and_sentences_without(tmp_path):
 def test_an_inner_tag_behind_a_mention_of_one_word_begins_another(tmp_path):
     (raw,) = read_conll(put(tmp_path / "c.iob", "a S-x\nb I-x\nc E-x\n"))
     assert [text for *_, text in spans(raw)] == ["a", "b c"]
+
+
+def test_pubtator_relations_of_any_name_are_skipped(tmp_path):
+    relations = "".join(f"1\t{name}\tD1\tD2\tNovel\n" for name in ("Positive_Correlation", "chemical-disease", "is a"))
+    (raw,) = read_pubtator(put(tmp_path / "c.pubtator", f"1|t|Gout\n1|a|\n{relations}1\t0\t4\tGout\tDisease\n"))
+    assert spans(raw) == [(0, 4, "Disease", "Gout")]
+
+
+def test_only_the_first_byte_order_mark_and_one_carriage_return_are_no_text(tmp_path):
+    (raw,) = read_conll(put(tmp_path / "c.conll", "\ufeffa\tO\n\ufeffb\tB-x\n"))
+    assert (raw.text, spans(raw)) == ("a \ufeffb", [(2, 4, "x", "\ufeffb")])
+    (raw,) = read_pubtator(put(tmp_path / "c.pubtator", "1|t|Gout\r\r\n1|a|x\r\n"))
+    assert raw.text == "Gout\r\nx"
+
+
+def test_gzip_with_damaged_content(tmp_path):
+    data = bytearray(gzip.compress("".join(map(str, range(2000))).encode()))
+    data[200:300] = bytes(100)
+    assert "can't be read" in error_of(read_pubtator, put(tmp_path / "c.txt.gz", bytes(data)))
+
+
+def test_bc2gm_gzipped_with_the_files_beside_it(tmp_path):
+    write_bc2gm_files(tmp_path)
+    for name in os.listdir(tmp_path):
+        path = tmp_path / name
+        put(tmp_path / f"{name.replace('.in', '.IN')}.gz", gzip.compress(path.read_bytes()))
+        path.unlink()
+    path = tmp_path / "test.IN.gz"
+    (first, _) = read_any(path)
+    assert (len(first.mentions), len(first.alternatives), first.group) == (2, 1, "00000042")
+    assert [own.name for own in read_together(path)] == [
+        "test.IN.gz", "GENE.eval.gz", "ALTGENE.eval.gz", "test.idmap.gz",
+    ]  # fmt: skip
+
+
+def test_an_end_tag_that_ends_nothing_is_told_of_too(tmp_path, caplog):
+    path = put(tmp_path / "c.iob", "a O\nb E-x\n")
+    with caplog.at_level(logging.WARNING):
+        (raw,) = read_conll(path)
+    assert spans(raw) == [(2, 3, "x", "b")]
+    assert caplog.records[0].message.startswith(f"{path}: 1 mentions begin with I- or E- instead of B- or S-")
+
+
+def test_genia_spaces_within_a_line_stay_and_an_article_may_have_no_id(tmp_path):
+    article = "<article><articleinfo></articleinfo><title><sentence>a  b \t c\n  d</sentence></title></article>"
+    (raw,) = read_genia_xml(put(tmp_path / "c.xml", f"<set>{article}</set>"))
+    assert (raw.document_id, raw.text) == ("c-1", "a  b \t c d")
+
+
+@pytest.mark.parametrize(("offset", "length"), [(100_003, 100_004), (100_004, None)])
+def test_bioc_gap_between_passages_is_padded_up_to_a_bound(tmp_path, offset, length):
+    passages = "".join(f"<passage><offset>{n}</offset><text>{text}</text></passage>" for n, text in
+                       ((0, "abc"), (offset, "d")))  # fmt: skip
+    path = put(tmp_path / "c.xml", f"<collection><document><id>1</id>{passages}</document></collection>")
+    if length is None:
+        assert "offset 100004, but the text before it ends at 3" in error_of(read_bioc, path)
+    else:
+        (raw,) = read_bioc(path)
+        assert (len(raw.text), raw.text[:5], raw.text[-2:]) == (length, "abc\n ", " d")
+
+
+def test_markup_in_names_stays_text_in_bioc(tmp_path):
+    write_bioc([Document("a<b&c", "Gout", [Entity(0, 4, "A&B <x>", task="<t>")])], tmp_path / "c.xml")
+    (raw,) = read_bioc(tmp_path / "c.xml")
+    assert (raw.document_id, spans(raw)) == ("a<b&c", [(0, 4, "A&B <x>", "Gout")])
+
+
+def dropped(raw: RawDocument) -> tuple[list[tuple[int, int, str]], dict[str, int]]:
+    """What `to_documents` keeps of a document, and what it counts as lost."""
+    ((document,), ledger) = to_documents([raw])
+    return [(e.start, e.end, e.type) for e in document.entities], dict(ledger.dropped)
+
+
+def test_parts_of_a_mention_are_one_if_only_white_space_is_between() -> None:
+    text = "acute renal\n failure"
+    assert dropped(RawDocument("1", text, [Mention(((0, 11), (13, 20)), "x")])) == ([(0, 20, "x")], {})
+    for parts in (((0, 5), (3, 11)), ((6, 11), (0, 5)), ((0, 5), (13, 20))):  # crossing, backwards, a word between
+        assert dropped(RawDocument("1", text, [Mention(parts, "x")])) == ([], {"discontinuous": 1})
+
+
+def test_the_same_mention_twice_is_counted_and_an_empty_one_refused() -> None:
+    twice = [Mention(((0, 4),), "x"), Mention(((0, 4),), "y"), Mention(((0, 4),), "x")]
+    assert dropped(RawDocument("1", "Gout", twice)) == ([(0, 4, "x"), (0, 4, "y")], {"duplicate mention": 1})
+    with pytest.raises(CorpusError, match=r"^c:3: offsets 2-2 of a x mention are not inside the text of document 1"):
+        to_documents([RawDocument("1", "Gout", [Mention(((2, 2),), "x", where="c:3")])])
+
+
+def test_other_texts_under_one_id_are_numbered_and_stay_a_group() -> None:
+    raws = [RawDocument(name, text) for name, text in (("1", "a"), ("1-2", "b"), ("1", "c"), ("1", "d"), ("1", "a"))]
+    documents, ledger = to_documents(raws)
+    found = [(document.document_id, document.text, document.group) for document in documents]
+    assert found == [("1", "a", "1"), ("1-2", "b", "1-2"), ("1-3", "c", "1"), ("1-4", "d", "1")]
+    assert ledger.documents == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import pytest
 import torch
 from hub_double import READ_ONLY, TOKEN, HubDouble
 from huggingface_hub import ModelCard, RepoCard
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 import export_mtl_bioner
@@ -497,3 +499,143 @@ def test_a_stock_model_is_scored_on_the_test_split_of_its_training(trained: Path
     (folder / "run.json").write_text(json.dumps(record))
     expected = load_corpus("ncbi", "sample", test_size=0.3, seed=7).splits["test"]
     assert export_mtl_bioner.test_documents(folder, "ncbi", "sample") == expected
+
+
+def test_no_card_with_a_secret_is_pushed(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    monkeypatch.setattr(hub_mtl_bioner, "get_token", lambda: "hf_secret")
+    with (folder / "README.md").open("a") as card:
+        card.write("Log in with hf_secret.\n")
+    with pytest.raises(PushError, match="README.md holds the token of the Hub"):
+        published_files(folder)
+
+
+class Api:
+    """What a push asks of the Hub: a repository that is there and public, with files of earlier pushes."""
+
+    endpoint = "https://hub"
+
+    def __init__(self, token: str | None = None) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def create_repo(self, name: str, private: bool | None, **options: Any) -> SimpleNamespace:
+        return SimpleNamespace(repo_id=name if "/" in name else f"me/{name}")
+
+    def repo_info(self, name: str, repo_type: str | None) -> SimpleNamespace:
+        return SimpleNamespace(private=False)
+
+    def create_branch(self, name: str, branch: str, exist_ok: bool) -> None:
+        self.calls.append(("branch", branch))
+
+    def list_repo_files(self, name: str, revision: str | None) -> list[str]:
+        self.calls.append(("list", revision))
+        return ["model-00001-of-00002.safetensors", "notes.md", "old/model.safetensors", "config.json", "vocab.txt"]
+
+    def create_commit(self, name: str, operations: list[Any], **options: Any) -> SimpleNamespace:
+        kinds = {"CommitOperationAdd": "add", "CommitOperationDelete": "delete"}
+        self.calls.append(("commit", options["commit_message"], options.get("revision")))
+        self.calls.extend((kinds[type(own).__name__], own.path_in_repo) for own in operations)
+        return SimpleNamespace(commit_url=f"{self.endpoint}/{name}/commit/1")
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Api:
+    api = Api()
+    monkeypatch.setattr(hub_mtl_bioner, "HfApi", lambda token=None: api)
+    return api
+
+
+def test_a_push_is_one_commit_to_its_branch_that_deletes_old_weights_only(trained: Path, api: Api) -> None:
+    assert hub_mtl_bioner.push_folder(trained, "me/ner", revision="next", message="Epoch 1") == (
+        "https://hub/me/ner/commit/1"
+    )
+    assert api.calls[:3] == [("branch", "next"), ("list", "next"), ("commit", "Epoch 1", "next")]
+    assert {name for kind, name in api.calls[3:] if kind == "add"} == set(published_files(trained))
+    deleted = [name for kind, name in api.calls[3:] if kind == "delete"]
+    assert deleted == ["model-00001-of-00002.safetensors", "vocab.txt"]
+
+
+def test_only_what_shall_be_private_is_refused_where_a_public_repository_is(trained: Path, api: Api) -> None:
+    with pytest.raises(PushError, match="me/ner is there and public; make it private on the Hub first"):
+        hub_mtl_bioner.push_folder(trained, "me/ner", private=True)
+    assert api.calls == []
+    hub_mtl_bioner.push_folder(trained, "me/ner")
+    assert api.calls[:2] == [("list", None), ("commit", "Model", None)]
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (401, "log in with `hf auth login`"),
+        (403, "the token may not write there"),
+        (404, "check the name"),
+        (500, "try again"),
+    ],
+)
+def test_what_the_hub_refuses_has_a_remedy(status: int, remedy: str) -> None:
+    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
+
+    def refuse() -> None:
+        raise HfHubHTTPError("no", response=response)
+
+    with pytest.raises(PushError, match=rf"the Hub refused me/ner \({status}\): {remedy}"):
+        hub_mtl_bioner.explained(refuse, "me/ner")
+
+
+def test_the_push_command_writes_the_card_first(
+    trained: Path, tmp_path: Path, api: Api, capsys: pytest.CaptureFixture
+) -> None:
+    folder, other = (Path(shutil.copytree(trained, tmp_path / name)) for name in ("model", "other"))
+    results = json.loads((other / "all_results.json").read_text())
+    results["test_ncbi_f1"] += 0.02
+    (other / "all_results.json").write_text(json.dumps(results))
+    assert hub_mtl_bioner.push_main([str(folder), "ner", "--seeds", str(other)]) == 0
+    assert capsys.readouterr().out == "https://hub/me/ner/commit/1\n"
+    card = (folder / "README.md").read_text()
+    assert 'model="me/ner"' in card and "| 1.41 |" in card
+    with (folder / "README.md").open("a") as edited:
+        edited.write("Ask Ann.\n")
+    assert hub_mtl_bioner.push_main([str(folder), "you/ner"]) == 0
+    card = (folder / "README.md").read_text()
+    assert 'model="you/ner"' in card and card.endswith("Ask Ann.\n")
+    api.calls.clear()
+    assert hub_mtl_bioner.push_main([str(folder), "me/ner", "--space", "--revision", "next"]) == 2
+    assert "leave out --revision, or --space" in capsys.readouterr().err and api.calls == []
+
+
+def test_an_error_of_several_lines_becomes_one(capsys: pytest.CaptureFixture) -> None:
+    def fail(_: Any) -> str:
+        raise ValueError("one\n  two")
+
+    assert hub_mtl_bioner.run_command(argparse.ArgumentParser(prog="mtl-bioner-x"), fail, []) == 2
+    assert capsys.readouterr().err == "mtl-bioner-x: error: one two\n"
+
+
+def test_the_export_command_tells_both_scores_of_the_stock_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    scores = {"test_ncbi_f1": 0.75, "sentences_ncbi_f1": 0.8}
+    monkeypatch.setattr(export_mtl_bioner, "export_task", lambda *_: scores)
+    assert export_mtl_bioner.main(["model", "--task", "ncbi", "--output", "stock", "--data_dir", "sample"]) == 0
+    told = "wrote stock; F1 through the stock pipeline: 75.00, 80.00 sentence by sentence\n"
+    assert capsys.readouterr().out == told
+
+
+def test_a_blank_text_has_no_sentence() -> None:
+    config = MtlBionerConfig(sentence_pattern=run_mtl_ner.SENTENCE_PATTERN)
+    assert export_mtl_bioner.sentences(" \n ", config) == []
+
+
+def test_a_stock_model_is_scored_on_the_corpora_that_its_head_was(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    config, record = (json.loads((folder / name).read_text()) for name in ("config.json", "run.json"))
+    config["tasks"][0]["corpora"] = ["ncbi", "bc2gm"]  # the second in an earlier training
+    (folder / "config.json").write_text(json.dumps(config))
+    record["arguments"] = {"test_size": 0.3}  # nor is there a seed
+    (folder / "run.json").write_text(json.dumps(record))
+    expected = load_corpus("ncbi", "sample", test_size=0.3, seed=42).splits["test"]
+    assert export_mtl_bioner.test_documents(folder, "ncbi", "sample") == expected
+    config["tasks"][0]["corpora"] = ["mine.jsonl"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="ncbi was trained on mine.jsonl, which is not one of the known corpora"):
+        export_mtl_bioner.test_documents(folder, "ncbi", "sample")

@@ -51,6 +51,12 @@ def test_numbered_medline_ids_are_one_abstract() -> None:
     assert [(leak[0], leak[3]) for leak in pairs(train, held_out)] == [("genia", "id"), ("jnlpba", "id")]
 
 
+def test_numbered_documents_of_genia_are_one_abstract_too() -> None:
+    train = {"genia": [document("98282479-2", "One text.")]}
+    held_out = {"jnlpba": {"test": [document("98282479", "Another.")]}}
+    assert [leak[:4] for leak in pairs(train, held_out)] == [("genia", "jnlpba", "test", "id")]
+
+
 def test_numbers_end_a_bc2gm_id_without_meaning_the_same() -> None:
     assert pairs({"bc2gm": [document("P1-2", "A.")]}, {"bc2gm": {"test": [document("P1", "B.")]}}) == []
 
@@ -67,6 +73,8 @@ def test_row_numbers_of_an_own_corpus_are_no_leak_but_the_same_text_is() -> None
         ("Magnetotherapy of hepatitis A and B in children.", "A and B of Rat7 bind in cells.", False),
         ("Title of it.", "Title of it. And the whole text, which is much longer than that.", True),
         ("?!", "Some text.", False),
+        ("One two three four five.", "One two three four six.", True),  # four fifths
+        ("One two three four.", "One two three five.", False),
     ],
 )
 def test_texts_of_one_row_number_leak_if_one_is_in_the_other(ours: str, theirs: str, leaks: bool) -> None:
@@ -263,3 +271,15 @@ def test_a_corpus_keeps_the_same_documents_alone_and_beside_others() -> None:
     without_training = loaded("./yours", test=both["./yours"].splits["test"])
     alone, (leak,), _ = drop_leaks({"./mine": both["./mine"]}, others={"./yours": without_training})
     assert leak.document_ids == ("./mine0", "./mine1") and alone["./mine"].splits["train"] == []
+
+
+def test_case_is_folded_not_only_lowered() -> None:
+    train = {"ncbi": [document("1", "Meißner corpuscles of the skin were counted.")]}
+    held_out = {"bc2gm": {"test": [document("2", "MEISSNER CORPUSCLES OF THE SKIN WERE COUNTED.")]}}
+    assert [leak[3] for leak in pairs(train, held_out)] == ["text"]
+
+
+def test_development_text_that_is_test_text_is_no_error() -> None:
+    given = {"bc2gm": corpora()["bc2gm"]}
+    cleaned, leaks, overlaps = drop_leaks(given, "error")
+    assert (cleaned, leaks, len(overlaps)) == (given, [], 1)

@@ -19,7 +19,8 @@ from dataset_scripts import (
     load_corpus,
     with_dev_in_train,
 )
-from dataset_scripts.schema import RawDocument
+from dataset_scripts.schema import Entity, RawDocument
+from dataset_scripts.segments import flatten
 from dataset_scripts.splits import cut, split_of_name
 
 
@@ -602,3 +603,90 @@ def test_cut_of_a_development_split_depends_on_the_seed(tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", jsonl(41, 42))
     held_out = {tuple(ids(load_corpus(tmp_path, seed=n), "dev")) for n in range(6)}
     assert len(held_out) > 3 and {len(own) for own in held_out} == {4}
+
+
+def test_losses_of_a_flat_tag_sequence_by_cause(tmp_path: Path) -> None:
+    """Of nested mentions the outermost is kept, of crossing ones the first, of two of one place the first by type."""
+    places = [(4, 9, "Gene"), (0, 9, "Gene"), (4, 17, "Gene"), (18, 23, "Z"), (18, 23, "A"), (0, 3, "Gene")]
+    entities = [{"start": start, "end": end, "type": name} for start, end, name in [*places, (24, 26, "Gene")]]
+    record = {"document_id": "1", "text": "TNF alpha binding cells p53", "entities": entities}
+    ledger = load_corpus(write(tmp_path / "test.jsonl", json.dumps(record))).ledgers["test"]
+    assert (ledger.read, ledger.kept, ledger.dropped) == (7, 2, {"nested": 3, "crossing": 1, "not alignable": 1})
+    kept, lost = flatten([Entity(0, 3, "Z"), Entity(0, 3, "A")])  # in whatever order they come
+    assert (kept, lost) == ([Entity(0, 3, "A")], {"nested": 1})
+
+
+def test_own_files_in_capitals_what_a_mac_packs_and_a_readme_with_a_split_in_its_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "TRAIN.JSONL", jsonl(1, 10))
+    write(tmp_path / "__MACOSX" / "dev.jsonl", "\x00")
+    write(tmp_path / "README.test.md", "How it was tested.")
+    assert sum(len(documents) for documents in load_corpus(tmp_path).splits.values()) == 10
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path} has no test split; 0.15 of its training documents are held out"
+    ]
+
+
+@pytest.mark.parametrize(("count", "names"), [(5, "0, 1, 2, 3, 4;"), (6, "0, 1, 2, 3, 4, ...;")])
+def test_own_folder_without_splits_names_what_is_there(tmp_path: Path, count: int, names: str) -> None:
+    for n in range(count):
+        write(tmp_path / str(n), "")
+    assert f"found {names} rename them" in error_of(tmp_path)
+
+
+def test_a_name_in_capitals_offers_the_registered_one(tmp_path: Path) -> None:
+    assert "did you mean 'ncbi'?" in error_of("NCBI", tmp_path)
+
+
+def test_the_sample_is_not_said_to_be_incomplete(caplog: pytest.LogCaptureFixture) -> None:
+    load_corpus("ncbi", "sample")
+    assert not caplog.records
+
+
+def test_own_documents_that_stay_together_are_told_of_where_too_many_are_held_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = jsonl(1, 20).splitlines(keepends=True)
+    halves = [line.replace(f'"d{n}"', '"a"' if n <= 10 else '"b"') for n, line in enumerate(lines, 1)]
+    load_corpus(write(tmp_path / "one.jsonl", "".join(halves)))
+    assert "10 of 20 documents are held out, where 0.15 of them should be: 10 have the id or group" in caplog.text
+
+
+def test_development_documents_of_a_registered_corpus_keep_their_ids(ncbi: Path) -> None:
+    write(ncbi / "ncbi_disease/NCBIdevelopset_corpus.txt", pubtator(4, 5))
+    assert ids(with_dev_in_train(load_corpus("ncbi", ncbi)), "train") == ["1", "2", "3", "4", "4", "5"]
+
+
+def test_cut_of_a_missing_test_split_depends_on_the_seed(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", jsonl(1, 40))
+    write(tmp_path / "dev.jsonl", jsonl(41, 42))
+    held_out = {tuple(ids(load_corpus(tmp_path, seed=n), "test")) for n in range(6)}
+    assert len(held_out) > 3 and {len(own) for own in held_out} == {6}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.15])
+def test_usual_test_sizes_are_not_remarked_on(tmp_path: Path, share: float, caplog: pytest.LogCaptureFixture) -> None:
+    load_corpus(write(tmp_path / "plants.jsonl", jsonl(1, 20)), test_size=share)
+    assert not caplog.records
+
+
+def test_hash_tells_the_names_in_a_brat_folder(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        write(tmp_path / f"{name}.txt", "An oak.\n")
+        write(tmp_path / f"{name}.ann", "T1\tPlant 3 6\toak\n")
+    first = hash_corpus(tmp_path)
+    for ending in (".txt", ".ann"):
+        (tmp_path / f"2{ending}").rename(tmp_path / f"3{ending}")
+    assert hash_corpus(tmp_path) != first
+
+
+def test_own_corpus_without_splits_is_scored_whole_unless_a_share_is_given(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "plants.jsonl", jsonl(1, 20))
+    corpus = load_corpus(path, scoring_only=True)
+    assert [len(corpus.splits[split]) for split in ("train", "dev", "test")] == [0, 0, 20]
+    assert "give the --test_size of that training (0.15 where none was given)" in caplog.text
+    corpus = load_corpus(path, scoring_only=True, test_size=0.15)
+    assert len(corpus.splits["test"]) == 3

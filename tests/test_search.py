@@ -270,3 +270,20 @@ def test_a_frozen_encoder_is_so_in_each_trial(
     options = ["--freeze_encoder", "--search", "1", "--output_dir", str(tmp_path / "a")]
     assert run_mtl_ner.main([*arguments, *options]) == 0
     assert trained == [f"heads.{name}.{part}" for name in ("ncbi", "bc5cdr") for part in ("weight", "bias")]
+
+
+def test_a_search_killed_before_its_first_trial_begins_once_with_the_given_arguments(tmp_path: Path) -> None:
+    class Trainer:
+        args = SimpleNamespace(seed=1)
+
+        def hyperparameter_search(self, hp_space: SearchSpace, n_trials: int, **options: Any) -> None:
+            study = optuna.load_study(study_name=options["study_name"], storage=options["storage"])
+            for _ in range(n_trials):
+                trial = study.ask()
+                study.tell(trial, hp_space(trial)["learning_rate"])
+
+    study = optuna.create_study(study_name="mtl-bioner", storage=f"sqlite:///{tmp_path / 'search.db'}")
+    space = SearchSpace(2e-4, 1.0, {}, None)
+    study.enqueue_trial(space.start())
+    rows = search(Trainer(), space, 2, tmp_path, {})
+    assert [row["learning_rate"] == 2e-4 for row in rows] == [True, False]

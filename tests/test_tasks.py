@@ -60,6 +60,8 @@ def test_several_tasks_keep_their_order_and_may_have_spaces_around() -> None:
         (":Disease", ["--tasks has ':Disease'", "[name=]source"]),
         ("my task=ncbi", ["--tasks has the task name 'my task'", "letters, digits"]),
         ("=ncbi", ["--tasks has the task name ''", "letters, digits"]),
+        ("macro=ncbi", ["--tasks has the task name 'macro'", "take another"]),
+        ("micro=ncbi", ["--tasks has the task name 'micro'", "take another"]),
         ("a.b=ncbi", ["--tasks has the task name 'a.b'", "letters, digits"]),  # ModuleDict takes no dots
     ],
 )
