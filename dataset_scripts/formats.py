@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import logging
 import os
@@ -660,6 +661,9 @@ class _XmlParser:
 
     def end(self, tag: str) -> None:
         element = self.open.pop()
+        # Text comes in pieces, which end where those that were read of the file do.
+        pieces = itertools.groupby(element.children, lambda child: isinstance(child, str))
+        element.children = [child for text, own in pieces for child in (["".join(own)] if text else own)]
         if len(self.open) == 1:
             self.done.append(element)
 
@@ -742,7 +746,8 @@ def _genia_sentences(part: _Element) -> list[_Element]:
     def is_sentence(child: _Element | str) -> bool:
         return isinstance(child, _Element) and child.tag == "sentence"
 
-    return [c if is_sentence(c) else _Element("sentence", {}, part.where, [c]) for c in part.children]
+    groups = itertools.groupby(part.children, is_sentence)
+    return [c for known, own in groups for c in (own if known else [_Element("sentence", {}, part.where, list(own))])]
 
 
 def _flatten(element: _Element, text: _Text, constituents: list[tuple[int, int, _Element]]) -> None:

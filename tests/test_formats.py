@@ -823,6 +823,21 @@ def test_genia_spaces_within_a_line_stay_and_an_article_may_have_no_id(tmp_path)
     assert (raw.document_id, raw.text) == ("c-1", "a  b \t c d")
 
 
+@pytest.mark.parametrize("words", [8_186, 65_400, 65_480])
+def test_genia_text_is_the_same_wherever_the_file_is_read_in_pieces(tmp_path, words):
+    body = f"<sentence>{'x' * words}\n      gene expression</sentence>interleukin receptor <sentence>y</sentence>"
+    for shift in range(0, 90, 3):  # puts the bounds of what is read and of expat's buffer into each of these words
+        abstract = f"<abstract>{' ' * shift}{body}</abstract>"
+        (raw,) = read_genia_xml(put(tmp_path / "c.xml", f"<set><article>{abstract}</article></set>"))
+        assert raw.text == f"{'x' * words} gene expression interleukin receptor y"
+
+
+def test_genia_text_outside_of_sentences_is_not_torn_at_its_mentions(tmp_path):
+    abstract = '<abstract>anti-<cons sem="G#x">IL-2</cons>s act. <sentence>One.</sentence> Two.</abstract>'
+    (raw,) = read_genia_xml(put(tmp_path / "c.xml", f"<set><article>{abstract}</article></set>"))
+    assert (raw.text, spans(raw)) == ("anti-IL-2s act. One. Two.", [(5, 9, "x", "IL-2")])
+
+
 @pytest.mark.parametrize(("offset", "length"), [(100_003, 100_004), (100_004, None)])
 def test_bioc_gap_between_passages_is_padded_up_to_a_bound(tmp_path, offset, length):
     passages = "".join(f"<passage><offset>{n}</offset><text>{text}</text></passage>" for n, text in
