@@ -449,6 +449,27 @@ def test_a_dry_run_makes_no_repository(encoder: str, tmp_path: Path) -> None:
     assert run_mtl_ner.prepare([*arguments, "--push_to_hub"]).args.push_to_hub
 
 
+def test_after_a_failed_push_the_model_is_there_and_no_process_waits(
+    encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*_: Any) -> str:
+        raise run_mtl_ner.PushError("the Hub refused me/ner")
+
+    def name_it(self: Any, *_: Any) -> None:
+        self.hub_model_id = "me/ner"
+
+    left: list[Any] = []
+    monkeypatch.setattr(run_mtl_ner.MultiTaskTrainer, "init_hf_repo", name_it)
+    monkeypatch.setattr(run_mtl_ner.MultiTaskTrainer, "push_to_hub", fail)
+    monkeypatch.setattr(run_mtl_ner, "leave_processes", left.append)
+    output = tmp_path / "a"
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(output), *SMALL, "--do_train"]
+    assert run_mtl_ner.main([*arguments, "--push_to_hub", "--save_strategy", "no", "--eval_strategy", "no"]) == 1
+    message = capsys.readouterr().err
+    assert f"refused me/ner; the model is in {output}: mtl-bioner-push {output} me/ner" in message
+    assert (output / "model.safetensors").is_file() and len(left) == 1
+
+
 def test_no_path_has_the_name_of_a_registered_corpus() -> None:
     sources = ["ncbi", "/data/ncbi", "./bc5cdr", "/data/mine", "./mine"]
     assert list(corpus_names(sources).values()) == ["ncbi", "ncbi-2", "bc5cdr-2", "mine", "mine-2"]
