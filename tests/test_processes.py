@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -198,7 +199,8 @@ def kill_when(arguments: list[str], ready: Callable[[str], bool], log: Path) -> 
             time.sleep(0.002)
         everyone = [*process.children(recursive=True), process]  # the launcher's workers are in sessions of their own
         for one in everyone:
-            one.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # a helper that was about to end
+                one.kill()
         psutil.wait_procs(everyone, timeout=20)
         process.wait()
 
