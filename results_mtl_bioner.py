@@ -374,23 +374,28 @@ def plot_reliability(path: Path, scored: Mapping[str, tuple[Sequence[float], Seq
 
 def plot_curves(path: Path, history: Sequence[Mapping[str, Any]], task_names: Sequence[str]) -> None:
     """Training loss and development F1 of each task over the epochs."""
-    if not any("loss" in entry for entry in history):  # nothing was trained
+    panels = {}
+    for title, keys in (
+        ("training loss", [f"loss_{name}" for name in task_names]),
+        ("development F1", [f"eval_{name}_f1" for name in task_names]),
+    ):
+        curves = {
+            name: [(entry["epoch"], entry[key]) for entry in history if key in entry and "epoch" in entry]
+            for name, key in zip(task_names, keys, strict=True)
+        }
+        panels[title] = {name: points for name, points in curves.items() if points}
+    if not panels["training loss"]:  # nothing was trained
         return
     if (pyplot := import_pyplot("learning curves")) is None:
         return
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for axis, keys, title in (
-        (axes[0], [f"loss_{name}" for name in task_names], "training loss"),
-        (axes[1], [f"eval_{name}_f1" for name in task_names], "development F1"),
-    ):
-        for name, key in zip(task_names, keys, strict=True):
-            points = [(entry["epoch"], entry[key]) for entry in history if key in entry and "epoch" in entry]
-            if points:
-                axis.plot(*zip(*points, strict=True), marker=".", label=name)
+    panels = {title: curves for title, curves in panels.items() if curves}  # without evaluations there is one
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(5 * len(panels), 4), layout="constrained", squeeze=False)
+    for axis, (title, curves) in zip(axes[0], panels.items(), strict=True):
+        for name, points in curves.items():
+            axis.plot(*zip(*points, strict=True), marker=".", label=name)
         axis.set(title=title, xlabel="epoch")
         axis.grid(alpha=0.3)
-        if axis.lines:
-            axis.legend()
+        axis.legend()
     save_figure(figure, path)
 
 

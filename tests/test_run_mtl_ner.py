@@ -24,6 +24,7 @@ from data_collators import load_tokenizer
 from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.formats import read_any
 from modeling_mtl_bioner import IGNORE, SHARING, MtlBionerModel, MtlBionerPipeline
+from results_mtl_bioner import plot_curves
 from run_mtl_ner import corpus_names
 
 
@@ -447,6 +448,22 @@ def test_a_dry_run_makes_no_repository(encoder: str, tmp_path: Path) -> None:
     arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(tmp_path / "a"), *SMALL]
     assert not run_mtl_ner.prepare([*arguments, "--push_to_hub", "--dry_run"]).args.push_to_hub
     assert run_mtl_ner.prepare([*arguments, "--push_to_hub"]).args.push_to_hub
+
+
+@pytest.mark.parametrize(
+    ("history", "width"),
+    [
+        ([{"epoch": 1, "loss": 0.5, "loss_a": 0.5}, {"epoch": 1, "eval_a_f1": 0.5}], 1200),
+        ([{"epoch": 1, "loss": 0.5, "loss_a": 0.5}], 600),  # no empty half
+        ([{"epoch": 1, "eval_a_f1": 0.5}], None),  # nothing was trained
+    ],
+)
+def test_learning_curves_show_what_there_is(
+    history: list[dict[str, float]], width: int | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "learning_curves.png"
+    plot_curves(path, history, ["a"])
+    assert (int.from_bytes(path.read_bytes()[16:20], "big") if path.exists() else None) == width
 
 
 def test_after_a_failed_push_the_model_is_there_and_no_process_waits(
