@@ -383,12 +383,12 @@ def plot_curves(path: Path, history: Sequence[Mapping[str, Any]], task_names: Se
             name: [(entry["epoch"], entry[key]) for entry in history if key in entry and "epoch" in entry]
             for name, key in zip(task_names, keys, strict=True)
         }
-        panels[title] = {name: points for name, points in curves.items() if points}
-    if not panels["training loss"]:  # nothing was trained
+        if curves := {name: points for name, points in curves.items() if points}:
+            panels[title] = curves  # without evaluations there is one panel
+    if "training loss" not in panels:  # nothing was trained
         return
     if (pyplot := import_pyplot("learning curves")) is None:
         return
-    panels = {title: curves for title, curves in panels.items() if curves}  # without evaluations there is one
     figure, axes = pyplot.subplots(1, len(panels), figsize=(5 * len(panels), 4), layout="constrained", squeeze=False)
     for axis, (title, curves) in zip(axes[0], panels.items(), strict=True):
         for name, points in curves.items():

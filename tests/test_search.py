@@ -149,21 +149,24 @@ def test_a_trial_counts_as_its_best_evaluation_and_a_bad_one_is_stopped(
     assert "10.00" in capsys.readouterr().out.splitlines()[-2] and next(scores, None) is None
 
 
+class LearningRateTrainer:
+    """Its trials train nothing: the score of each is its learning rate."""
+
+    args = SimpleNamespace(seed=1)
+
+    def hyperparameter_search(self, hp_space: SearchSpace, n_trials: int, **options: Any) -> None:
+        study = optuna.load_study(**{name: options[name] for name in ("study_name", "storage", "sampler")})
+        for _ in range(n_trials):
+            trial = study.ask()
+            study.tell(trial, hp_space(trial)["learning_rate"])
+
+
 @pytest.mark.parametrize("state", ["FAIL", "RUNNING"])
 def test_a_search_whose_first_trial_was_killed_begins_with_the_given_arguments(tmp_path: Path, state: str) -> None:
-    class Trainer:
-        args = SimpleNamespace(seed=1)
-
-        def hyperparameter_search(self, hp_space: SearchSpace, n_trials: int, **options: Any) -> None:
-            study = optuna.load_study(study_name=options["study_name"], storage=options["storage"])
-            for _ in range(n_trials):
-                trial = study.ask()
-                study.tell(trial, hp_space(trial)["learning_rate"])
-
     storage = f"sqlite:///{tmp_path / 'search.db'}"
     study = optuna.create_study(study_name="mtl-bioner", storage=storage, direction="maximize")
     study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState[state]))
-    rows = search(Trainer(), SearchSpace(2e-4, 1.0, {}, None), 2, tmp_path, {"seed": 1})
+    rows = search(LearningRateTrainer(), SearchSpace(2e-4, 1.0, {}, None), 2, tmp_path, {"seed": 1})
     best = json.loads((tmp_path / "search_best.json").read_text())
     assert [row["learning_rate"] == 2e-4 for row in rows] == [True, False]
     assert best == {"seed": 1, "learning_rate": max(row["learning_rate"] for row in rows)}
@@ -242,17 +245,8 @@ def test_a_third_to_three_times_of_what_was_given_is_tried() -> None:
 
 
 def test_a_search_that_goes_on_tries_other_values(tmp_path: Path) -> None:
-    class Trainer:
-        args = SimpleNamespace(seed=1)
-
-        def hyperparameter_search(self, hp_space: SearchSpace, n_trials: int, **options: Any) -> None:
-            study = optuna.load_study(**{name: options[name] for name in ("study_name", "storage", "sampler")})
-            for _ in range(n_trials):
-                trial = study.ask()
-                study.tell(trial, hp_space(trial)["learning_rate"])
-
     for trials in (2, 3):
-        rows = search(Trainer(), SearchSpace(2e-4, 1.0, {}, None), trials, tmp_path, {})
+        rows = search(LearningRateTrainer(), SearchSpace(2e-4, 1.0, {}, None), trials, tmp_path, {})
     assert len({row["learning_rate"] for row in rows}) == 3
 
 
@@ -273,17 +267,8 @@ def test_a_frozen_encoder_is_so_in_each_trial(
 
 
 def test_a_search_killed_before_its_first_trial_begins_once_with_the_given_arguments(tmp_path: Path) -> None:
-    class Trainer:
-        args = SimpleNamespace(seed=1)
-
-        def hyperparameter_search(self, hp_space: SearchSpace, n_trials: int, **options: Any) -> None:
-            study = optuna.load_study(study_name=options["study_name"], storage=options["storage"])
-            for _ in range(n_trials):
-                trial = study.ask()
-                study.tell(trial, hp_space(trial)["learning_rate"])
-
     study = optuna.create_study(study_name="mtl-bioner", storage=f"sqlite:///{tmp_path / 'search.db'}")
     space = SearchSpace(2e-4, 1.0, {}, None)
     study.enqueue_trial(space.start())
-    rows = search(Trainer(), space, 2, tmp_path, {})
+    rows = search(LearningRateTrainer(), space, 2, tmp_path, {})
     assert [row["learning_rate"] == 2e-4 for row in rows] == [True, False]
