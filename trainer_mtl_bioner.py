@@ -239,10 +239,14 @@ class SetEpoch(TrainerCallback):
 
 
 class LogEachEpoch(TrainerCallback):
-    """Logs at the end of every epoch too, so that short trainings have learning curves."""
+    """Logs at the end of an epoch of fewer than `logging_steps`, so that short trainings have learning curves.
+
+    After a longer one it would log the mean of the few steps since the last log, which sticks out of the curves.
+    """
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        control.should_log = True
+        if not any("loss" in entry and entry["epoch"] > state.epoch - 1 for entry in state.log_history):
+            control.should_log = True
 
 
 class MultiTaskTrainer(Trainer):

@@ -296,6 +296,17 @@ def test_every_epoch_is_logged_however_short(trainer_of: Callable[..., MultiTask
     assert [entry["epoch"] for entry in trainer.state.log_history if "loss_ill" in entry] == [1.0, 2.0, 3.0]
 
 
+def test_a_longer_epoch_is_not_logged_again_for_its_last_steps(
+    trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows
+) -> None:
+    trainer = trainer_of(rows, num_train_epochs=3, logging_steps=3, per_device_train_batch_size=1)
+    trainer.train()
+    steps = trainer.state.max_steps
+    assert steps % 9  # an epoch doesn't end with a log
+    logged = [entry["step"] for entry in trainer.state.log_history if "loss_ill" in entry]
+    assert logged == list(range(3, steps + 1, 3))
+
+
 # -------------------------------------------------------------------------------------------------- speed and launch
 
 
