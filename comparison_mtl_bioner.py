@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import statistics
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,12 +35,14 @@ class Primary:
     Attributes:
         fraction: share of the training documents.
         seeds: how many were planned, 0 where that isn't known.
+        note: what else a reader of the report has to know.
     """
 
     structure: str
     corpora: tuple[str, ...]
     fraction: float
     seeds: int = 0
+    note: str = ""
 
 
 class Cells:
@@ -93,12 +96,14 @@ class Cells:
         return sorted({fraction for _, fraction in self.runs}, reverse=True)
 
     def systems(self, fraction: float) -> list[str]:
-        """`single` first, then the others by their name."""
-        return sorted((s for s, f in self.runs if f == fraction), key=lambda s: (s != SINGLE, s))
+        """`single` first, `taught` second, then the others by their name."""
+        return sorted((s for s, f in self.runs if f == fraction), key=by_system)
 
     def corpora(self, system: str, fraction: float) -> list[str]:
-        """Corpora that the system was scored on."""
-        return list(self.runs.get((system, fraction), {}))
+        """Corpora that the system was scored on, in the order of the tasks of a model for most of them."""
+        order = list(max(self.runs.items(), key=lambda item: (item[0][0] != SINGLE, len(item[1])))[1])
+        own = self.runs.get((system, fraction), {})
+        return sorted(own, key=lambda corpus: order.index(corpus) if corpus in order else len(order))
 
     def seeds(self, system: str, fraction: float, types: Mapping[str, Sequence[str]]) -> list[int]:
         """Those that were scored on all of these types (corpus -> types)."""
@@ -131,6 +136,11 @@ class Cells:
                 if any(len(run["trained_on"] | single.get(seed, run)["trained_on"]) > 1 for seed, run in own.items()):
                     found.append((system, fraction, corpus))
         return found
+
+
+def by_system(system: str) -> tuple[bool, bool, str]:
+    """The order of systems in tables and plots."""
+    return (system != SINGLE, system != TAUGHT, system)
 
 
 def check_identity(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
@@ -180,21 +190,19 @@ def widest(cells: Cells, fraction: float) -> dict[str, set[str]]:
     return found
 
 
-def side_by_side(cells: Cells, fraction: float) -> dict[str, dict[str, dict[str, Any]]]:
+def side_by_side(cells: Cells, fraction: float, structure: str) -> dict[str, dict[str, dict[str, Any]]]:
     """By corpus and system, what a plot may set side by side: scores over the types of single-task training (or of the
-    system with most), of systems that find all of these, over the seeds that all have. A system that has no seed in
-    common with those before it is left out."""
+    system with most), over the seeds that it and the primary structure have in common. Systems that don't have all of
+    these types and seeds are left out."""
     found = {}
     systems = cells.systems(fraction)  # single-task training first
     for corpus in dict.fromkeys(corpus for system in systems for corpus in cells.corpora(system, fraction)):
         own = {s: cells.types(s, fraction, corpus) for s in systems if corpus in cells.corpora(s, fraction)}
         types = {corpus: own.get(SINGLE) or max(own.values(), key=len)}
-        common: set[int] = set()
-        drawn = []
-        for system in own:
-            seeds = set(cells.seeds(system, fraction, types))  # none, if it doesn't find all of the types
-            if both := seeds & common if drawn else seeds:
-                common, drawn = both, [*drawn, system]
+        seeds = {system: set(cells.seeds(system, fraction, types)) for system in own}
+        named = [s for s in (SINGLE, structure) if seeds.get(s)] or list(own)
+        common = set.intersection(*(seeds[system] for system in named))
+        drawn = [system for system in own if common and common <= seeds[system]]
         found[corpus] = {s: _spread(cells, {"system": s, "fraction": fraction}, types, sorted(common)) for s in drawn}
     return {corpus: own for corpus, own in found.items() if own}
 
@@ -311,7 +319,7 @@ def development(cells: Cells) -> list[dict[str, Any]]:
                     | {"f1": statistics.mean(f1 for _, f1 in best), "rise": statistics.mean(rises)}
                     | {"best_epoch": statistics.mean(epoch for epoch, _ in best), "epochs": curves[0][-1][0]}
                 )
-    return sorted(rows, key=lambda row: (-row["fraction"], row["system"] != SINGLE, row["system"]))
+    return sorted(rows, key=lambda row: (-row["fraction"], by_system(row["system"])))
 
 
 def tuning(cells: Cells) -> list[dict[str, Any]]:
@@ -329,7 +337,8 @@ def errors(cells: Cells) -> dict[str, dict[str, Any]]:
     fraction = cells.fractions[0]
     return {
         system: {
-            corpus: mean_report((report for run in own.values() for report in run["errors"]), trainings=len(own))
+            corpus: {"seeds": len(own)}
+            | mean_report((report for run in own.values() for report in run["errors"]), trainings=len(own))
             for corpus, own in cells.runs[system, fraction].items()
         }
         for system in cells.systems(fraction)
@@ -377,7 +386,10 @@ def write(contents: Sequence[Mapping[str, Any]], primary: Primary, output: Path)
 def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
     """The report for people; scores in per cent."""
     reports = summary["errors"]
+    corpora = list(dict.fromkeys(row["corpus"] for row in summary["scores"] if row["type"] == "all"))
     tables = [
+        ("## F1 side by side", _overview_rows(summary["scores"], corpora),
+         ["training documents", "system", *corpora, "macro", "seeds"]),
         ("## Scores", _score_rows(summary["scores"]),
          ["training documents", "system", "corpus", "type", "P", "R", "F1", "seeds"]),
         ("## Differences from single-task training", _comparison_rows(summary["comparisons"]),
@@ -390,16 +402,46 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
          ["system", "minutes", "rows", "steps", "million sub-words", "million parameters", "encoder passes", "seeds"]),
         ("## Settings", _settings_rows(summary["settings"]),
          ["training documents", "epochs", "computed in", "arguments"]),
-        ("## Errors, mean of a training", _error_rows(reports), ["system", "corpus", "type", *KINDS]),
+        ("## Errors, mean of a training", _error_rows(reports), ["system", "corpus", "type", *KINDS, "seeds"]),
         ("### Recall", _recall_rows(reports), ["system", "corpus", "mentions seen in training", "unseen ones"]),
         ("### Most frequent", _example_rows(reports), ["system", "corpus", *KINDS]),
     ]  # fmt: skip
-    parts = ["# Single-task against multi-task training", _verdict(summary)]
+    parts = ["# Single-task against multi-task training", _verdict(summary), summary["primary"]["note"]]
+    parts += [_plateau_note(summary), _rows_note(summary), EXPLANATION]
     for title, rows, header in tables:
         parts += [title, markdown_table(header, rows)] if rows else []
-    parts.insert(2, _rows_note(summary))
     parts += [f"![{name}]({name})" for name in plots]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+EXPLANATION = (
+    "`single` is a model for each task; `taught` one model with hard sharing and these as teachers, whose "
+    "training comes on top of its own; `hard`, `cross` and so on are one model with that sharing layer; other "
+    "systems go by their tasks. F1 is strict, on the test split, with the standard deviation over seeds. "
+    "Intervals and p are those of a paired bootstrap over documents, and over seeds where there are several (of "
+    "one seed they leave out what another would change; 10,000 draws, so p is at least 0.0002). The corrected p "
+    "are Holm's, over all comparisons but the primary one. Minutes are of machines that may differ, with whatever "
+    "ran beside; sub-words are what was computed."
+)
+PLATEAU = 0.005  # of F1, in the last evaluation
+
+
+def _plateau_note(summary: Mapping[str, Any]) -> str:
+    """Which trainings of the primary comparison were still getting better when they ended."""
+    named = summary["primary"]
+    found = [
+        f"`{row['system']}` on {row['tasks']} ({100 * row['rise']:+.2f})"
+        for row in summary["development"]
+        if row["fraction"] == named["fraction"]
+        and row["system"] in (SINGLE, named["structure"])
+        and row["rise"] > PLATEAU
+    ]
+    if not found:
+        return ""
+    return (
+        f"**Not at their plateau**: development F1 rose by more than {100 * PLATEAU:g} at the last evaluation of "
+        f"{', '.join(found)}. Longer training may change the difference."
+    )
 
 
 def _rows_note(summary: Mapping[str, Any]) -> str:
@@ -424,6 +466,21 @@ def _verdict(summary: Mapping[str, Any]) -> str:
                 f"{row['seeds']} seed(s){planned}.{once}"
             )
     return f"{about}Not all of its cells are finished yet."
+
+
+def _overview_rows(rows: Sequence[Mapping[str, Any]], corpora: Sequence[str]) -> Table:
+    found: dict[tuple[float, str], dict[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["type"] == "all" or row["corpus"] == f"{len(corpora)} corpora":
+            found.setdefault((row["fraction"], row["system"]), {})[row["corpus"]] = row
+    return [
+        [
+            f"{100 * fraction:g} %", system,
+            *(_with_spread(own[name], "f1") if name in own else "" for name in (*corpora, f"{len(corpora)} corpora")),
+            max(row["seeds"] for row in own.values()),
+        ]
+        for (fraction, system), own in found.items()
+    ]  # fmt: skip
 
 
 def _score_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
@@ -502,7 +559,7 @@ def _settings_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def _error_rows(reports: Mapping[str, Mapping[str, Any]]) -> Table:
     return [
-        [system, corpus, name, *(f"{counts.get(kind, 0):.4g}" for kind in KINDS)]
+        [system, corpus, name, *(f"{counts.get(kind, 0):.4g}" for kind in KINDS), own["seeds"]]
         for system, by_corpus in reports.items()
         for corpus, own in by_corpus.items()
         for name, counts in own["by_type"].items()
@@ -538,7 +595,7 @@ def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
     """Plots of what there is; their names."""
     if (pyplot := import_pyplot("plots")) is None:
         return []
-    found = {fraction: side_by_side(cells, fraction) for fraction in cells.fractions}
+    found = {share: side_by_side(cells, share, summary["primary"]["structure"]) for share in cells.fractions}
     drawn = {"differences.png": _draw_differences(pyplot, summary["comparisons"])}
     drawn["f1.png"] = _draw_scores(pyplot, *next(iter(found.items())))
     if len(found) > 1:
@@ -552,7 +609,7 @@ def draw(cells: Cells, summary: Mapping[str, Any], output: Path) -> list[str]:
 
 def _draw_differences(pyplot: Any, comparisons: Iterable[Mapping[str, Any]]) -> Any:
     """Differences of macro F1 over all corpora from single-task training, with their 95 % intervals; the primary one
-    filled."""
+    filled, those of one seed (which leave out what another would change) gray."""
     rows = [row for row in comparisons if row["all"] and len(row["corpora"]) > 1]
     if not rows:
         return None
@@ -560,9 +617,10 @@ def _draw_differences(pyplot: Any, comparisons: Iterable[Mapping[str, Any]]) -> 
     axis.axvline(0, color="gray", linewidth=1)
     for place, row in enumerate(rows):
         low, middle, high = (100 * row[name] for name in ("low", "difference", "high"))
-        filled = "C0" if row["primary"] else "white"
+        color = "C0" if row["seeds"] > 1 else "gray"
+        filled = color if row["primary"] else "white"
         axis.errorbar(
-            middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color="C0", mfc=filled, capsize=3
+            middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color=color, mfc=filled, capsize=3
         )
         axis.annotate(f"{middle:+.2f}", (middle, place), (0, 5), textcoords="offset points", ha="center", fontsize=8)
     names = [f"{_short(row['system'])}, {100 * row['fraction']:g} %, {_seeds({0: row})}" for row in rows]
@@ -572,7 +630,7 @@ def _draw_differences(pyplot: Any, comparisons: Iterable[Mapping[str, Any]]) -> 
 
 
 def _short(system: str) -> str:
-    return system if len(system) <= 40 else f"{system[:39]}…"
+    return textwrap.fill(system.replace(",", ", "), 40, max_lines=2, placeholder=" …", break_on_hyphens=False)
 
 
 def _draw_scores(pyplot: Any, fraction: float, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Any:
@@ -587,8 +645,12 @@ def _draw_scores(pyplot: Any, fraction: float, found: Mapping[str, Mapping[str, 
         places = [place + (number - (len(systems) - 1) / 2) * width for place in rows]
         axis.bar(places, _percent(rows, "f1"), width, yerr=_percent(rows, "f1_spread"), label=system)
     axis.set_xticks(range(len(found)), [f"{corpus}\n{_seeds(own)}" for corpus, own in found.items()])
-    title = f"F1 on the test split, {100 * fraction:g} % of the training documents"
-    axis.set(title=title, ylim=(_floor(100 * row["f1"] for own in found.values() for row in own.values()), None))
+    title = f"test split, {100 * fraction:g} % of the training documents"
+    axis.set(
+        title=title,
+        ylabel="F1",
+        ylim=(_floor(100 * row["f1"] for own in found.values() for row in own.values()), None),
+    )
     figure.legend(loc="outside lower center")  # names of groups are long
     return figure
 
@@ -647,7 +709,8 @@ def _draw_pairs(pyplot: Any, comparisons: Sequence[Mapping[str, Any]]) -> Any | 
     figure, axis = pyplot.subplots(figsize=(size + 1, size), layout="constrained")
     most = max([1.0, *map(abs, gains.values())])
     values = [[gains.get((row, column), np.nan) for column in names] for row in names]
-    image = axis.imshow(values, cmap="RdBu", vmin=-most, vmax=most)
+    cmap = pyplot.get_cmap("RdBu").with_extremes(bad="lightgray")  # what was not trained is no 0
+    image = axis.imshow(values, cmap=cmap, vmin=-most, vmax=most)
     for (row, column), gain in gains.items():
         color = "white" if abs(gain) > 0.6 * most else "black"
         axis.text(names.index(column), names.index(row), f"{gain:+.2f}", ha="center", va="center", color=color)

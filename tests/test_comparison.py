@@ -387,11 +387,60 @@ def test_what_is_drawn_side_by_side_has_the_same_seeds_and_types() -> None:
              cell("shared_private", "ncbi", 2, 50)]  # fmt: skip
     single = typed("single", "bc5cdr:Disease", Disease=20)
     both = [single, typed("hard", "bc5cdr", Chemical=40, Disease=30), typed("x", "x=bc5cdr:Chemical", Chemical=50)]
-    found = report.side_by_side(report.Cells([*cells, *both]), 1.0)
+    found = report.side_by_side(report.Cells([*cells, *both]), 1.0, "hard")
     assert {corpus: list(own) for corpus, own in found.items()} == {"ncbi": ["single", "hard"],
                                                                     "bc5cdr": ["single", "hard"]}  # fmt: skip
     assert found["ncbi"]["single"]["f1"] == pytest.approx(f1(30)) and found["ncbi"]["single"]["seeds"] == 1
     assert found["bc5cdr"]["hard"]["recall"] == 0.6
+    found = report.side_by_side(report.Cells([*cells, *both]), 1.0, "x")  # whose cells for ncbi are still to come
+    assert list(found["ncbi"]) == ["single"] and found["ncbi"]["single"]["seeds"] == 2
+
+
+def test_a_system_with_fewer_seeds_than_the_primary_one_is_not_drawn() -> None:
+    cells = [cell(system, "ncbi", seed, 30 + seed) for system in ("single", "taught") for seed in (1, 2)]
+    found = report.side_by_side(report.Cells([*cells, cell("hard", "ncbi", 1, 50)]), 1.0, "taught")
+    assert list(found["ncbi"]) == ["single", "taught"]
+    assert found["ncbi"]["taught"]["f1"] == pytest.approx((f1(31) + f1(32)) / 2)
+
+
+def test_systems_and_corpora_stand_in_one_order() -> None:
+    """Cells are read by their names; a reader goes by the tasks, single-task training and `taught` first."""
+    cells = [cell("single", "bc5cdr", 1, 20), cell("single", "ncbi", 1, 30)]
+    cells += [joint(system, 1, ncbi=40, bc5cdr=35) for system in ("cross", "hard", "taught")]
+    rows = report.scores(report.Cells(cells))
+    assert [(row["system"], row["corpus"]) for row in rows[:6]] == [
+        ("single", "ncbi"), ("single", "bc5cdr"), ("single", "2 corpora"),
+        ("taught", "ncbi"), ("taught", "bc5cdr"), ("taught", "2 corpora"),
+    ]  # fmt: skip
+    assert [row["system"] for row in rows[6:]] == ["cross"] * 3 + ["hard"] * 3
+
+
+def test_all_systems_stand_side_by_side(tmp_path: Path) -> None:
+    report.write([*CELLS[:4], joint("cross", 1, ncbi=50, bc5cdr=25)], PRIMARY, tmp_path)
+    text = (tmp_path / "comparison.md").read_text()
+    *_, table = text.partition("## F1 side by side\n\n")
+    assert table.splitlines()[:4] == [
+        "| training documents | system | ncbi | bc5cdr | macro | seeds |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| 100 % | single | 77.30 ± 1.06 | 57.14 ± 0.00 | 67.22 ± 0.53 | 2 |",
+        "| 100 % | cross | 100.00 | 66.67 | 83.33 | 1 |",
+    ]
+
+
+def test_trainings_that_had_not_reached_their_plateau_are_told(tmp_path: Path) -> None:
+    cells = [cell("single", "ncbi", 1, 30), cell("single", "bc5cdr", 1, 20), joint("cross", 1, ncbi=40, bc5cdr=35),
+             joint("hard", 1, ncbi=40, bc5cdr=35)]  # fmt: skip
+    rises = {"single": (0.504, 0.506), "cross": (0.6,), "hard": (0.9,)}
+    for system, last in rises.items():
+        for own, f1_ in zip([c for c in cells if c["cell"]["system"] == system], last, strict=True):
+            own["development"] = [[1.0, 0.4], [2.0, 0.5], [3.0, f1_]]
+    report.write(cells, PRIMARY, tmp_path)
+    text = (tmp_path / "comparison.md").read_text()
+    assert "last evaluation of `single` on bc5cdr (+0.60), `cross` on ncbi,bc5cdr (+10.00). Longer training" in text
+    for own in cells:
+        own["development"] = [[1.0, 0.4], [2.0, 0.5], [3.0, 0.5]]
+    report.write(cells, PRIMARY, tmp_path)
+    assert "plateau**" not in (tmp_path / "comparison.md").read_text()
 
 
 def test_scores_over_some_types_are_called_by_their_names() -> None:
@@ -555,6 +604,10 @@ def test_the_primary_comparison_is_named_once(tmp_path: Path) -> None:
     assert named("--structures", "cross", "hard", "--fractions", "0.1").fraction == 1.0  # came later, changes nothing
     with pytest.raises(ValueError, match="plan.json names .*cross.* as primary, not .*hard"):
         named("--structures", "hard", "cross")
+    noted = json.loads((tmp_path / "plan.json").read_text()) | {"note": "Seed 3 came later."}
+    (tmp_path / "plan.json").write_text(json.dumps(noted))
+    report.write(CELLS, named("--structures", "cross"), tmp_path)
+    assert "\n\nSeed 3 came later.\n\n" in (tmp_path / "comparison.md").read_text()
     older = {key: value for key, value in json.loads((tmp_path / "plan.json").read_text()).items() if key != "seeds"}
     (tmp_path / "plan.json").write_text(json.dumps(older))
     assert named("--structures", "cross").seeds == 0  # not known
