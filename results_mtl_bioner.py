@@ -5,6 +5,7 @@ python results_mtl_bioner.py outputs/seed42 outputs/seed43 ...     # mean and sp
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import itertools
@@ -121,13 +122,14 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
         {
             "versions": {name: package_version(name) for name in PACKAGES} | {"python": platform.python_version()},
             "machine": {
-                "processor": platform.machine(),
+                "processor": processor_name(),
                 "cpus": os.cpu_count(),
                 "device": run.args.device.type,
                 "processes": run.args.world_size,
             },
             "seed": run.args.seed,
             "base_model": hub_name(run.model_args.model_name_or_path),
+            "base_model_hash": model_hash(run.model_args.model_name_or_path, run.model_args.model_revision),
             "arguments": recorded_arguments(run),
             "teachers": [
                 {"name": Path(name).name if os.path.isdir(name) else name, "model": model_hash(name)}
@@ -140,6 +142,14 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
         },
     )
     plot_curves(output / "learning_curves.png", history, run.model.config.task_names)
+
+
+def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Which processor this is (on Linux its model, which speed and the last digits of a float depend on)."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE):
+            return found[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def hub_name(name_or_path: str) -> str | None:

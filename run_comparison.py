@@ -46,6 +46,7 @@ from errors_mtl_bioner import error_report, mention_key
 from results_mtl_bioner import (
     model_hash,
     package_version,
+    processor_name,
     recorded_arguments,
     remove_checkpoints,
     without_path,
@@ -648,6 +649,7 @@ def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
         "training_documents": training_documents(run),
         "counts": document_counts(run, trainer.entities),
         "errors": errors_by_corpus(run, trainer.entities),
+        "processor": processor_name(),
         "cost": {
             "seconds": metrics["train_runtime"] + run.teaching_seconds,
             "steps": trainer.state.global_step,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from data_collators import load_tokenizer
 from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.formats import read_any
 from modeling_mtl_bioner import IGNORE, SHARING, MtlBionerModel, MtlBionerPipeline
-from results_mtl_bioner import plot_curves
+from results_mtl_bioner import model_hash, plot_curves, processor_name
 from run_mtl_ner import corpus_names
 
 
@@ -169,10 +170,20 @@ def test_scores_are_those_of_the_written_predictions(trained: Path) -> None:
     assert results["test_bc5cdr_recall"] == len(gold & found) / len(gold)
 
 
+def test_the_record_names_the_processor(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(
+        "processor\t: 0\nmodel\t\t: 85\nmodel name\t: Intel(R) Xeon(R) CPU @ 2.00GHz\n\nprocessor\t: 1\n"
+    )
+    assert processor_name(cpuinfo) == "Intel(R) Xeon(R) CPU @ 2.00GHz"
+    assert processor_name(tmp_path / "none") == (platform.processor() or platform.machine())
+
+
 def test_record_of_the_run_names_no_path_of_this_machine_and_no_token(trained: Path, encoder: str) -> None:
     record = read_json(trained / "run.json")
     assert record["arguments"]["tasks"] == "ncbi,bc5cdr"
     assert record["arguments"]["model_name_or_path"] == Path(encoder).name
+    assert record["base_model"] is None and record["base_model_hash"] == model_hash(encoder)
     assert record["arguments"]["output_dir"] == "model"
     assert record["arguments"]["average_tokens_across_devices"] is True  # its name only resembles a secret's
     assert record["seed"] == 42
