@@ -201,7 +201,9 @@ def step_seconds(arguments: argparse.Namespace, setups: dict[Any, tuple[int, str
     while time.perf_counter() < end or min(map(len, times.values())) < 3:
         for setup, (model, optimizer) in models.items():
             begun = time.perf_counter()
-            model(**inputs, labels=labels, task_id=torch.arange(batch) % setups[setup][0]).loss.backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
+                loss = model(**inputs, labels=labels, task_id=torch.arange(batch) % setups[setup][0]).loss
+            loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             times[setup].append(time.perf_counter() - begun)
