@@ -329,8 +329,8 @@ def check_teachers(cells: Iterable[Cell], arguments: argparse.Namespace) -> None
 def keep_plan(arguments: argparse.Namespace) -> report.Primary:
     """Write down which comparison is the primary one, and with how many seeds, before any is computed; it can't be
     changed afterwards. Smaller fractions and more seeds that come later leave it as it is: the report tells how many
-    seeds were planned, since who adds them until a difference is sure finds one too often. A `note` that somebody writes
-    into the file is printed in the report.
+    seeds were planned, since who adds them until a difference is sure finds one too often. A `note` that somebody
+    writes into the file is printed in the report.
 
     Raises:
         ValueError: another one was named before, or `--report_only` where none was.
