@@ -19,7 +19,7 @@ import numpy as np
 
 from dataset_scripts.tasks import split_tasks
 from errors_mtl_bioner import KINDS, mean_report
-from metrics_mtl_bioner import Difference, Score, bootstrap_difference, holm
+from metrics_mtl_bioner import RESAMPLES, Difference, Score, bootstrap_difference, holm
 from results_mtl_bioner import import_pyplot, markdown_table, save_figure, write_json, write_text
 
 
@@ -387,9 +387,10 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
     """The report for people; scores in per cent."""
     reports = summary["errors"]
     corpora = list(dict.fromkeys(row["corpus"] for row in summary["scores"] if row["type"] == "all"))
+    macro = ["macro"] * (len(corpora) > 1)
     tables = [
         ("## F1 side by side", _overview_rows(summary["scores"], corpora),
-         ["training documents", "system", *corpora, "macro", "seeds"]),
+         ["training documents", "system", *corpora, *macro, "seeds"]),
         ("## Scores", _score_rows(summary["scores"]),
          ["training documents", "system", "corpus", "type", "P", "R", "F1", "seeds"]),
         ("## Differences from single-task training", _comparison_rows(summary["comparisons"]),
@@ -419,9 +420,9 @@ EXPLANATION = (
     "training comes on top of its own; `hard`, `cross` and so on are one model with that sharing layer; other "
     "systems go by their tasks. F1 is strict, on the test split, with the standard deviation over seeds. "
     "Intervals and p are those of a paired bootstrap over documents, and over seeds where there are several (of "
-    "one seed they leave out what another would change; 10,000 draws, so p is at least 0.0002). The corrected p "
-    "are Holm's, over all comparisons but the primary one. Minutes are of machines that may differ, with whatever "
-    "ran beside; sub-words are what was computed."
+    f"one seed they leave out what another would change; {RESAMPLES:,} draws, so p is at least {2 / RESAMPLES:g}). "
+    "The corrected p are Holm's, over all comparisons but the primary one. Minutes are of machines that may differ, "
+    "with whatever ran beside; sub-words are what was computed."
 )
 PLATEAU = 0.005  # of F1, in the last evaluation
 
@@ -470,13 +471,14 @@ def _verdict(summary: Mapping[str, Any]) -> str:
 
 def _overview_rows(rows: Sequence[Mapping[str, Any]], corpora: Sequence[str]) -> Table:
     found: dict[tuple[float, str], dict[str, Mapping[str, Any]]] = {}
+    names = [*corpora, *[f"{len(corpora)} corpora"] * (len(corpora) > 1)]
     for row in rows:
-        if row["type"] == "all" or row["corpus"] == f"{len(corpora)} corpora":
+        if row["corpus"] in names and row["type"] in ("all", "macro"):
             found.setdefault((row["fraction"], row["system"]), {})[row["corpus"]] = row
     return [
         [
             f"{100 * fraction:g} %", system,
-            *(_with_spread(own[name], "f1") if name in own else "" for name in (*corpora, f"{len(corpora)} corpora")),
+            *(_with_spread(own[name], "f1") if name in own else "" for name in names),
             max(row["seeds"] for row in own.values()),
         ]
         for (fraction, system), own in found.items()

@@ -136,8 +136,11 @@ def f1_of_counts(counts: np.ndarray) -> np.ndarray:
     return 2 * right / np.maximum(predicted + gold, 1)
 
 
+RESAMPLES = 10_000
+
+
 def bootstrap_difference(
-    baseline: Mapping[str, np.ndarray], system: Mapping[str, np.ndarray], resamples: int = 10_000, seed: int = 42
+    baseline: Mapping[str, np.ndarray], system: Mapping[str, np.ndarray], resamples: int = RESAMPLES, seed: int = 42
 ) -> Difference:
     """Macro F1 of a system less that of a baseline, both a mean over seeds, with documents and seeds resampled.
 

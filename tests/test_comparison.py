@@ -427,6 +427,15 @@ def test_all_systems_stand_side_by_side(tmp_path: Path) -> None:
     ]
 
 
+def test_one_corpus_has_no_mean(tmp_path: Path) -> None:
+    report.write([cell("single", "ncbi", 1, 30), joint("cross", 1, ncbi=50)], PRIMARY, tmp_path)
+    *_, table = (tmp_path / "comparison.md").read_text().partition("## F1 side by side\n\n")
+    assert table.splitlines()[:4:2] == [
+        "| training documents | system | ncbi | seeds |",
+        "| 100 % | single | 75.00 | 1 |",
+    ]
+
+
 def test_trainings_that_had_not_reached_their_plateau_are_told(tmp_path: Path) -> None:
     cells = [cell("single", "ncbi", 1, 30), cell("single", "bc5cdr", 1, 20), joint("cross", 1, ncbi=40, bc5cdr=35),
              joint("hard", 1, ncbi=40, bc5cdr=35)]  # fmt: skip
