@@ -484,10 +484,15 @@ def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
     raise ValueError(f"--resume_from_checkpoint: no whole checkpoint in {args.output_dir}; leave it out to begin anew")
 
 
-def begun_with(given: Mapping[str, Any], teachers: Sequence[str]) -> dict[str, Any]:
-    """Those of the given arguments that a training must go on with, and its teachers; of paths only the last part."""
+PROCESSES = "processes"  # not an argument, but of those that launch the training
+
+
+def begun_with(given: Mapping[str, Any], teachers: Sequence[str], args: MultiTaskTrainingArguments) -> dict[str, Any]:
+    """Those of the given arguments that a training must go on with, and its teachers; of paths only the last part.
+    What a machine decides, the data type and the number of processes, is among them: steps hold other rows then."""
     settled = results.without_path({**given, "teachers": list(teachers)})
-    return {key: value for key, value in settled.items() if not HARMLESS.match(key)}
+    kept = {key: value for key, value in settled.items() if not HARMLESS.match(key)}
+    return {**kept, "bf16": args.bf16, PROCESSES: args.world_size}
 
 
 def check_begun_with(wanted: Mapping[str, Any], args: MultiTaskTrainingArguments) -> None:
@@ -509,6 +514,13 @@ def check_begun_with(wanted: Mapping[str, Any], args: MultiTaskTrainingArguments
     if not (folder / results.BEGUN).is_file():  # begun by other code
         return
     before = read_arguments(folder / results.BEGUN)
+    if (count := before.pop(PROCESSES, None)) not in (None, wanted[PROCESSES]):
+        raise ValueError(
+            f"--resume_from_checkpoint: the training in {folder} was begun with {count} processes, not with "
+            f"{wanted[PROCESSES]}; launch as many, or begin anew with --overwrite_output"
+        )
+    wanted = {key: value for key, value in wanted.items() if key != PROCESSES}
+    before.setdefault("bf16", wanted["bf16"])  # as the count of processes, not in files of other versions
     for key in {**before, **wanted}:
         old, new = (as_argv({key: said[key]}) if key in said else [f"no --{key}"] for said in (before, wanted))
         if old != new:

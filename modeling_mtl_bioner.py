@@ -15,7 +15,7 @@ import copy
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
@@ -982,7 +982,8 @@ class MtlBionerPipeline(Pipeline):
         batch_size = batch_size or self._batch_size or 16
         if not isinstance(inputs, Iterable) and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
             inputs = map(inputs.__getitem__, range(len(inputs)))  # as KeyDataset of transformers
-        of_keys = hasattr(inputs, "keys")  # a mapping, or a data frame, whose columns' names would be taken for texts
+        # Of a mapping or data frame, the items are names.
+        of_keys = isinstance(inputs, Mapping) or hasattr(inputs, "columns")
         if of_keys or isinstance(inputs, (bytes, Set)) or not isinstance(inputs, Iterable):
             raise TypeError(f"the pipeline takes a str or an iterable of them, got {type(inputs).__name__}")
         options = {**self._forward_params, "batch_size": batch_size, **options}

@@ -530,7 +530,7 @@ def prepare(argv: Sequence[str]) -> Run:
     check_heads(model_args, names, saved, args.do_train)
     settle_teachers(model_args, args.do_train and not data_args.search, names, saved)
     given = given_arguments(argv)
-    check_begun_with(begun_with(given, model_args.teachers), args)
+    check_begun_with(begun_with(given, model_args.teachers, args), args)
     task_fractions(data_args.train_fraction, names)
     parse_loss_weights(args.task_loss_weights, list(dict.fromkeys([*(saved.task_names if saved else []), *names])))
     tasks, corpora, leak_report = load_tasks(data_args, pattern, args.do_train)
@@ -713,7 +713,7 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
         if trainer.is_world_process_zero():
             if not resumes(args):
                 results.remove_old(output)
-            results.write_json(output / results.BEGUN, begun_with(run.given, run.model_args.teachers))
+            results.write_json(output / results.BEGUN, begun_with(run.given, run.model_args.teachers, args))
         trainer.accelerator.wait_for_everyone()
         if AUTO in run.model_args.teachers:
             metrics |= train_teachers(run)

@@ -538,7 +538,8 @@ class MultiTaskTrainer(Trainer):
         return output
 
     def loss_of(self, rows: TaskRows, logits: Sequence[Any], labels: Sequence[Any]) -> float:
-        """Mean over the labelled tokens of the weighted cross-entropy.
+        """Mean over the labelled tokens of the weighted cross-entropy. The weights are those of the training, which
+        `balanced` takes from its rows (1 where nothing was trained): losses of other trainings can't be compared.
 
         Args:
             logits, labels: of each row, (length, labels) and (length,), as arrays.

@@ -18,6 +18,7 @@ import logging
 import os
 import re
 import shutil
+import unicodedata
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -155,6 +156,15 @@ def _columns(line: str) -> list[str]:
     return re.split(f"[{_BLANK}]+", line.strip(_BLANK))
 
 
+def _stripped(name: str) -> str:
+    """The name of a type without what can't be seen around it, which would make it another type."""
+    while name and (name[0].isspace() or unicodedata.category(name[0]) == "Cf"):
+        name = name[1:]
+    while name and (name[-1].isspace() or unicodedata.category(name[-1]) == "Cf"):
+        name = name[:-1]
+    return name
+
+
 def _at(text: str, spans: Iterable[tuple[int, int]]) -> str:
     return " ".join(text[start:end] for start, end in spans)
 
@@ -204,6 +214,8 @@ class _PubtatorBlock:
     where: str
     abstract: str | None = None
     mentions: list[Mention] = field(default_factory=list)
+    concepts: set[str] = field(default_factory=set)
+    relations: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def document(self) -> RawDocument:
         if self.document_id in _BEHIND_RETURN.findall(f"{self.title} {self.abstract}"):
@@ -214,10 +226,20 @@ class _PubtatorBlock:
         mentions = [_as_found(text, mention) for mention in self.mentions]
         return RawDocument(self.document_id, text, mentions, where=self.where)
 
+    def no_relations(self) -> list[str]:
+        """Where lines stand that were read as relations, but are of no concepts of the document's mentions."""
+        return [
+            where
+            for where, columns in self.relations
+            if not any(self.concepts & _pubtator_concepts(column) for column in columns[2:4])
+        ]
+
     def add(self, line: str, where: str) -> None:
         """An abstract, a mention or a relation."""
         text_line = _PUBTATOR_TEXT.fullmatch(line)
         columns = [text_line[1]] if text_line else line.split("\t")
+        if len(columns) == 1 and text_line is None:
+            raise CorpusError(f"{where}: no tab in {line[:60]!r}; separate the columns of a mention by tabs")
         if columns[0] != self.document_id:
             raise CorpusError(
                 f"{where}: document id {columns[0][:60]!r} inside document {self.document_id!r}; separate documents "
@@ -227,38 +249,51 @@ class _PubtatorBlock:
             if self.abstract is not None:
                 raise CorpusError(f"{where}: a second abstract of document {self.document_id!r}; remove or join it")
             self.abstract = text_line[3]
-        elif (mention := _pubtator_mention(columns, where)) is not None:
-            self.mentions.append(mention)
+        elif len(columns) > 2 and re.fullmatch("[A-Za-z][A-Za-z_ -]+", columns[1]):  # CID, Association
+            self.relations.append((where, columns))
+        else:
+            self.mentions.append(_pubtator_mention(columns, where))
+            self.concepts.update(*map(_pubtator_concepts, columns[5:6]))
 
 
-def _pubtator_mention(columns: list[str], where: str) -> Mention | None:
-    """The mention of a line; None for a relation, whose second column is a name (`CID`, `Association`)."""
-    if len(columns) > 2 and re.fullmatch("[A-Za-z][A-Za-z_ -]+", columns[1]):
-        return None
-    if not 5 <= len(columns) <= 7 or not all(map(_INTEGER.fullmatch, columns[1:3])) or not columns[4]:
+def _pubtator_concepts(column: str) -> set[str]:
+    """The ids in `D003924`, `D003924|D006973` (a composite), `Chemical|MESH:D000305` and `c|SUB|A|118|G`."""
+    return {column, *re.split("[|,;]", column)}
+
+
+def _pubtator_mention(columns: list[str], where: str) -> Mention:
+    expected = (
+        "expected, separated by tabs: document id, start, end, text, type, and perhaps concept id and the parts of a "
+        "composite mention"
+    )
+    if not 5 <= len(columns) <= 7 or not (type_name := _stripped(columns[4])):
+        raise CorpusError(f"{where}: {len(columns)} columns {columns[:5]!r}; {expected}")
+    if not all(map(_INTEGER.fullmatch, columns[1:3])):
         raise CorpusError(
-            f"{where}: {len(columns)} columns {columns[:5]!r}; expected, separated by tabs: document id, start, end, "
-            "text, type, and perhaps concept id and the parts of a composite mention"
+            f"{where}: {columns[1]!r} and {columns[2]!r} are no offsets, whole numbers from 0; {expected}"
         )
-    return Mention(((int(columns[1]), int(columns[2])),), columns[4], columns[3], where)
+    return Mention(((int(columns[1]), int(columns[2])),), type_name, columns[3], where)
 
 
 def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
     """Read PubTator: `ID|t|title`, `ID|a|abstract`, mention lines; blank lines between documents.
 
-    The text is title, one "\\n", abstract; offsets run over all of it. Relation lines are skipped; a composite mention
-    (7th column: its parts) is one mention.
+    The text is title, one "\\n", abstract; offsets run over all of it. Relations, whose second column is a name, are
+    skipped, and if they name no concepts of the document's mentions, a warning counts them. A composite mention (7th
+    column: its parts) is one mention.
     Format: https://www.ncbi.nlm.nih.gov/research/bionlp/APIs/format/
 
     Raises:
         CorpusError: a malformed line, a mention without text lines or under another document's id.
     """
     block: _PubtatorBlock | None = None
+    skipped: list[str] = []
     for where, line in _lines(path):
         text_line = _PUBTATOR_TEXT.fullmatch(line)
         begins = text_line is not None and text_line[2] == "t"
         if block is not None and (begins or not line.strip(_BLANK)):
             yield block.document()
+            skipped += block.no_relations()
             block = None
         if text_line is not None and begins:
             block = _PubtatorBlock(text_line[1], text_line[3], where)
@@ -271,6 +306,13 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
             )
     if block is not None:
         yield block.document()
+        skipped += block.no_relations()
+    if skipped:
+        logger.warning(
+            "%s: a name in the second column, as in a relation, but of no concepts of this document's mentions; it is "
+            "passed over (so are %d others); if it is meant as a mention, put start and end into columns 2 and 3",
+            skipped[0], len(skipped) - 1,
+        )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------------- BC2GM
@@ -413,7 +455,7 @@ def read_conll(path: FilePath) -> Iterator[RawDocument]:
     mention, as in IOB1; a warning counts them. Bare tags (`B`, `I`), as in files of one type, give the type `UNTYPED`.
 
     Raises:
-        CorpusError: a line of one column, or a tag of another scheme.
+        CorpusError: a line of one column, or of another number than the first; a tag of another scheme.
     """
     path = Path(path)
     has_breaks = any(_conll_break(line, where) is not None for where, line in _lines(path))
@@ -454,12 +496,15 @@ def _conll_sentences(path: Path) -> Iterator[tuple[str | None, list[_Row]]]:
     """Each sentence's rows, with what `_conll_break` says of the break before it, None if there is none."""
     break_id: str | None = None
     rows: list[_Row] = []
+    first: tuple[str, str] | None = None
     for where, line in _lines(path):
         found = _conll_break(line, where)
         if _CONLL_COMMENT.match(line):
             continue
         if found is None and line.strip(_BLANK):
             rows.append(_conll_row(line, where))
+            first = first or (where, line)
+            _check_columns(line, where, *first)
             continue
         if rows:
             yield break_id, rows
@@ -469,7 +514,17 @@ def _conll_sentences(path: Path) -> Iterator[tuple[str | None, list[_Row]]]:
         yield break_id, rows
 
 
+def _check_columns(line: str, where: str, first: str, first_line: str) -> None:
+    """Raises CorpusError for a row of another number of columns than the first, by tabs as by blanks: its last column
+    isn't the one of the tag."""
+    columns, expected = len(_columns(line)), len(_columns(first_line))
+    if columns != expected and line.rstrip(_BLANK).count("\t") != first_line.rstrip(_BLANK).count("\t"):
+        raise CorpusError(f"{where}: {columns} columns {line[:60]!r}, where {first} has {expected}; give each row all")
+
+
 def _conll_row(line: str, where: str) -> _Row:
+    if "\r" in line:
+        raise CorpusError(f"{where}: a carriage return inside a line; save the file with line feeds")
     columns = _columns(line)
     if "\t" in line and any(" " in column.strip(_BLANK) for column in line.split("\t")):
         raise CorpusError(
@@ -483,7 +538,7 @@ def _conll_row(line: str, where: str) -> _Row:
             "I-TYPE (IOBES: also E-TYPE, S-TYPE), or bare B and I"
         )
     prefix = tag[1] or "O"
-    return _Row(columns[0], prefix, "" if prefix == "O" else tag[2] or UNTYPED, where)
+    return _Row(columns[0], prefix, "" if prefix == "O" else _stripped(tag[2] or "") or UNTYPED, where)
 
 
 def _conll_document(document_id: str, sentences: list[list[_Row]], strays: list[str]) -> RawDocument:
@@ -864,26 +919,47 @@ _NOT_IN_NAMES = re.compile(f"[\t\n\r{_SURROGATES}]")  # of documents and types
 def read_jsonl(path: FilePath) -> Iterator[RawDocument]:
     """Read one JSON object a line: `{"document_id", "text", "entities": [{"start", "end", "type", "text"}]}`.
 
-    Offsets are half-open and count characters. `entities` may be missing, as may an entity's `text`; other keys
-    (`score`, `task`) are not read.
+    Offsets are half-open and count characters. `entities` may be missing (a warning tells if lists have other names),
+    as may an entity's `text`; other keys (`score`, `task`) are not read.
 
     Raises:
-        CorpusError: invalid JSON, a missing key or a value of another type.
+        CorpusError: invalid JSON, a key that is missing or stands twice, or a value of another type.
     """
+    others: list[tuple[str, list[str]]] = []
     for where, line in _lines(path):
         if not line.strip(_BLANK):
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=_without_twins)
         except (ValueError, RecursionError) as error:
-            raise CorpusError(f"{where}: invalid JSON ({error}); expected one object a line") from None
+            array = ", and no array" if line.lstrip(_BLANK).startswith("[") else ""
+            raise CorpusError(f"{where}: invalid JSON ({error}); expected one object a line{array}") from None
         yield _json_document(record, where)
+        if "entities" not in record and any(isinstance(value, list) for value in record.values()):
+            others.append((where, sorted(key for key, value in record.items() if isinstance(value, list))))
+    if others:
+        logger.warning(
+            "%s: no entities, but %s; it is read as a text without mentions (so are %d others), and if these are its "
+            "mentions, name them entities", others[0][0], ", ".join(others[0][1])[:100], len(others) - 1,
+        )  # fmt: skip
+
+
+def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Raises ValueError for a key that stands twice, of which JSON takes the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)[:60]!r} twice")
+    return found
 
 
 def _json_document(record: object, where: str) -> RawDocument:
     if not isinstance(record, dict):
         raise CorpusError(f"{where}: a JSON {type(record).__name__}; expected an object with document_id and text")
-    document_id, text, entities = record.get("document_id"), record.get("text"), record.get("entities")
+    for key in ("document_id", "text"):
+        if record.get(key) is None:
+            raise CorpusError(f"{where}: no {key}; expected an object with document_id and text")
+    document_id, text, entities = record["document_id"], record["text"], record.get("entities")
     entities = [] if entities is None else entities
     if type(document_id) is int:
         document_id = str(document_id)  # PMIDs are often written as numbers

@@ -24,7 +24,7 @@ from pathlib import Path
 from . import bc2gm, bc5cdr, download, genia, jnlpba, ncbi, own
 from .corpus import WHOLE, Corpus, Files, Unchanged, count_problem, file_hashes, present, read_files
 from .formats import UNTYPED
-from .schema import CorpusError, Document, Ledger, RawDocument, to_documents
+from .schema import NOT_ALIGNABLE, CorpusError, Document, Ledger, RawDocument, to_documents
 from .segments import DEFAULT_WORD_PATTERN, labelled
 from .splits import SPLITS, check_share, cut, group_of
 
@@ -35,6 +35,7 @@ _CORPORA = {module.CORPUS.name: module.CORPUS for module in (ncbi, bc5cdr, bc2gm
 
 SAMPLE = "sample"
 DEFAULT_TEST_SIZE = 0.15
+NOTABLE_LOSS = 0.02  # of mentions; a share above it gets a warning in a user's own corpus
 
 RawSplits = dict[str, list[RawDocument]]
 
@@ -140,6 +141,8 @@ def load_corpus(
         splits[split], ledgers[split] = _finish(raw_splits.get(split, []), type_map, word_pattern)
     _check_content(str(source), splits, found.info)
     types = _types(found.info, native_types, splits)
+    if found.info is None:
+        _warn_of_own(str(source), splits, ledgers, types)
     return LoadedCorpus(str(source), found.info, types, splits, ledgers, found.hashes, word_pattern)
 
 
@@ -149,6 +152,8 @@ def file_ledgers(
     """The ledger of every official file split, uncut (`all` where a corpus has none); errors as `load_corpus`."""
     check_arguments(None, 0.1, word_pattern)
     found = _read(source, data_dir)
+    if not any(found.splits.values()):
+        raise _no_document(str(source))
     type_map = _type_map(found.info, native_types=False)
     return {split: _finish(raws, type_map, word_pattern)[1] for split, raws in found.splits.items()}
 
@@ -282,10 +287,14 @@ def _types(info: Corpus | None, native_types: bool, splits: Mapping[str, Sequenc
     return tuple(sorted({entity.type for document in documents for entity in document.entities}))
 
 
+def _no_document(name: str) -> CorpusError:
+    return CorpusError(f"{name} holds no document; is it the right file, and is its format the one of its name?")
+
+
 def _check_content(name: str, splits: Mapping[str, Sequence[Document]], info: Corpus | None) -> None:
     """Refuse a corpus that can't be trained on; one with a test split only is for scoring, and welcome."""
     if not any(splits.values()):
-        raise CorpusError(f"{name} holds no document; is it the right file, and is its format the one of its name?")
+        raise _no_document(name)
     if not splits["train"] and splits["test"]:
         logger.warning("%s has no training documents: it can be scored, not trained on", name)
         return
@@ -295,6 +304,24 @@ def _check_content(name: str, splits: Mapping[str, Sequence[Document]], info: Co
             f"{name}: none of its {len(splits['train'])} training documents holds a mention{wanted}; "
             f"check the annotations and their type names"
         )
+
+
+def _warn_of_own(
+    name: str, splits: Mapping[str, Sequence[Document]], ledgers: Mapping[str, Ledger], types: Sequence[str]
+) -> None:
+    """Tell what is likely wrong in a user's own corpus: mentions that become no labels, and names of types."""
+    ledger = sum(ledgers.values(), Ledger())
+    if ledger.read - ledger.kept > NOTABLE_LOSS * ledger.read:
+        causes = ", ".join(f"{count} {cause}" for cause, count in ledger.dropped.most_common())
+        remedy = "; are the offsets those of characters?" if ledger.dropped[NOT_ALIGNABLE] else ""
+        logger.warning("%s: of %d mentions, %d become no labels (%s)%s", name, ledger.read,
+                       ledger.read - ledger.kept, causes, remedy)  # fmt: skip
+    folded = Counter(map(str.casefold, types))
+    if alike := [own for own in types if folded[own.casefold()] > 1]:
+        logger.warning("%s: the types %s differ in case only, and are learned apart", name, ", ".join(alike))
+    trained = {entity.type for document in splits["train"] for entity in document.entities}
+    if splits["train"] and (others := [own for own in types if own not in trained]):
+        logger.warning("%s: %s has no training mention, so nothing will find it", name, ", ".join(others))
 
 
 def with_dev_in_train(corpus: LoadedCorpus) -> LoadedCorpus:

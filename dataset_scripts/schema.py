@@ -151,10 +151,13 @@ def to_documents(
         raw_documents: what a reader yields.
         type_map: own type name -> harmonised name; types not in it are dropped and counted. None keeps all as named.
 
+    White space at the edges of a mention is no part of it: no word begins or ends there, so it would be lost.
+
     Raises:
-        CorpusError: offsets outside the text, or an empty mention.
+        CorpusError: offsets outside the text, or a mention without a character that isn't white space.
     """
     ledger = Ledger()
+    trimmed: list[str] = []
     documents: dict[str, Document] = {}
     texts: defaultdict[str, dict[str, str]] = defaultdict(dict)  # by id as stated: text -> id here
     for raw in raw_documents:
@@ -162,17 +165,20 @@ def to_documents(
         there = texts[raw.document_id].get(raw.text)
         if there is not None:  # the same document again, as PMID 8528200 in NCBI's training file
             again = Ledger()
-            new = set(_to_entities(raw, raw.mentions, type_map, again)) - set(documents[there].entities)
+            new = set(_to_entities(raw, raw.mentions, type_map, again, [])) - set(documents[there].entities)
             lost = f", with {len(new)} mentions that the first doesn't have; put all into one record" if new else ""
             logger.warning("%s: document %s stands twice; the second is dropped%s", raw.where, raw.document_id, lost)
             ledger.dropped[DUPLICATE_DOCUMENT] += len(raw.mentions)
             ledger.types.update(again.types)
             continue
         document_id = texts[raw.document_id][raw.text] = _free_id(raw.document_id, documents, texts)
-        entities = _to_entities(raw, raw.mentions, type_map, ledger)
-        alternatives = _to_entities(raw, raw.alternatives, type_map, Ledger())
+        entities = _to_entities(raw, raw.mentions, type_map, ledger, trimmed)
+        alternatives = _to_entities(raw, raw.alternatives, type_map, Ledger(), [])
         documents[document_id] = Document(document_id, raw.text, entities, alternatives, raw.group or raw.document_id)
     ledger.documents = len(documents)
+    if trimmed:
+        logger.warning("%s: a mention begins or ends with white space, which is left out of it (so of %d in all)",
+                       trimmed[0], len(trimmed))  # fmt: skip
     return list(documents.values()), ledger
 
 
@@ -186,16 +192,25 @@ def _free_id(stated: str, documents: Mapping[str, Document], texts: Mapping[str,
 
 
 def _to_entities(
-    raw: RawDocument, mentions: Iterable[Mention], type_map: Mapping[str, str] | None, ledger: Ledger
+    raw: RawDocument,
+    mentions: Iterable[Mention],
+    type_map: Mapping[str, str] | None,
+    ledger: Ledger,
+    trimmed: list[str],
 ) -> list[Entity]:
-    """The distinct entities of one document, sorted; what is lost goes to the ledger."""
+    """The distinct entities of one document, sorted; what is lost goes to the ledger, where one had white space at its
+    edges to `trimmed`."""
     entities: set[Entity] = set()
     for mention in mentions:
         _check_mention(raw, mention)
         spans = _joined(raw.text, mention.spans)
         harmonised = mention.type if type_map is None else type_map.get(mention.type)
         ledger.types.update([harmonised] if harmonised else [])
-        entity = Entity(*spans[0], harmonised or "", native_type=mention.type)
+        start, end = spans[0]
+        if len(spans) == 1 and (stated := raw.text[start:end]) != stated.strip():
+            trimmed.append(mention.where)
+            start, end = end - len(stated.lstrip()), start + len(stated.rstrip())
+        entity = Entity(start, end, harmonised or "", native_type=mention.type)
         if mention.lost:
             ledger.dropped[mention.lost] += 1
         elif not harmonised:
@@ -228,6 +243,11 @@ def _check_mention(raw: RawDocument, mention: Mention) -> None:
                 f"document {raw.document_id} ({len(raw.text)} characters); correct the offsets or the text"
             )
     found = " ".join(raw.text[start:end] for start, end in mention.spans)
+    if not found.strip():
+        raise CorpusError(
+            f"{mention.where}: nothing but white space at {mention.spans}, a {mention.type} mention of document "
+            f"{raw.document_id}; correct the offsets or the text"
+        )
     if mention.text is not None and found != mention.text:
         logger.warning(
             "%s: document %s has %r at %s, the mention says %r; the offsets are trusted",

@@ -25,7 +25,7 @@ RECORDS = [
             {"start": 4, "end": 13, "type": "Gene"},
             {"start": 4, "end": 18, "type": "Gene"},
             {"start": 22, "end": 43, "type": "Cell"},
-            {"start": 53, "end": 56, "type": "Gene"},
+            {"start": 57, "end": 60, "type": "Gene"},
         ],
     }
     for split in ("train", "dev", "test")

@@ -109,7 +109,9 @@ def test_pubtator_documents_without_blank_line_and_without_abstract(tmp_path):
         ("1|t|a\n2|a|b\n", 2, "document id '2' inside document '1'"),
         ("1|t|a\n1|a|b\n1|a|b\n", 3, "second abstract"),
         ("1|t|a\n1|a|b\n1\t0\tone\ta\tX\t-\n", 3, "expected, separated by tabs: document id, start"),
-        ("1|t|a\n1|a|b\n1\t-1\t1\ta\tX\t-\n", 3, "expected, separated by tabs"),
+        ("1|t|a\n1|a|b\n1\t-1\t1\ta\tX\t-\n", 3, "'-1' and '1' are no offsets, whole numbers from 0; expected"),
+        ("1|t|a\n1|a|b\n1 0 1 a X\n", 3, "no tab in '1 0 1 a X'; separate the columns"),
+        ("1|t|a\n1|a|b\n1\t0\t1\ta\t\u200b\t-\n", 3, "expected, separated by tabs"),
         ("1|t|a\n1|a|b\n1\t0\t1\ta\n", 3, "4 columns"),
         ("1|t|a\n1|a|b\n1\t0\t1\ta\t\t-\n", 3, "expected, separated by tabs"),
         ("1|t|a\n1|a|b\n1\t0\t1\ta\tX\t-\t-\t-\n", 3, "8 columns"),
@@ -125,6 +127,22 @@ def test_pubtator_malformed(tmp_path, lines, number, words):
     message = error_of(read_pubtator, path)
     assert message.startswith(f"{path}:{number}: ")
     assert words in message
+
+
+def test_white_space_at_the_edges_is_no_part_of_a_mention(caplog):
+    spans = [((2, 8),), ((3, 7),), ((0, 4), (7, 9)), ((9, 10),)]
+    mentions = [Mention(span, "x", where=f"f:{n}") for n, span in enumerate(spans, 1)]
+    (document,), ledger = to_documents([RawDocument("1", "no\u00a0gout\n a", mentions)])
+    assert [(e.start, e.end) for e in document.entities] == [(3, 7), (9, 10)]
+    assert ledger.dropped == {"duplicate mention": 1, "discontinuous": 1}
+    (message,) = caplog.messages
+    assert message.startswith("f:1: a mention begins or ends with white space") and "(so of 1 in all)" in message
+
+
+def test_a_mention_of_nothing_but_white_space():
+    raw = RawDocument("7", "no\u00a0\ngout", [Mention(((2, 4),), "x", where="f:1")])
+    with pytest.raises(CorpusError, match=r"^f:1: nothing but white space at .*of document 7; correct the offsets"):
+        to_documents([raw])
 
 
 def test_offsets_outside_the_text_are_an_error_of_to_documents(tmp_path):
@@ -159,6 +177,19 @@ def test_truncated_gzip(tmp_path):
 def test_conll_u_comments_may_come_first(tmp_path):
     path = put(tmp_path / "c.txt", "# sent_id = 1\np53\tB-Gene\n")
     assert [raw.text for raw in read_any(path)] == ["p53"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [("1\tSpecies\t0\t5\thuman", True), ("1\tzero\t5\thuman\tSpecies", True), ("1\tCID\tD9\tD8", True),
+     ("1\tCID\tD1\tD7", False), ("1\ttreats\tChemical|MESH:D2\tD9", False), ("1\tBind\tc|SUB|A\tD9\tNovel", False)],
+)  # fmt: skip
+def test_lines_that_may_be_no_relations_are_told(tmp_path, caplog, line, told):
+    mentions = "1\t0\t5\thuman\tx\tD1\n1\t6\t7\ty\tx\tMESH:D2|D3\n1\t8\t9\tz\tx\tc|SUB|A\n"
+    path = put(tmp_path / "c.pubtator", f"1|t|human y z\n{mentions}{line}\n\n1|t|human y z\n{mentions}{line}\n")
+    assert [len(raw.mentions) for raw in read_pubtator(path)] == [3, 3]
+    assert [message.partition(": a name")[0] for message in caplog.messages] == [f"{path}:5"] * told
+    assert all("(so are 1 others)" in message for message in caplog.messages)
 
 
 def test_pubtator_of_carriage_returns_alone(tmp_path):
@@ -304,6 +335,38 @@ def test_bare_tags_give_the_type_that_stands_for_none(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "line", ["sapiens\tNN\tI-NP\t", "sapiens\tNN\tI-NP", "sapiens NN I-NP", "sapiens\tI-Species", "x x x x B-y"]
+)
+def test_rows_of_other_columns_than_the_first(tmp_path, line):
+    path = put(tmp_path / "c.conll", f"Homo\tNN\tB-NP\tB-Species\n\n{line}\n")
+    message = error_of(read_conll, path)
+    assert message.startswith(f"{path}:3: ") and message.endswith(f"where {path}:1 has 4; give each row all")
+
+
+@pytest.mark.parametrize("rows", ["a\t\tO\nb\tNN\tO\n", "a\tO\nb \t\tO\n", "a NN\tO\nb\tNN\tO\t\n"])
+def test_empty_columns_and_padding_are_no_other_columns(tmp_path, rows):
+    if "a NN" in rows:
+        rows = rows.replace("a NN", "a\tNN")
+    (first, *_) = read_conll(put(tmp_path / "c.conll", rows))
+    assert first.text == "a b"
+
+
+def test_names_of_types_without_what_cannot_be_seen(tmp_path):
+    rows = "Homo\tB-Species\u00a0\nsapiens\tI-Species\u200b\nMus\tB-\ufeffcell-line\u2009\n"
+    (document,) = read_conll(put(tmp_path / "c.conll", rows))
+    assert [(m.spans, m.type) for m in document.mentions] == [(((0, 12),), "Species"), (((13, 16),), "cell-line")]
+    text = "1|t|human x\n1\t0\t5\thuman\t Species \n1\t6\t7\tx\tcell\u00a0line\u200b\n"
+    (document,) = read_pubtator(put(tmp_path / "p.pubtator", text))
+    assert [m.type for m in document.mentions] == ["Species", "cell\u00a0line"]
+
+
+@pytest.mark.parametrize("text", ["Homo\tB-x\r\rsapiens\tI-x\r", "Homo\tB-x\r\r\nsapiens\tI-x\r\r\n"])
+def test_conll_lines_that_end_in_carriage_returns(tmp_path, text):
+    path = put(tmp_path / "c.conll", text)
+    assert error_of(read_conll, path) == f"{path}:1: a carriage return inside a line; save the file with line feeds"
+
+
 @pytest.mark.parametrize("line", ["alone", "a\tL-x", "a\tB-", "\tO", "a\to", "a\tB-x\tNN"])
 def test_conll_malformed(tmp_path, line):
     path = put(tmp_path / "c.conll", f"a\tO\n{line}\n")
@@ -323,7 +386,7 @@ def test_brat(tmp_path, caplog):
     put(
         tmp_path / "b.ann",
         "T1\tprotein 0 4\tIL-2\nT2\tDNA 0 4;14 19\tIL-2 genes\nT3\tDNA 9 19\tIL-4 genes\n"
-        "T4\tx 20 21;21 22\t\U0001f9ec  \n"
+        "T4\tx 14 17;17 19\tgen es\n"
         "R1\tEquiv Arg1:T1 Arg2:T2\nE1\tx:T1\nA1\tNegation T1\nM1\tNegation T1\nN1\tRef T1 a:1\ta\n#1\tNote T1\tb\n"
         "*\tEquiv T1 T2\n\n",
     )
@@ -336,7 +399,7 @@ def test_brat(tmp_path, caplog):
         _, ledger = to_documents(raws)
     assert not caplog.records
     assert (first.document_id, first.text, first.mentions) == ("a", "nothing", [])
-    assert [m.spans for m in second.mentions] == [((0, 4),), ((0, 4), (14, 19)), ((9, 19),), ((20, 21), (21, 22))]
+    assert [m.spans for m in second.mentions] == [((0, 4),), ((0, 4), (14, 19)), ((9, 19),), ((14, 17), (17, 19))]
     assert [m.where for m in second.mentions] == [f"{tmp_path / 'b.ann'}:{n}" for n in (1, 2, 3, 4)]
     assert ledger.as_dict()["dropped"] == {"discontinuous": 1}  # parts with nothing between them are one mention
 
@@ -529,6 +592,15 @@ def test_other_programs_read_our_bioc(tmp_path):
 # ------------------------------------------------------------------------------------------------------------- JSONL
 
 
+@pytest.mark.parametrize("more", ['"spans": [{"start": 0}]', '"label": [[0, 5, "Species"]], "meta": {}'])
+def test_jsonl_annotations_of_another_name_are_told(tmp_path, caplog, more):
+    path = put(tmp_path / "c.jsonl", f'{{"document_id": 1, "text": "human x", {more}}}\n' * 3)
+    assert [raw.mentions for raw in read_jsonl(path)] == [[], [], []]
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}:1: no entities, but {more.split(chr(34))[1]}; it is read as a text without")
+    assert "(so are 2 others)" in message
+
+
 def test_jsonl(tmp_path):
     record = {
         "document_id": "a",
@@ -545,11 +617,11 @@ def test_jsonl(tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('{"text": "x"}', "document_id None"),
+        ('{"text": "x"}', "no document_id"),
         ('{"document_id": "", "text": "x"}', "document_id ''"),
         ('{"document_id": "a\\tb", "text": "x"}', "document_id 'a\\tb'"),
         ('{"document_id": true, "text": "x"}', "document_id True"),
-        ('{"document_id": "1"}', "text is 'None'"),
+        ('{"document_id": "1"}', "no text"),
         ('{"document_id": "1", "text": "\\ud800"}', "without lone surrogates"),
         ('{"document_id": "1", "text": "x", "entities": {}}', "entities is '{}'"),
         ('{"document_id": "1", "text": "x", "entities": [3]}', "entity 3; expected start and end"),
@@ -563,7 +635,9 @@ def test_jsonl(tmp_path):
             )
             for kind in (" ", "X ", " X", "X\\ny", "X\\ud800")
         ),
+        ('{"document_id": "1", "text": "x", "entities": [], "entities": []}', "the key 'entities' twice"),
         ("[]", "a JSON list; expected an object"),
+        ("[{", "expected one object a line, and no array"),
         ("{", "invalid JSON"),
         ("[" * 100_000, "invalid JSON"),
     ],
@@ -653,7 +727,9 @@ def documents(draw) -> Document:
     text = draw(st.text(CHARACTERS, max_size=30))
     offsets = st.integers(0, len(text))
     pairs = draw(st.lists(st.tuples(offsets, offsets, st.sampled_from(["Gene", "cell line", "a-b"])), max_size=4))
-    entities = {Entity(min(a, b), max(a, b), kind) for a, b, kind in pairs if a != b}
+    found = (Entity(min(a, b), max(a, b), kind) for a, b, kind in pairs)
+    hidden = {c for c in text if c.isspace() or c < " " or c in "\ufffe\uffff"}  # XML makes them spaces
+    entities = {e for e in found if e.start < e.end and not {text[e.start], text[e.end - 1]} & hidden}
     return Document(draw(IDS), text, sorted(entities))
 
 

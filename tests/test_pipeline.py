@@ -276,6 +276,11 @@ def test_an_endless_stream_is_read_piece_by_piece(ner: MtlBionerPipeline) -> Non
     assert next(ner(endless([""]))) == []
 
 
+def test_a_column_of_a_data_frame(ner: MtlBionerPipeline) -> None:
+    texts = ["BRCA1 gene", "no"]
+    assert list(ner(pandas.DataFrame({"text": texts})["text"])) == ner(texts)
+
+
 @pytest.mark.parametrize(
     ("inputs", "kind"),
     [

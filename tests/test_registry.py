@@ -404,6 +404,27 @@ def test_own_document_that_stands_twice_with_other_mentions(tmp_path: Path, capl
     assert told in caplog.text
 
 
+def test_own_mentions_that_become_no_labels_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"document_id": str(n), "text": "an oak", "entities": [{"start": 3, "end": 6 - (n < 2), "type": "Tree"}]}
+            for n in range(100)]  # fmt: skip
+    path = write(tmp_path / "c.jsonl", "\n".join(map(json.dumps, rows[1:])))
+    load_corpus(path)
+    assert "become no labels" not in caplog.text
+    write(path, "\n".join(map(json.dumps, [*rows[:2], *rows[:1], *rows[3:]])))
+    load_corpus(path)
+    told = "of 100 mentions, 3 become no labels (2 not alignable, 1 duplicate document); are the offsets those of char"
+    assert f"{path}: {told}" in caplog.text
+
+
+def test_own_names_of_types_that_are_likely_wrong(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "train.jsonl", jsonl(1, 9, "Tree"))
+    write(tmp_path / "dev.jsonl", jsonl(10, 12, "Tree"))
+    write(tmp_path / "test.jsonl", jsonl(13, 15, "tree"))
+    assert load_corpus(tmp_path).types == ("Tree", "tree")
+    assert "the types Tree, tree differ in case only, and are learned apart" in caplog.text
+    assert "tree has no training mention, so nothing will find it" in caplog.text
+
+
 def test_own_flat_brat_folder_and_single_file_are_split_by_ratio(tmp_path: Path) -> None:
     for n in range(20):
         write(tmp_path / "brat" / f"{n}.txt", "An oak.\n")

@@ -1359,10 +1359,20 @@ def test_a_training_does_not_go_on_without_what_it_was_begun_with(
     encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(tmp_path), *SMALL]
-    begun = run_mtl_ner.begun_with(run_mtl_ner.given_arguments(arguments), ["none"]) | {"seed": 7}
-    (tmp_path / "begun_with.json").write_text(json.dumps(begun))
-    assert run_mtl_ner.main([*arguments, "--resume_from_checkpoint", "true"]) == 2
-    assert "was begun with --seed=7, not with 'no --seed'; give the same" in capsys.readouterr().err
+    begun = run_mtl_ner.begun_with(
+        run_mtl_ner.given_arguments(arguments), ["none"], run_mtl_ner.parse_arguments(arguments)[2]
+    )
+    for other, told in {
+        ("seed", 7): "was begun with --seed=7, not with 'no --seed'; give the same",
+        ("bf16", not begun["bf16"]): f"was begun with --bf16={json.dumps(not begun['bf16'])}, not with --bf16=",
+        ("processes", 2): "was begun with 2 processes, not with 1; launch as many, or begin anew",
+    }.items():
+        (tmp_path / "begun_with.json").write_text(json.dumps(begun | dict([other])))
+        assert run_mtl_ner.main([*arguments, "--resume_from_checkpoint", "true"]) == 2
+        assert told in capsys.readouterr().err
+    old = {key: value for key, value in begun.items() if key not in ("bf16", "processes")}  # of earlier versions
+    (tmp_path / "begun_with.json").write_text(json.dumps(old))
+    assert run_mtl_ner.main([*arguments, "--resume_from_checkpoint", "true"]) == 0
 
 
 @pytest.mark.parametrize(
