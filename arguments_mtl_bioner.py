@@ -467,23 +467,31 @@ def resumes(args: MultiTaskTrainingArguments) -> bool:
     return str(args.resume_from_checkpoint or "false").lower() != "false"
 
 
+_OPTIMIZER = re.compile("optimizer|global_step")  # the second is DeepSpeed's folder
+
+
 def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
     """The checkpoint that `--resume_from_checkpoint` names, `true` being the newest whole one in the output folder;
     None without the argument, or where the training was interrupted before its teachers had all been trained.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or it holds no optimizer.
     """
     if not resumes(args):
         return None
-    if str(args.resume_from_checkpoint).lower() != "true":
-        return args.resume_from_checkpoint
-    newest = last_complete_checkpoint(args.output_dir)
+    named = str(args.resume_from_checkpoint).lower() != "true"
+    newest = args.resume_from_checkpoint if named else last_complete_checkpoint(args.output_dir)
+    if newest and Path(newest).is_dir() and not any(map(_OPTIMIZER.match, os.listdir(newest))):
+        raise ValueError(
+            f"--resume_from_checkpoint: {newest} holds no optimizer (--save_only_model), so no training can go on "
+            "with it to the same weights; begin anew with --overwrite_output"
+        )
     if newest or (Path(args.output_dir) / results.BEGUN).is_file():
         return newest
     raise ValueError(f"--resume_from_checkpoint: no whole checkpoint in {args.output_dir}; leave it out to begin anew")
 
 
+INPUTS = "inputs"
 PROCESSES = "processes"  # not an argument, but of those that launch the training
 
 
@@ -495,6 +503,32 @@ def begun_with(given: Mapping[str, Any], teachers: Sequence[str], args: MultiTas
     return {**kept, "bf16": args.bf16, PROCESSES: args.world_size}
 
 
+def begun_in(args: MultiTaskTrainingArguments) -> Path:
+    """The output folder of the training that goes on."""
+    checkpoint = resume_argument(args)
+    return Path(checkpoint).parent if checkpoint else Path(args.output_dir)
+
+
+def check_same_inputs(inputs: Mapping[str, Any], args: MultiTaskTrainingArguments) -> None:
+    """Raises ValueError for a training that would go on with other corpora or another encoder.
+
+    Args:
+        inputs: as `results_mtl_bioner.inputs_of`.
+    """
+    begun = begun_in(args) / results.BEGUN
+    before = read_arguments(begun).get(INPUTS) if begun.is_file() else None
+    if before is None:  # begun by other code
+        return
+    names = [*(f"corpus {name}" for name in inputs["corpora"]), "encoder"]
+    old, new = ([*own["corpora"].values(), own["base_model"]] for own in (before, inputs))
+    for name, was, is_ in zip(names, old, new, strict=False):  # paths, and so names, may be others
+        if was != is_:
+            raise ValueError(
+                f"--resume_from_checkpoint: the {name} is not the one that the training in {begun.parent} was begun "
+                "with; restore it, or begin anew with --overwrite_output"
+            )
+
+
 def check_begun_with(wanted: Mapping[str, Any], args: MultiTaskTrainingArguments) -> None:
     """Raises ValueError for a training that would go on with other arguments than it was begun with, so that no single
     command gave its scores, or without the teachers that it trained.
@@ -504,8 +538,7 @@ def check_begun_with(wanted: Mapping[str, Any], args: MultiTaskTrainingArguments
     """
     if not resumes(args):
         return
-    checkpoint = resume_argument(args)
-    folder = Path(checkpoint).parent if checkpoint else Path(args.output_dir)
+    checkpoint, folder = resume_argument(args), begun_in(args)
     if AUTO in wanted["teachers"] and folder.resolve() != Path(args.output_dir).resolve():
         raise ValueError(
             f"--resume_from_checkpoint {checkpoint} is not in --output_dir {args.output_dir}, where its teachers "
@@ -514,6 +547,7 @@ def check_begun_with(wanted: Mapping[str, Any], args: MultiTaskTrainingArguments
     if not (folder / results.BEGUN).is_file():  # begun by other code
         return
     before = read_arguments(folder / results.BEGUN)
+    before.pop(INPUTS, None)  # `check_same_inputs`
     if (count := before.pop(PROCESSES, None)) not in (None, wanted[PROCESSES]):
         raise ValueError(
             f"--resume_from_checkpoint: the training in {folder} was begun with {count} processes, not with "

@@ -18,6 +18,7 @@ import re
 import shutil
 import statistics
 import sys
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,14 @@ def write_predictions(
             logger.warning("no predictions_%s.pubtator: %s", name, error)
 
 
+def inputs_of(run: Any) -> dict[str, Any]:
+    """Hashes of the encoder, or saved model, and of every corpus' files, by name."""
+    return {
+        "base_model": model_hash(run.model_args.model_name_or_path, run.model_args.model_revision),
+        "corpora": {name: corpus.hashes for name, corpus in run.corpora.items()},
+    }
+
+
 def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Sequence[Mapping[str, Any]]) -> None:
     """`all_results.json`, `run.json`, `ledger.json` and `learning_curves.png`."""
     output.mkdir(parents=True, exist_ok=True)
@@ -117,6 +126,7 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
     }
     write_json(output / "all_results.json", dict(metrics))
     write_json(output / "ledger.json", ledger)
+    inputs = inputs_of(run)
     write_json(
         output / RECORD,
         {
@@ -129,13 +139,13 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
             },
             "seed": run.args.seed,
             "base_model": hub_name(run.model_args.model_name_or_path),
-            "base_model_hash": model_hash(run.model_args.model_name_or_path, run.model_args.model_revision),
+            "base_model_hash": inputs["base_model"],
             "arguments": recorded_arguments(run),
             "teachers": [
                 {"name": Path(name).name if os.path.isdir(name) else name, "model": model_hash(name)}
                 for name in run.teachers
             ],
-            "corpora": {name: corpus.hashes for name, corpus in run.corpora.items()},
+            "corpora": inputs["corpora"],
             "ledger": ledger,
             "leaks": run.leak_report,
             "history": list(history),
@@ -256,9 +266,11 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def plain(value: Any) -> str:
-    """Text, on one line, that neither Markdown nor HTML takes for its own."""
-    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{c}" if c in "\\|`*[]" else c for c in text)
+    """Text, on one line, that neither Markdown nor HTML takes for its own, and without characters that can't be seen,
+    some of which turn the direction of what follows."""
+    seen = "".join(c for c in " ".join(str(value).split()) if unicodedata.category(c) not in ("Cc", "Cf"))
+    text = seen.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"[\\|`*~\[\]]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 
 
 def forgetting_table(metrics: Mapping[str, float]) -> str:

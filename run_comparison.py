@@ -504,7 +504,7 @@ def tune(
             if not trial["development"]:
                 raise ValueError(f"{cell.name} was trained without an evaluation; lower --eval_steps, or leave it out")
             write_json(path, about | trial, indent=None)
-        trial = json.loads(path.read_text(encoding="utf-8"))
+        trial = read_finished(path)
         if any(trial[key] != wanted for key, wanted in about.items()):
             raise ValueError(f"{path} was computed with other settings; choose another --output_dir")
         identities.append({key: own for key, own in trial.get("identity", {}).items() if key != name})
@@ -729,9 +729,23 @@ def errors_by_corpus(run: Any, entities: Sequence[Sequence[dict[str, Any]]]) -> 
 
 
 def finished(folder: Path) -> Iterator[dict[str, Any]]:
-    """The content of every finished cell."""
-    for path in sorted((folder / "cells").glob("*.json")):
-        yield json.loads(path.read_text(encoding="utf-8"))
+    """The content of every finished cell; errors as `read_finished`."""
+    return (read_finished(path) for path in sorted((folder / "cells").glob("*.json")))
+
+
+def read_finished(path: Path) -> dict[str, Any]:
+    """The content of a finished cell or trial.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged ({error}); delete it, and it is trained again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: damaged (a JSON {type(content).__name__}); delete it, and it is trained again")
+    return content
 
 
 # --------------------------------------------------------------------------------------------------------------- main

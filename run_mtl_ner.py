@@ -40,12 +40,14 @@ from transformers.utils import logging as transformers_logging
 import results_mtl_bioner as results
 import search_mtl_bioner as search
 from arguments_mtl_bioner import (
+    INPUTS,
     DataArguments,
     ModelArguments,
     as_argv,
     begun_with,
     check_begun_with,
     check_metric,
+    check_same_inputs,
     given_arguments,
     parse_arguments,
     resume_argument,
@@ -541,6 +543,8 @@ def prepare(argv: Sequence[str]) -> Run:
     model = make_model(model_args, heads, saved)
     settle_arguments(model, tokenizer, model_args, data_args)
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {}, given)
+    if resumes(args):
+        check_same_inputs(results.inputs_of(run), args)
     check_own_teachers(run)
     run.teachers = named_teachers(model_args.teachers)
     run.taught_by = load_teachers(run.teachers, names, model.config, tokenizer)
@@ -713,7 +717,8 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
         if trainer.is_world_process_zero():
             if not resumes(args):
                 results.remove_old(output)
-            results.write_json(output / results.BEGUN, begun_with(run.given, run.model_args.teachers, args))
+            begun = begun_with(run.given, run.model_args.teachers, args) | {INPUTS: results.inputs_of(run)}
+            results.write_json(output / results.BEGUN, begun)
         trainer.accelerator.wait_for_everyone()
         if AUTO in run.model_args.teachers:
             metrics |= train_teachers(run)

@@ -18,7 +18,6 @@ import logging
 import os
 import re
 import shutil
-import unicodedata
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +29,7 @@ from urllib.parse import quote, unquote
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
-from .schema import COORDINATION, CorpusError, Document, Entity, Mention, RawDocument
+from .schema import COORDINATION, CorpusError, Document, Entity, Mention, RawDocument, trim
 
 
 logger = logging.getLogger(__name__)
@@ -45,6 +44,8 @@ UNTYPED = "Entity"  # the type of mentions whose file names none
 _LINE_BREAKERS = str.maketrans("\t\n\r", "   ")
 _BLANK = " \t"  # never str.strip() or str.split() without argument: U+00A0, \x85 and others may stand in a text
 _BOM = "\ufeff"
+# Files beside those of a corpus.
+NO_DATA = re.compile(r"(readme|licen[cs]es?|notices?|citations?|changelog)(\..*)?", re.IGNORECASE)
 _INTEGER = re.compile(r"[0-9]{1,15}")
 
 
@@ -158,11 +159,8 @@ def _columns(line: str) -> list[str]:
 
 def _stripped(name: str) -> str:
     """The name of a type without what can't be seen around it, which would make it another type."""
-    while name and (name[0].isspace() or unicodedata.category(name[0]) == "Cf"):
-        name = name[1:]
-    while name and (name[-1].isspace() or unicodedata.category(name[-1]) == "Cf"):
-        name = name[:-1]
-    return name
+    start, end = trim(name, 0, len(name))
+    return name[start:end]
 
 
 def _at(text: str, spans: Iterable[tuple[int, int]]) -> str:
@@ -202,6 +200,7 @@ class _Text:
 _PUBTATOR_TEXT = re.compile(r"([^\t]+?)\|([ta])\|(.*)", re.DOTALL)  # DOTALL: \r and the like may stand inside
 
 
+_PUBTATOR_RELATION = re.compile("[A-Za-z][A-Za-z_ -]+(:?[0-9]+)?")  # CID, Association, CPR:4; no O for 0
 _BEHIND_RETURN = re.compile(r"\r([^|\t\r]+)(?:\|a\||\t)")  # the id of a line, where \r alone ends lines
 
 
@@ -214,30 +213,34 @@ class _PubtatorBlock:
     where: str
     abstract: str | None = None
     mentions: list[Mention] = field(default_factory=list)
-    concepts: set[str] = field(default_factory=set)
     relations: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def document(self) -> RawDocument:
         if self.document_id in _BEHIND_RETURN.findall(f"{self.title} {self.abstract}"):
             raise CorpusError(f"{self.where}: lines end in a carriage return alone; save the file with line feeds")
+        mentions = [_as_found(self.text, mention) for mention in self.mentions]
+        return RawDocument(self.document_id, self.text, mentions, where=self.where)
+
+    @property
+    def text(self) -> str:
         # One separator character stands between title and abstract. The format doesn't say which; "\n" makes title
         # and abstract two lines, as in the other formats, and no mention of NCBI or BC5CDR crosses it.
-        text = self.title if self.abstract is None else f"{self.title}\n{self.abstract}"
-        mentions = [_as_found(text, mention) for mention in self.mentions]
-        return RawDocument(self.document_id, text, mentions, where=self.where)
+        return self.title if self.abstract is None else f"{self.title}\n{self.abstract}"
 
-    def no_relations(self) -> list[str]:
-        """Where lines stand that were read as relations, but are of no concepts of the document's mentions."""
-        return [
-            where
-            for where, columns in self.relations
-            if not any(self.concepts & _pubtator_concepts(column) for column in columns[2:4])
-        ]
+    def misread(self) -> list[str]:
+        """Where lines stand that were read as relations, but state a mention: a text, and where it begins or ends."""
+        text, found = self.text, []
+        for where, columns in self.relations:
+            offsets = [int(column) for column in columns if _INTEGER.fullmatch(column)]
+            others = [column for column in columns[2:] if column and not _INTEGER.fullmatch(column)]
+            if any(text.startswith(own, at) or text.endswith(own, 0, at) for own in others for at in offsets):
+                found.append(where)
+        return found
 
     def add(self, line: str, where: str) -> None:
         """An abstract, a mention or a relation."""
         text_line = _PUBTATOR_TEXT.fullmatch(line)
-        columns = [text_line[1]] if text_line else line.split("\t")
+        columns = [text_line[1]] if text_line else line.rstrip("\t").split("\t")
         if len(columns) == 1 and text_line is None:
             raise CorpusError(f"{where}: no tab in {line[:60]!r}; separate the columns of a mention by tabs")
         if columns[0] != self.document_id:
@@ -249,16 +252,10 @@ class _PubtatorBlock:
             if self.abstract is not None:
                 raise CorpusError(f"{where}: a second abstract of document {self.document_id!r}; remove or join it")
             self.abstract = text_line[3]
-        elif len(columns) > 2 and re.fullmatch("[A-Za-z][A-Za-z_ -]+", columns[1]):  # CID, Association
+        elif len(columns) > 2 and _PUBTATOR_RELATION.fullmatch(columns[1]):
             self.relations.append((where, columns))
         else:
             self.mentions.append(_pubtator_mention(columns, where))
-            self.concepts.update(*map(_pubtator_concepts, columns[5:6]))
-
-
-def _pubtator_concepts(column: str) -> set[str]:
-    """The ids in `D003924`, `D003924|D006973` (a composite), `Chemical|MESH:D000305` and `c|SUB|A|118|G`."""
-    return {column, *re.split("[|,;]", column)}
 
 
 def _pubtator_mention(columns: list[str], where: str) -> Mention:
@@ -266,7 +263,7 @@ def _pubtator_mention(columns: list[str], where: str) -> Mention:
         "expected, separated by tabs: document id, start, end, text, type, and perhaps concept id and the parts of a "
         "composite mention"
     )
-    if not 5 <= len(columns) <= 7 or not (type_name := _stripped(columns[4])):
+    if len(columns) < 5 or not (type_name := _stripped(columns[4])):
         raise CorpusError(f"{where}: {len(columns)} columns {columns[:5]!r}; {expected}")
     if not all(map(_INTEGER.fullmatch, columns[1:3])):
         raise CorpusError(
@@ -279,8 +276,7 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
     """Read PubTator: `ID|t|title`, `ID|a|abstract`, mention lines; blank lines between documents.
 
     The text is title, one "\\n", abstract; offsets run over all of it. Relations, whose second column is a name, are
-    skipped, and if they name no concepts of the document's mentions, a warning counts them. A composite mention (7th
-    column: its parts) is one mention.
+    skipped; a warning counts those that state a mention. A composite mention (7th column: its parts) is one mention.
     Format: https://www.ncbi.nlm.nih.gov/research/bionlp/APIs/format/
 
     Raises:
@@ -293,7 +289,7 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
         begins = text_line is not None and text_line[2] == "t"
         if block is not None and (begins or not line.strip(_BLANK)):
             yield block.document()
-            skipped += block.no_relations()
+            skipped += block.misread()
             block = None
         if text_line is not None and begins:
             block = _PubtatorBlock(text_line[1], text_line[3], where)
@@ -306,11 +302,11 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
             )
     if block is not None:
         yield block.document()
-        skipped += block.no_relations()
+        skipped += block.misread()
     if skipped:
         logger.warning(
-            "%s: a name in the second column, as in a relation, but of no concepts of this document's mentions; it is "
-            "passed over (so are %d others); if it is meant as a mention, put start and end into columns 2 and 3",
+            "%s: a name in the second column, as in a relation, but then a text of the document and where it stands; "
+            "it is passed over (so are %d others); if it is meant as a mention, put the offsets into columns 2 and 3",
             skipped[0], len(skipped) - 1,
         )  # fmt: skip
 
@@ -443,16 +439,18 @@ class _Row:
     where: str
 
 
-_CONLL_COMMENT = re.compile(r"# \S+ = ")  # CoNLL-U: `# sent_id = 1`
+_CONLL_COMMENT = re.compile(r"# ?[\w.:-]+( [\w.:-]+)* =( |$)|# ?newpar$")  # CoNLL-U: `# sent_id = 1`
+_CONLLU_DOCUMENT = re.compile(r"# ?newdoc(?: id = (.*))?")
 
 
 def read_conll(path: FilePath) -> Iterator[RawDocument]:
     """Read one token a line: first column the token, last one its IOB2, IOB1 or IOBES tag; blank line = sentence end.
 
-    `###MEDLINE:id` (JNLPBA) and `-DOCSTART-` lines begin documents; if the file has none, each sentence is one. Ids
-    that the file doesn't give are `<file stem>-<n>`, from 1. The text is made up: tokens joined by a space, sentences
-    by "\\n". CoNLL-U comments (`# key = value`) are left aside. An `I-` or `E-` tag that continues nothing begins a
-    mention, as in IOB1; a warning counts them. Bare tags (`B`, `I`), as in files of one type, give the type `UNTYPED`.
+    `###MEDLINE:id` (JNLPBA), `-DOCSTART-` and `# newdoc id = id` lines begin documents; if the file has none, each
+    sentence is one. Ids that the file doesn't give are `<file stem>-<n>`, from 1. The text is made up: tokens
+    joined by a space, sentences by "\\n". CoNLL-U comments (`# key = value`) are left aside. An `I-` or `E-` tag
+    that continues nothing begins a mention, as in IOB1; a warning counts them. Bare tags (`B`, `I`), as in files
+    of one type, give the type `UNTYPED`.
 
     Raises:
         CorpusError: a line of one column, or of another number than the first; a tag of another scheme.
@@ -484,6 +482,8 @@ def _conll_break(line: str, where: str) -> str | None:
     """The document id of a line that begins a document, "" if it tells none, None if the line is no such one."""
     if line.startswith("-DOCSTART-"):
         return ""
+    if begins := _CONLLU_DOCUMENT.fullmatch(line):
+        return (begins[1] or "").strip(_BLANK)
     if not line.startswith("###MEDLINE:"):
         return None
     document_id = _columns(line.removeprefix("###MEDLINE:"))[0]
@@ -499,7 +499,7 @@ def _conll_sentences(path: Path) -> Iterator[tuple[str | None, list[_Row]]]:
     first: tuple[str, str] | None = None
     for where, line in _lines(path):
         found = _conll_break(line, where)
-        if _CONLL_COMMENT.match(line):
+        if found is None and _CONLL_COMMENT.match(line):
             continue
         if found is None and line.strip(_BLANK):
             rows.append(_conll_row(line, where))
@@ -507,11 +507,20 @@ def _conll_sentences(path: Path) -> Iterator[tuple[str | None, list[_Row]]]:
             _check_columns(line, where, *first)
             continue
         if rows:
+            _check_tokens(rows, first)
             yield break_id, rows
             break_id, rows = None, []
         break_id = break_id if found is None else found
     if rows:
+        _check_tokens(rows, first)
         yield break_id, rows
+
+
+def _check_tokens(rows: list[_Row], first: tuple[str, str] | None) -> None:
+    """Raises CorpusError for a sentence whose first column counts its rows, as in CoNLL-U."""
+    counted = len(rows) > 2 and [row.token for row in rows] == [str(number) for number in range(1, len(rows) + 1)]
+    if counted and first and len(_columns(first[1])) > 2:
+        raise CorpusError(f"{rows[0].where}: the first column counts the tokens; the token itself must stand there")
 
 
 def _check_columns(line: str, where: str, first: str, first_line: str) -> None:
@@ -591,6 +600,8 @@ def read_brat(folder: FilePath) -> Iterator[RawDocument]:
     texts, annotations = (_brat_files(folder, ending) for ending in (".txt", ".ann"))
     if not annotations:
         raise CorpusError(f"{folder}: no .ann file in this folder; expected brat pairs ID.txt and ID.ann")
+    for name in [name for name in texts if name not in annotations and NO_DATA.fullmatch(name)]:
+        del texts[name]
     for name in sorted(texts.keys() | annotations.keys()):
         if name not in texts or name not in annotations:
             there, missing = (texts, ".ann") if name in texts else (annotations, ".txt")
@@ -935,13 +946,19 @@ def read_jsonl(path: FilePath) -> Iterator[RawDocument]:
             array = ", and no array" if line.lstrip(_BLANK).startswith("[") else ""
             raise CorpusError(f"{where}: invalid JSON ({error}); expected one object a line{array}") from None
         yield _json_document(record, where)
-        if "entities" not in record and any(isinstance(value, list) for value in record.values()):
-            others.append((where, sorted(key for key, value in record.items() if isinstance(value, list))))
+        lists = [key for key, value in record.items() if isinstance(value, list) and not _are_names(value)]
+        if "entities" not in record and lists:
+            others.append((where, lists))
     if others:
         logger.warning(
             "%s: no entities, but %s; it is read as a text without mentions (so are %d others), and if these are its "
             "mentions, name them entities", others[0][0], ", ".join(others[0][1])[:100], len(others) - 1,
         )  # fmt: skip
+
+
+def _are_names(values: list[object]) -> bool:
+    """Whether a list can hold no mentions: of authors, of MeSH terms."""
+    return not any(isinstance(value, (dict, list)) for value in values)
 
 
 def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -11,19 +11,16 @@ Any format of `formats.read_any`, plain or gzip. Several files of one split are 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .corpus import WHOLE, file_hashes
-from .formats import KNOWN_ENDINGS, is_corpus_path, read_any, read_together
+from .formats import KNOWN_ENDINGS, NO_DATA, is_corpus_path, read_any, read_together
 from .schema import CorpusError, RawDocument
 from .splits import SPLITS, split_of_name
 
 
 logger = logging.getLogger(__name__)
-
-_NO_DATA = re.compile(r"(readme|licen[cs]es?|notices?|citations?|changelog)(\..*)?", re.IGNORECASE)
 
 
 def looks_like_path(source: str | Path) -> bool:
@@ -69,7 +66,7 @@ def _parts(path: Path) -> dict[str, list[Path]]:
             _place(child, parts)
     for child in children:
         split = split_of_name(child.name)
-        if child.is_file() and split and not (_has_known_ending(child) or _NO_DATA.fullmatch(child.name)):
+        if child.is_file() and split and not (_has_known_ending(child) or NO_DATA.fullmatch(child.name)):
             problem = f"{child}: {_ending(child) or 'no'} ending, which can't be read"
             if split not in parts:
                 raise CorpusError(f"{problem}; understood are {', '.join(KNOWN_ENDINGS)}, each also with .gz")
@@ -87,7 +84,7 @@ def _place(child: Path, parts: dict[str, list[Path]]) -> None:
     split = split_of_name(child.name)
     if split is not None:
         parts.setdefault(split, []).append(child)
-    elif not _NO_DATA.fullmatch(child.name):
+    elif not NO_DATA.fullmatch(child.name):
         logger.warning("%s: its name states no split, or several; it is left out", child)
 
 
@@ -108,9 +105,10 @@ def _data_files(found: Iterable[Path]) -> list[Path]:
         if child.is_file() or _is_brat(child):
             files.append(child)
         else:
-            inside = [file for file in _below(child) if not _NO_DATA.fullmatch(file.name)]
+            inside = [file for file in _below(child) if not NO_DATA.fullmatch(file.name)]
             files += [file for file in inside if _has_known_ending(file)]
-            if others := [file for file in inside if not _has_known_ending(file)]:
+            read = {own for file in inside if _has_known_ending(file) for own in read_together(file)}
+            if others := [file for file in inside if file not in read]:
                 logger.warning("%s: its ending can't be read; it is left out (so are %d others)", others[0],
                                len(others) - 1)  # fmt: skip
     return files

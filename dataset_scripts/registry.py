@@ -313,7 +313,8 @@ def _warn_of_own(
     ledger = sum(ledgers.values(), Ledger())
     if ledger.read - ledger.kept > NOTABLE_LOSS * ledger.read:
         causes = ", ".join(f"{count} {cause}" for cause, count in ledger.dropped.most_common())
-        remedy = "; are the offsets those of characters?" if ledger.dropped[NOT_ALIGNABLE] else ""
+        mostly = ledger.dropped[NOT_ALIGNABLE] > ledger.dropped.total() / 2
+        remedy = "; are the offsets those of characters?" if mostly else ""
         logger.warning("%s: of %d mentions, %d become no labels (%s)%s", name, ledger.read,
                        ledger.read - ledger.kept, causes, remedy)  # fmt: skip
     folded = Counter(map(str.casefold, types))

@@ -8,6 +8,7 @@ that was read is either kept or counted in the `Ledger` under the cause of its l
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -151,10 +152,11 @@ def to_documents(
         raw_documents: what a reader yields.
         type_map: own type name -> harmonised name; types not in it are dropped and counted. None keeps all as named.
 
-    White space at the edges of a mention is no part of it: no word begins or ends there, so it would be lost.
+    What can't be seen at the edges of a mention is no part of it: no word of sub-words begins or ends there, so that
+    it would be lost.
 
     Raises:
-        CorpusError: offsets outside the text, or a mention without a character that isn't white space.
+        CorpusError: offsets outside the text, or a mention without a character that can be seen.
     """
     ledger = Ledger()
     trimmed: list[str] = []
@@ -177,8 +179,8 @@ def to_documents(
         documents[document_id] = Document(document_id, raw.text, entities, alternatives, raw.group or raw.document_id)
     ledger.documents = len(documents)
     if trimmed:
-        logger.warning("%s: a mention begins or ends with white space, which is left out of it (so of %d in all)",
-                       trimmed[0], len(trimmed))  # fmt: skip
+        logger.warning("%s: a mention begins or ends with white space, or other characters that can't be seen, which "
+                       "is left out of it (so of %d in all)", trimmed[0], len(trimmed))  # fmt: skip
     return list(documents.values()), ledger
 
 
@@ -198,19 +200,18 @@ def _to_entities(
     ledger: Ledger,
     trimmed: list[str],
 ) -> list[Entity]:
-    """The distinct entities of one document, sorted; what is lost goes to the ledger, where one had white space at its
-    edges to `trimmed`."""
+    """The distinct entities of one document, sorted; what is lost goes to the ledger, and where one was trimmed to
+    `trimmed`."""
     entities: set[Entity] = set()
     for mention in mentions:
         _check_mention(raw, mention)
         spans = _joined(raw.text, mention.spans)
         harmonised = mention.type if type_map is None else type_map.get(mention.type)
         ledger.types.update([harmonised] if harmonised else [])
-        start, end = spans[0]
-        if len(spans) == 1 and (stated := raw.text[start:end]) != stated.strip():
+        seen = trim(raw.text, *spans[0])
+        if len(spans) == 1 and seen != spans[0]:
             trimmed.append(mention.where)
-            start, end = end - len(stated.lstrip()), start + len(stated.rstrip())
-        entity = Entity(start, end, harmonised or "", native_type=mention.type)
+        entity = Entity(*seen, harmonised or "", native_type=mention.type)
         if mention.lost:
             ledger.dropped[mention.lost] += 1
         elif not harmonised:
@@ -222,6 +223,19 @@ def _to_entities(
         else:
             entities.add(entity)
     return sorted(entities)
+
+
+def trim(text: str, start: int, end: int) -> tuple[int, int]:
+    """The range without white space and format characters (Unicode's Cf, as the zero-width space) at its edges."""
+
+    def unseen(character: str) -> bool:
+        return character.isspace() or unicodedata.category(character) == "Cf"
+
+    while start < end and unseen(text[start]):
+        start += 1
+    while start < end and unseen(text[end - 1]):
+        end -= 1
+    return start, end
 
 
 def _joined(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -243,9 +257,10 @@ def _check_mention(raw: RawDocument, mention: Mention) -> None:
                 f"document {raw.document_id} ({len(raw.text)} characters); correct the offsets or the text"
             )
     found = " ".join(raw.text[start:end] for start, end in mention.spans)
-    if not found.strip():
+    start, end = trim(found, 0, len(found))
+    if start == end:
         raise CorpusError(
-            f"{mention.where}: nothing but white space at {mention.spans}, a {mention.type} mention of document "
+            f"{mention.where}: nothing that can be seen at {mention.spans}, a {mention.type} mention of document "
             f"{raw.document_id}; correct the offsets or the text"
         )
     if mention.text is not None and found != mention.text:

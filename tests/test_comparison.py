@@ -585,6 +585,17 @@ def test_cells_of_other_settings_are_refused(tmp_path: Path) -> None:
     report.write([cell("single", "ncbi", 1, 30), few], PRIMARY, tmp_path)
 
 
+@pytest.mark.parametrize(("content", "why"), [('{"cell": {', "Expecting"), ("[]", "a JSON list")])
+def test_a_damaged_cell_is_named(content: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "plan.json").write_text('{"primary": "hard", "tasks": "ncbi,bc5cdr", "fraction": 1.0}')
+    path = tmp_path / "cells" / "single_ncbi_1_42.json"
+    path.write_text(content)
+    assert run_comparison.main(["--report_only", "--output_dir", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert f"{path}: damaged ({why}" in message and "delete it, and it is trained again" in message
+
+
 def test_each_fraction_tells_its_settings(tmp_path: Path) -> None:
     tenth = cell(
         "single", "ncbi", 1, 30, fraction=0.1, settings={"arguments": ["--learning_rate", "3e-4", "--x", "a b"]}

@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,6 @@ def test_pubtator_documents_without_blank_line_and_without_abstract(tmp_path):
         ("1|t|a\n1|a|b\n1\t0\t1\ta\t\u200b\t-\n", 3, "expected, separated by tabs"),
         ("1|t|a\n1|a|b\n1\t0\t1\ta\n", 3, "4 columns"),
         ("1|t|a\n1|a|b\n1\t0\t1\ta\t\t-\n", 3, "expected, separated by tabs"),
-        ("1|t|a\n1|a|b\n1\t0\t1\ta\tX\t-\t-\t-\n", 3, "8 columns"),
         ("1|t|a\n1|a|b\n\n1\t0\t1\ta\tX\t-\n", 4, "without blank lines between"),
         ("1|t|a\n1|a|b\n1\tO\t1\ta\tX\t-\n", 3, "expected, separated by tabs"),  # a letter O
         ("1|t|a\n1|a|b\n1\tx0\t1\ta\tX\t-\n", 3, "expected, separated by tabs"),
@@ -132,7 +132,7 @@ def test_pubtator_malformed(tmp_path, lines, number, words):
 def test_white_space_at_the_edges_is_no_part_of_a_mention(caplog):
     spans = [((2, 8),), ((3, 7),), ((0, 4), (7, 9)), ((9, 10),)]
     mentions = [Mention(span, "x", where=f"f:{n}") for n, span in enumerate(spans, 1)]
-    (document,), ledger = to_documents([RawDocument("1", "no\u00a0gout\n a", mentions)])
+    (document,), ledger = to_documents([RawDocument("1", "no\u200bgout\n a", mentions)])
     assert [(e.start, e.end) for e in document.entities] == [(3, 7), (9, 10)]
     assert ledger.dropped == {"duplicate mention": 1, "discontinuous": 1}
     (message,) = caplog.messages
@@ -140,8 +140,8 @@ def test_white_space_at_the_edges_is_no_part_of_a_mention(caplog):
 
 
 def test_a_mention_of_nothing_but_white_space():
-    raw = RawDocument("7", "no\u00a0\ngout", [Mention(((2, 4),), "x", where="f:1")])
-    with pytest.raises(CorpusError, match=r"^f:1: nothing but white space at .*of document 7; correct the offsets"):
+    raw = RawDocument("7", "no\u200b\ngout", [Mention(((2, 4),), "x", where="f:1")])
+    with pytest.raises(CorpusError, match=r"^f:1: nothing that can be seen at .*of document 7; correct the offsets"):
         to_documents([raw])
 
 
@@ -181,15 +181,22 @@ def test_conll_u_comments_may_come_first(tmp_path):
 
 @pytest.mark.parametrize(
     ("line", "told"),
-    [("1\tSpecies\t0\t5\thuman", True), ("1\tzero\t5\thuman\tSpecies", True), ("1\tCID\tD9\tD8", True),
-     ("1\tCID\tD1\tD7", False), ("1\ttreats\tChemical|MESH:D2\tD9", False), ("1\tBind\tc|SUB|A\tD9\tNovel", False)],
+    [("1\tSpecies\t0\t5\thuman", True), ("1\tzero\t5\thuman\tSpecies", True), ("1\tCID\tD9\tD8", False),
+     ("1\tCPR:4\tArg1:T1\tArg2:T2", False), ("1\ttreats\thuman\ty", False),
+     ("1\tAssociation\t7124\t3569\tNovel", False), ("1\tAssociation\t5\t6\tNo", False)],
 )  # fmt: skip
-def test_lines_that_may_be_no_relations_are_told(tmp_path, caplog, line, told):
-    mentions = "1\t0\t5\thuman\tx\tD1\n1\t6\t7\ty\tx\tMESH:D2|D3\n1\t8\t9\tz\tx\tc|SUB|A\n"
-    path = put(tmp_path / "c.pubtator", f"1|t|human y z\n{mentions}{line}\n\n1|t|human y z\n{mentions}{line}\n")
-    assert [len(raw.mentions) for raw in read_pubtator(path)] == [3, 3]
-    assert [message.partition(": a name")[0] for message in caplog.messages] == [f"{path}:5"] * told
+def test_mentions_that_are_read_as_relations_are_told(tmp_path, caplog, line, told):
+    document = f"1|t|human y z\n1\t0\t5\thuman\tx\tD1\n{line}\n"
+    path = put(tmp_path / "c.pubtator", f"{document}\n{document}")
+    assert [len(raw.mentions) for raw in read_pubtator(path)] == [1, 1]
+    assert [message.partition(": a name")[0] for message in caplog.messages] == [f"{path}:3"] * told
     assert all("(so are 1 others)" in message for message in caplog.messages)
+
+
+def test_pubtator_further_and_empty_columns(tmp_path):
+    lines = "1\t0\t1\ta\tX\t-\t-\tRS#:1\n1\t0\t1\ta\tY\t\t\t\n"
+    (raw,) = read_pubtator(put(tmp_path / "c.txt", f"1|t|a\n1|a|b\n{lines}"))
+    assert [mention.type for mention in raw.mentions] == ["X", "Y"]
 
 
 def test_pubtator_of_carriage_returns_alone(tmp_path):
@@ -352,6 +359,19 @@ def test_empty_columns_and_padding_are_no_other_columns(tmp_path, rows):
     assert first.text == "a b"
 
 
+def test_conllu_comments_and_documents(tmp_path):
+    rows = "# newdoc id = d 5 \n# newpar\n# sent_id = 1\n#text = x\n# text_en = a = b\na\tO\n\n# newdoc\n#\tO\n= B-x\n"
+    first, second = read_conll(put(tmp_path / "c.conll", rows))
+    assert (first.document_id, first.text, second.document_id, second.text) == ("d 5", "a", "c-2", "# =")
+
+
+def test_a_first_column_that_counts_the_tokens(tmp_path):
+    path = put(tmp_path / "c.conll", "1\tO\n2\tO\n3\tO\n")
+    assert next(read_conll(path)).text == "1 2 3"
+    path = put(tmp_path / "c.conll", "1\ta\tO\n2\tb\tO\n\n1\tBRCA1\tB-x\n2\tis\tO\n3\t.\tO\n")
+    assert error_of(read_conll, path).startswith(f"{path}:4: the first column counts the tokens; the token itself")
+
+
 def test_names_of_types_without_what_cannot_be_seen(tmp_path):
     rows = "Homo\tB-Species\u00a0\nsapiens\tI-Species\u200b\nMus\tB-\ufeffcell-line\u2009\n"
     (document,) = read_conll(put(tmp_path / "c.conll", rows))
@@ -393,6 +413,7 @@ def test_brat(tmp_path, caplog):
     put(tmp_path / "a.txt", "nothing")
     put(tmp_path / "a.ann", "")
     put(tmp_path / "annotation.conf", "[entities]")
+    put(tmp_path / "README.txt", "of texts")
     put(tmp_path / "._a.txt", b"\x00\xff")
     with caplog.at_level(logging.WARNING):
         first, second = raws = list(read_any(tmp_path))
@@ -592,6 +613,11 @@ def test_other_programs_read_our_bioc(tmp_path):
 # ------------------------------------------------------------------------------------------------------------- JSONL
 
 
+def test_jsonl_lists_of_names_are_no_annotations(tmp_path, caplog):
+    (raw,) = read_jsonl(put(tmp_path / "c.jsonl", '{"document_id": 1, "text": "x", "authors": ["A", "B"], "y": []}'))
+    assert raw.mentions == [] and not caplog.messages
+
+
 @pytest.mark.parametrize("more", ['"spans": [{"start": 0}]', '"label": [[0, 5, "Species"]], "meta": {}'])
 def test_jsonl_annotations_of_another_name_are_told(tmp_path, caplog, more):
     path = put(tmp_path / "c.jsonl", f'{{"document_id": 1, "text": "human x", {more}}}\n' * 3)
@@ -728,7 +754,8 @@ def documents(draw) -> Document:
     offsets = st.integers(0, len(text))
     pairs = draw(st.lists(st.tuples(offsets, offsets, st.sampled_from(["Gene", "cell line", "a-b"])), max_size=4))
     found = (Entity(min(a, b), max(a, b), kind) for a, b, kind in pairs)
-    hidden = {c for c in text if c.isspace() or c < " " or c in "\ufffe\uffff"}  # XML makes them spaces
+    hidden = {c for c in text if c.isspace() or unicodedata.category(c) == "Cf"}
+    hidden |= {c for c in text if c < " " or c in "\ufffe\uffff"}  # XML makes them spaces
     entities = {e for e in found if e.start < e.end and not {text[e.start], text[e.end - 1]} & hidden}
     return Document(draw(IDS), text, sorted(entities))
 

@@ -619,6 +619,19 @@ def test_hash_tells_all_that_is_read_with_a_file_of_bc2gm(tmp_path: Path) -> Non
     assert len(hashes) == 4
 
 
+def test_own_gold_of_bc2gm_in_subfolders_is_not_told_to_be_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split in ("train", "test"):
+        write(tmp_path / split / "a.in", "".join(f"{split}{n} BRCA1 gene\n" for n in range(20)))
+        write(tmp_path / split / "GENE.eval", "".join(f"{split}{n}|0 4|BRCA1\n" for n in range(20)))
+    assert load_corpus(tmp_path).ledgers["test"].kept == 20
+    assert "left out" not in caplog.text
+    write(tmp_path / "test/b.json", "{}")
+    load_corpus(tmp_path)
+    assert "b.json: its ending can't be read; it is left out (so are 0 others)" in caplog.text
+
+
 def test_cut_of_a_development_split_depends_on_the_seed(tmp_path: Path) -> None:
     write(tmp_path / "train.jsonl", jsonl(1, 40))
     write(tmp_path / "test.jsonl", jsonl(41, 42))

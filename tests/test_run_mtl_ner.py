@@ -1375,6 +1375,40 @@ def test_a_training_does_not_go_on_without_what_it_was_begun_with(
     assert run_mtl_ner.main([*arguments, "--resume_from_checkpoint", "true"]) == 0
 
 
+def test_a_training_does_not_go_on_with_other_corpora_or_another_encoder(
+    encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    own = Path(shutil.copytree(encoder, tmp_path / "a" / "encoder"))
+    rows = [{"document_id": str(n), "text": f"an oak {n}", "entities": [{"start": 3, "end": 6, "type": "Tree"}]}
+            for n in range(20)]  # fmt: skip
+    (tmp_path / "a" / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    output = ["--output_dir", str(tmp_path / "out"), *FEW]
+    tasks = ["--tasks", f"ncbi,m={tmp_path}/a/mine.jsonl", "--data_dir", "sample"]
+    arguments = [*tasks, "--model_name_or_path", str(own)]
+    assert run_mtl_ner.main([*arguments, *output]) == 0
+    (tmp_path / "a").rename(tmp_path / "b")  # other folders are no other inputs
+    arguments = [argument.replace(f"{tmp_path}/a", f"{tmp_path}/b") for argument in arguments]
+    again = [*arguments, *output, "--resume_from_checkpoint", "true"]
+    assert run_mtl_ner.main(again) == 0
+    config = tmp_path / "b" / "encoder" / "config.json"
+    config.write_text(config.read_text() + " ")
+    assert run_mtl_ner.main(again) == 2
+    assert "the encoder is not the one that the training in" in capsys.readouterr().err
+    (tmp_path / "b" / "mine.jsonl").write_text("\n".join(map(json.dumps, rows[:-1])))
+    assert run_mtl_ner.main(again) == 2
+    assert "the corpus mine.jsonl is not the one that the training in" in capsys.readouterr().err
+
+
+def test_a_training_does_not_go_on_without_an_optimizer(
+    encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(tmp_path), *SMALL]
+    assert run_mtl_ner.main([*arguments, "--save_only_model", "true"]) == 0
+    (checkpoint,) = tmp_path.glob("checkpoint-*")
+    assert run_mtl_ner.main([*arguments, "--save_only_model", "true", "--resume_from_checkpoint", "true"]) == 2
+    assert f"{checkpoint} holds no optimizer (--save_only_model)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "remedy"),
     [
