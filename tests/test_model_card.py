@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from model_card_mtl_bioner import is_edited, make_card, name_repository, write_card
-from results_mtl_bioner import score_table
+from results_mtl_bioner import plain, score_table
 
 
 CONFIG: dict[str, Any] = {
@@ -139,6 +139,8 @@ def test_sections_hold_what_was_recorded() -> None:
 def test_text_of_users_is_no_markup() -> None:
     assert "<b>" not in text().split("---\n", 2)[2]
     assert "mine\\|&lt;b&gt;" in text()
+    odd = "_u_ ~s~ shared_private x\u202ey\x07\u200b [l](u)\n`c` *"
+    assert plain(odd) == r"\_u\_ \~s\~ shared_private xy \[l\](u) \`c\` \*"
 
 
 def test_every_recorded_number_is_in_the_card() -> None:
