@@ -43,8 +43,9 @@ EXAMPLE = "Cisplatin caused acute renal failure in two patients with Huntington 
 COLUMNS = ["start", "end", "text", "type", "score", "task"]
 CSS = """
 .ner-text {white-space: pre-wrap; overflow-wrap: anywhere; line-height: 2.4; font-size: 1.1em}
-.ner-text mark {color: inherit}
-.ner-tag {color: white; border-radius: 4px; padding: 1px 5px; margin: 0 3px; font-size: 0.7em; white-space: nowrap}
+.ner-text mark {color: inherit; unicode-bidi: isolate}
+.ner-tag {color: white; border-radius: 4px; padding: 1px 5px; margin: 0 3px; font-size: 0.7em; white-space: nowrap;
+  unicode-bidi: isolate}
 .ner-error {color: #b00020; font-weight: bold}
 """
 
