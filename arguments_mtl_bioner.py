@@ -223,6 +223,8 @@ def make_parser(argv: Sequence[str]) -> tuple[OneLineParser, list[str]]:
     for action in parser._actions:
         if action.dest in REFUSED:
             action.help = argparse.SUPPRESS
+        if action.dest == "bf16":  # alone it means true, as of other switches, which have a default
+            action.nargs, action.const = "?", True
     if argv and argv[0].endswith(".json"):
         parser.source = f"{argv[0]}: "
         argv = [*as_argv(read_arguments(Path(argv[0]))), *argv[1:]]

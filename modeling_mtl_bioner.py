@@ -1002,15 +1002,20 @@ class MtlBionerPipeline(Pipeline):
     ) -> Iterator[list[dict[str, Any]]]:
         """Texts are taken in portions of several batches of windows, so that windows of like length run together."""
         portion: list[dict[str, Any]] = []
-        waiting = 0
-        for text in texts:
-            portion.append(self.preprocess(text))
-            waiting += max(1, len(portion[-1]["windows"]))
-            if waiting >= 8 * batch_size:
+        waiting, source, ended, problem = 0, iter(texts), False, None
+        while not ended:
+            try:
+                portion.append(self.preprocess(next(source)))
+                waiting += max(1, len(portion[-1]["windows"]))
+            except StopIteration:
+                ended = True
+            except Exception as error:  # of a text, or of who gives them: the texts before it come first
+                ended, problem = True, error
+            if portion and (ended or waiting >= 8 * batch_size):
                 yield from self._annotate(portion, batch_size, tasks, threshold, overlaps)
                 portion, waiting = [], 0
-        if portion:
-            yield from self._annotate(portion, batch_size, tasks, threshold, overlaps)
+        if problem is not None:
+            raise problem
 
     def _annotate(
         self,

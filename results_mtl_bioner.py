@@ -275,7 +275,8 @@ def plain(value: Any) -> str:
 
 def forgetting_table(metrics: Mapping[str, float]) -> str:
     """F1 of the heads that were not trained, before and after, per cent; empty if there are none."""
-    names = [key.removeprefix("before_") for key in metrics if key.startswith("before_")]
+    scores = [key for key in metrics if key.startswith("before_") and "_f1" in key]  # not `before_init_mem_cpu`
+    names = [key.removeprefix("before_") for key in scores]
     if not names:
         return ""
     lines = [f"{'heads that were not trained':54}{'before':>9}{'after':>9}{'change':>9}"]

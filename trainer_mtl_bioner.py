@@ -47,9 +47,17 @@ logger = logging.getLogger(__name__)
 # Arguments of Trainer that `MultiTaskTrainingArguments` refuses where they are not the default, and why.
 REFUSED = {
     **dict.fromkeys(
-        ("label_smoothing_factor", "dataloader_drop_last", "batch_eval_metrics"),
+        (
+            "label_smoothing_factor",
+            "dataloader_drop_last",
+            "batch_eval_metrics",
+            "prediction_loss_only",
+            "optim_target_modules",
+        ),
         "has no effect on multi-task training",
     ),
+    "label_names": "would score something else than labels",
+    "use_liger_kernel": "serves language models only",
     **dict.fromkeys(("bf16_full_eval", "fp16_full_eval"), "would leave the saved weights in that type"),
     "eval_do_concat_batches": "false leaves nothing to score whole documents by",
     "average_tokens_across_devices": "false would scale the loss by devices",
@@ -223,6 +231,12 @@ class MultiTaskTrainingArguments(TrainingArguments):
             raise ValueError(f"--mask_probability is {self.mask_probability}; give a share from 0 to below 1")
         if self.num_train_epochs <= 0 and self.max_steps <= 0:
             raise ValueError(f"--num_train_epochs is {self.num_train_epochs}; give more than 0")
+        if self.dataloader_persistent_workers and not self.dataloader_num_workers:
+            raise ValueError("--dataloader_persistent_workers needs --dataloader_num_workers of 1 or more")
+        if self.torch_compile_mode is not None:
+            modes = list(torch._inductor.list_mode_options())
+            if self.torch_compile_mode not in modes:
+                raise ValueError(f"--torch_compile_mode is {self.torch_compile_mode}; choose of {', '.join(modes)}")
         for name, why in REFUSED.items():
             if (value := getattr(self, name)) != getattr(TrainingArguments, name):
                 raise ValueError(f"--{name} {why.format(value)}; leave it out")

@@ -303,6 +303,24 @@ def test_an_item_that_is_no_text(ner: MtlBionerPipeline, item: Any) -> None:
         ner(["gene", item])
 
 
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_texts_before_one_that_fails_are_given(ner: MtlBionerPipeline, batch_size: int) -> None:
+    texts = [f"BRCA{n} gene" for n in range(20)]
+    found: list[Any] = []
+    with pytest.raises(TypeError, match="a text is a str, got NoneType"):
+        found.extend(ner(iter([*texts, None, "more"]), batch_size=batch_size))
+    assert found == ner(texts)
+
+    def source() -> Iterator[str]:
+        yield texts[0]
+        raise OSError("disk")
+
+    results = ner(source())
+    assert next(results) == found[0]
+    with pytest.raises(OSError, match="disk"):
+        next(results)
+
+
 def test_unknown_arguments_are_named(ner: MtlBionerPipeline, toy_tokenizer: Callable) -> None:
     with pytest.raises(TypeError, match="unknown argument aggregation_strategy, stride; the pipeline takes tasks, t"):
         ner("gene", stride=5, aggregation_strategy="simple")

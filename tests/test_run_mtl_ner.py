@@ -25,7 +25,7 @@ from data_collators import load_tokenizer
 from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.formats import read_any
 from modeling_mtl_bioner import IGNORE, SHARING, MtlBionerModel, MtlBionerPipeline
-from results_mtl_bioner import model_hash, plot_curves, processor_name
+from results_mtl_bioner import forgetting_table, model_hash, plot_curves, processor_name
 from run_mtl_ner import corpus_names
 
 
@@ -797,6 +797,10 @@ Fails = Callable[..., str]
         (["--num_train_epochs", "-1"], ["--num_train_epochs is -1", "more than 0"]),
         (["--label_smoothing_factor", "0.1"], ["--label_smoothing_factor has no effect"]),
         (["--batch_eval_metrics", "true"], ["--batch_eval_metrics has no effect"]),
+        (["--label_names", "labels"], ["--label_names would score something else"]),
+        (["--use_liger_kernel"], ["--use_liger_kernel serves language models only"]),
+        (["--dataloader_persistent_workers", "true"], ["needs --dataloader_num_workers of 1 or more"]),
+        (["--torch_compile_mode", "bad"], ["--torch_compile_mode is bad; choose of default", "max-autotune"]),
         (["--bf16_full_eval", "true"], ["--bf16_full_eval would leave the saved weights in that type"]),
         (["--eval_do_concat_batches", "false"], ["--eval_do_concat_batches false leaves nothing to score"]),
         (["--average_tokens_across_devices", "false"], ["--average_tokens_across_devices false would scale"]),
@@ -1397,6 +1401,21 @@ def test_a_training_does_not_go_on_with_other_corpora_or_another_encoder(
     (tmp_path / "b" / "mine.jsonl").write_text("\n".join(map(json.dumps, rows[:-1])))
     assert run_mtl_ner.main(again) == 2
     assert "the corpus mine.jsonl is not the one that the training in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"), [(["--bf16"], True), (["--bf16", "false"], False), (["--bf16=true"], True)]
+)
+def test_bf16_alone_means_true(given: list[str], wanted: bool) -> None:
+    assert run_mtl_ner.parse_arguments(["--tasks", "ncbi", *given, "--seed", "3"])[2].bf16 is wanted
+
+
+def test_memory_of_trainer_is_no_score_of_other_heads() -> None:
+    metrics = {"before_init_mem_cpu": 1.0, "before_ncbi_f1": 0.5, "after_ncbi_f1": 0.25}
+    assert forgetting_table({"before_init_mem_cpu": 1.0}) == ""
+    assert forgetting_table(metrics).splitlines()[1].split() == [
+        "test", "ncbi", "f1", "50.00", "25.00", "-25.00",
+    ]  # fmt: skip
 
 
 def test_a_training_does_not_go_on_without_an_optimizer(
