@@ -198,8 +198,6 @@ class _Text:
 # ---------------------------------------------------------------------------------------------------------- PubTator
 
 _PUBTATOR_TEXT = re.compile(r"([^\t]+?)\|([ta])\|(.*)", re.DOTALL)  # DOTALL: \r and the like may stand inside
-
-
 _PUBTATOR_RELATION = re.compile("[A-Za-z][A-Za-z_ -]+(:?[0-9]+)?")  # CID, Association, CPR:4; no O for 0
 _BEHIND_RETURN = re.compile(r"\r([^|\t\r]+)(?:\|a\||\t)")  # the id of a line, where \r alone ends lines
 
