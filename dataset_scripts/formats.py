@@ -495,6 +495,7 @@ def _conll_sentences(path: Path) -> Iterator[tuple[str | None, list[_Row]]]:
     break_id: str | None = None
     rows: list[_Row] = []
     first: tuple[str, str] | None = None
+    counting = True
     for where, line in _lines(path):
         found = _conll_break(line, where)
         if found is None and _CONLL_COMMENT.match(line):
@@ -505,20 +506,26 @@ def _conll_sentences(path: Path) -> Iterator[tuple[str | None, list[_Row]]]:
             _check_columns(line, where, *first)
             continue
         if rows:
-            _check_tokens(rows, first)
+            counting = counting and _counts(rows, first)
             yield break_id, rows
             break_id, rows = None, []
         break_id = break_id if found is None else found
     if rows:
-        _check_tokens(rows, first)
+        counting = counting and _counts(rows, first)
         yield break_id, rows
 
 
-def _check_tokens(rows: list[_Row], first: tuple[str, str] | None) -> None:
-    """Raises CorpusError for a sentence whose first column counts its rows, as in CoNLL-U."""
-    counted = len(rows) > 2 and [row.token for row in rows] == [str(number) for number in range(1, len(rows) + 1)]
-    if counted and first and len(_columns(first[1])) > 2:
+def _counts(rows: list[_Row], first: tuple[str, str] | None) -> bool:
+    """Whether the first column counts the tokens, as in CoNLL-U.
+
+    Raises:
+        CorpusError: it does so in a sentence of three or more.
+    """
+    if [row.token for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
+        return False
+    if len(rows) > 2 and first and len(_columns(first[1])) > 2:
         raise CorpusError(f"{rows[0].where}: the first column counts the tokens; the token itself must stand there")
+    return True
 
 
 def _check_columns(line: str, where: str, first: str, first_line: str) -> None:

@@ -368,6 +368,8 @@ def test_conllu_comments_and_documents(tmp_path):
 def test_a_first_column_that_counts_the_tokens(tmp_path):
     path = put(tmp_path / "c.conll", "1\tO\n2\tO\n3\tO\n")
     assert next(read_conll(path)).text == "1 2 3"
+    path = put(tmp_path / "c.conll", "The\tDT\tO\n\n1\tCD\tO\n2\tCD\tO\n3\tCD\tO\n")
+    assert list(read_conll(path))[1].text == "1 2 3"  # not all sentences are counted
     path = put(tmp_path / "c.conll", "1\ta\tO\n2\tb\tO\n\n1\tBRCA1\tB-x\n2\tis\tO\n3\t.\tO\n")
     assert error_of(read_conll, path).startswith(f"{path}:4: the first column counts the tokens; the token itself")
 
