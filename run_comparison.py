@@ -133,8 +133,8 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], help="(default: %(default)s)")
     parser.add_argument(
-        "--fractions", nargs="+", type=fraction_and_epochs, default=[(1.0, None)], metavar="FRACTION[:EPOCHS]",
-        help="of training documents, each perhaps with epochs of its own (default: 1)",
+        "--fractions", nargs="+", type=fraction_and_epochs, metavar="FRACTION[:EPOCHS]",
+        help="of training documents, each perhaps with epochs of its own (default: 1; with --quick 1 0.3)",
     )  # fmt: skip
     parser.add_argument(
         "--tune", type=argument_and_values, metavar="ARGUMENT=VALUE,VALUE",
@@ -180,6 +180,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
         raise ValueError(f"--structures taught: {arguments.tasks} is one task, and teachers label text of others")
     for group in arguments.groups:
         check_group(group, split_tasks(arguments.tasks))
+    if arguments.fractions is None:
+        arguments.fractions = [(1.0, None), *[(0.3, None)] * arguments.quick]
     fractions = [fraction for fraction, _ in arguments.fractions]
     if twice := {fraction for fraction in fractions if fractions.count(fraction) > 1}:
         raise ValueError(f"--fractions has {twice.pop():g} twice; give each once, with its epochs")

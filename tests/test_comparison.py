@@ -122,6 +122,12 @@ def test_loss_weights_that_name_no_tasks_are_for_groups_too(
     assert [weights in command for command in commands] == [kept, True]
 
 
+def test_the_quick_comparison_has_learning_curves_too() -> None:
+    assert parse_arguments(["--quick"])[0].fractions == [(1.0, None), (0.3, None)]
+    assert parse_arguments(["--quick", "--fractions", "0.5"])[0].fractions == [(0.5, None)]
+    assert parse_arguments([])[0].fractions == [(1.0, None)]
+
+
 def test_fractions_may_have_epochs_of_their_own() -> None:
     arguments, _ = parse_arguments(["--structures", "hard", "--seeds", "1", "--fractions", "1", "0.1:20"])
     assert [(cell.system, cell.fraction, cell.epochs) for cell in plan(arguments)] == [
