@@ -515,7 +515,7 @@ def check_same_inputs(inputs: Mapping[str, Any], args: MultiTaskTrainingArgument
     """Raises ValueError for a training that would go on with other corpora or another encoder.
 
     Args:
-        inputs: as `results_mtl_bioner.inputs_of`.
+        inputs: as `run_mtl_ner.Run.inputs`.
     """
     begun = begun_in(args) / results.BEGUN
     before = read_arguments(begun).get(INPUTS) if begun.is_file() else None

@@ -109,14 +109,6 @@ def write_predictions(
             logger.warning("no predictions_%s.pubtator: %s", name, error)
 
 
-def inputs_of(run: Any) -> dict[str, Any]:
-    """Hashes of the encoder, or saved model, and of every corpus' files, by name."""
-    return {
-        "base_model": model_hash(run.model_args.model_name_or_path, run.model_args.model_revision),
-        "corpora": {name: corpus.hashes for name, corpus in run.corpora.items()},
-    }
-
-
 def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Sequence[Mapping[str, Any]]) -> None:
     """`all_results.json`, `run.json`, `ledger.json` and `learning_curves.png`."""
     output.mkdir(parents=True, exist_ok=True)
@@ -126,7 +118,6 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
     }
     write_json(output / "all_results.json", dict(metrics))
     write_json(output / "ledger.json", ledger)
-    inputs = inputs_of(run)
     write_json(
         output / RECORD,
         {
@@ -139,13 +130,13 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
             },
             "seed": run.args.seed,
             "base_model": hub_name(run.model_args.model_name_or_path),
-            "base_model_hash": inputs["base_model"],
+            "base_model_hash": run.inputs["base_model"],
             "arguments": recorded_arguments(run),
             "teachers": [
                 {"name": Path(name).name if os.path.isdir(name) else name, "model": model_hash(name)}
                 for name in run.teachers
             ],
-            "corpora": inputs["corpora"],
+            "corpora": run.inputs["corpora"],
             "ledger": ledger,
             "leaks": run.leak_report,
             "history": list(history),

@@ -516,6 +516,14 @@ class Run:
     taught_by: dict[str, MtlBionerModel] = field(default_factory=dict)  # the same by the tasks that they teach
     teaching_seconds: float = 0.0  # that they took for it
 
+    @functools.cached_property
+    def inputs(self) -> dict[str, Any]:
+        """Hashes of the encoder, or saved model, and of every corpus' files, by name."""
+        return {
+            "base_model": results.model_hash(self.model_args.model_name_or_path, self.model_args.model_revision),
+            "corpora": {name: corpus.hashes for name, corpus in self.corpora.items()},
+        }
+
 
 def prepare(argv: Sequence[str]) -> Run:
     """All stages up to training. Whatever is wrong with the input is found here, but an optimizer that can't be made.
@@ -544,7 +552,7 @@ def prepare(argv: Sequence[str]) -> Run:
     settle_arguments(model, tokenizer, model_args, data_args)
     run = Run(model_args, data_args, args, tasks, corpora, leak_report, tokenizer, model, {}, given)
     if resumes(args):
-        check_same_inputs(results.inputs_of(run), args)
+        check_same_inputs(run.inputs, args)
     check_own_teachers(run)
     run.teachers = named_teachers(model_args.teachers)
     run.taught_by = load_teachers(run.teachers, names, model.config, tokenizer)
@@ -717,7 +725,7 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
         if trainer.is_world_process_zero():
             if not resumes(args):
                 results.remove_old(output)
-            begun = begun_with(run.given, run.model_args.teachers, args) | {INPUTS: results.inputs_of(run)}
+            begun = begun_with(run.given, run.model_args.teachers, args) | {INPUTS: run.inputs}
             results.write_json(output / results.BEGUN, begun)
         trainer.accelerator.wait_for_everyone()
         if AUTO in run.model_args.teachers:

@@ -216,10 +216,10 @@ class _PubtatorBlock:
     def document(self) -> RawDocument:
         if self.document_id in _BEHIND_RETURN.findall(f"{self.title} {self.abstract}"):
             raise CorpusError(f"{self.where}: lines end in a carriage return alone; save the file with line feeds")
-        mentions = [_as_found(self.text, mention) for mention in self.mentions]
-        return RawDocument(self.document_id, self.text, mentions, where=self.where)
+        text = self.text()
+        mentions = [_as_found(text, mention) for mention in self.mentions]
+        return RawDocument(self.document_id, text, mentions, where=self.where)
 
-    @property
     def text(self) -> str:
         # One separator character stands between title and abstract. The format doesn't say which; "\n" makes title
         # and abstract two lines, as in the other formats, and no mention of NCBI or BC5CDR crosses it.
@@ -227,7 +227,7 @@ class _PubtatorBlock:
 
     def misread(self) -> list[str]:
         """Where lines stand that were read as relations, but state a mention: a text, and where it begins or ends."""
-        text, found = self.text, []
+        text, found = self.text(), []
         for where, columns in self.relations:
             offsets = [int(column) for column in columns if _INTEGER.fullmatch(column)]
             others = [column for column in columns[2:] if column and not _INTEGER.fullmatch(column)]
@@ -435,6 +435,8 @@ class _Row:
     prefix: str  # O, or one of B, I, E, S
     type: str
     where: str
+    columns: int
+    tabs: int
 
 
 _CONLL_COMMENT = re.compile(r"# ?[\w.:-]+( [\w.:-]+)* =( |$)|# ?newpar$")  # CoNLL-U: `# sent_id = 1`
@@ -457,8 +459,9 @@ def read_conll(path: FilePath) -> Iterator[RawDocument]:
     has_breaks = any(_conll_break(line, where) is not None for where, line in _lines(path))
     strays: list[str] = []
     sentences: list[list[_Row]] = []
-    document_id, number = "", 0
+    document_id, number, counting = "", 0, True
     for break_id, rows in _conll_sentences(path):
+        counting = counting and _counts(rows)  # in all sentences so far
         begins = break_id is not None or not has_breaks
         if sentences and begins:
             yield _conll_document(document_id, sentences, strays)
@@ -494,46 +497,45 @@ def _conll_sentences(path: Path) -> Iterator[tuple[str | None, list[_Row]]]:
     """Each sentence's rows, with what `_conll_break` says of the break before it, None if there is none."""
     break_id: str | None = None
     rows: list[_Row] = []
-    first: tuple[str, str] | None = None
-    counting = True
+    first: _Row | None = None
     for where, line in _lines(path):
         found = _conll_break(line, where)
         if found is None and _CONLL_COMMENT.match(line):
             continue
         if found is None and line.strip(_BLANK):
             rows.append(_conll_row(line, where))
-            first = first or (where, line)
-            _check_columns(line, where, *first)
+            first = first or rows[-1]
+            _check_columns(rows[-1], first, line)
             continue
         if rows:
-            counting = counting and _counts(rows, first)
             yield break_id, rows
             break_id, rows = None, []
         break_id = break_id if found is None else found
     if rows:
-        counting = counting and _counts(rows, first)
         yield break_id, rows
 
 
-def _counts(rows: list[_Row], first: tuple[str, str] | None) -> bool:
-    """Whether the first column counts the tokens, as in CoNLL-U.
+def _counts(rows: list[_Row]) -> bool:
+    """Whether the first of three columns or more counts the tokens of a sentence, as in CoNLL-U.
 
     Raises:
-        CorpusError: it does so in a sentence of three or more.
+        CorpusError: it does, and of three tokens or more.
     """
-    if [row.token for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
+    if rows[0].columns < 3 or [row.token for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
         return False
-    if len(rows) > 2 and first and len(_columns(first[1])) > 2:
+    if len(rows) > 2:
         raise CorpusError(f"{rows[0].where}: the first column counts the tokens; the token itself must stand there")
     return True
 
 
-def _check_columns(line: str, where: str, first: str, first_line: str) -> None:
+def _check_columns(row: _Row, first: _Row, line: str) -> None:
     """Raises CorpusError for a row of another number of columns than the first, by tabs as by blanks: its last column
     isn't the one of the tag."""
-    columns, expected = len(_columns(line)), len(_columns(first_line))
-    if columns != expected and line.rstrip(_BLANK).count("\t") != first_line.rstrip(_BLANK).count("\t"):
-        raise CorpusError(f"{where}: {columns} columns {line[:60]!r}, where {first} has {expected}; give each row all")
+    if row.columns != first.columns and row.tabs != first.tabs:
+        raise CorpusError(
+            f"{row.where}: {row.columns} columns {line[:60]!r}, where {first.where} has {first.columns}; "
+            "give each row all"
+        )
 
 
 def _conll_row(line: str, where: str) -> _Row:
@@ -552,7 +554,8 @@ def _conll_row(line: str, where: str) -> _Row:
             "I-TYPE (IOBES: also E-TYPE, S-TYPE), or bare B and I"
         )
     prefix = tag[1] or "O"
-    return _Row(columns[0], prefix, "" if prefix == "O" else _stripped(tag[2] or "") or UNTYPED, where)
+    type_name = "" if prefix == "O" else _stripped(tag[2] or "") or UNTYPED
+    return _Row(columns[0], prefix, type_name, where, len(columns), line.rstrip(_BLANK).count("\t"))
 
 
 def _conll_document(document_id: str, sentences: list[list[_Row]], strays: list[str]) -> RawDocument:
@@ -951,8 +954,7 @@ def read_jsonl(path: FilePath) -> Iterator[RawDocument]:
             array = ", and no array" if line.lstrip(_BLANK).startswith("[") else ""
             raise CorpusError(f"{where}: invalid JSON ({error}); expected one object a line{array}") from None
         yield _json_document(record, where)
-        lists = [key for key, value in record.items() if isinstance(value, list) and not _are_names(value)]
-        if "entities" not in record and lists:
+        if "entities" not in record and (lists := [key for key, value in record.items() if _may_hold_mentions(value)]):
             others.append((where, lists))
     if others:
         logger.warning(
@@ -961,9 +963,9 @@ def read_jsonl(path: FilePath) -> Iterator[RawDocument]:
         )  # fmt: skip
 
 
-def _are_names(values: list[object]) -> bool:
-    """Whether a list can hold no mentions: of authors, of MeSH terms."""
-    return not any(isinstance(value, (dict, list)) for value in values)
+def _may_hold_mentions(value: object) -> bool:
+    """As a list of objects or lists does, and one of authors or MeSH terms doesn't."""
+    return isinstance(value, list) and any(isinstance(own, (dict, list)) for own in value)
 
 
 def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:

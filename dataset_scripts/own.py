@@ -106,8 +106,9 @@ def _data_files(found: Iterable[Path]) -> list[Path]:
             files.append(child)
         else:
             inside = [file for file in _below(child) if not NO_DATA.fullmatch(file.name)]
-            files += [file for file in inside if _has_known_ending(file)]
-            read = {own for file in inside if _has_known_ending(file) for own in read_together(file)}
+            known = [file for file in inside if _has_known_ending(file)]
+            files += known
+            read = {own for file in known for own in read_together(file)}
             if others := [file for file in inside if file not in read]:
                 logger.warning("%s: its ending can't be read; it is left out (so are %d others)", others[0],
                                len(others) - 1)  # fmt: skip

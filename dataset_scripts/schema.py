@@ -112,12 +112,14 @@ class Ledger:
         read: mentions stated by the files.
         dropped: mentions by cause of loss.
         types: mentions read by harmonised type (those of no harmonised type are not in it).
+        trimmed: where mentions stand that were kept without what can't be seen at their edges.
     """
 
     documents: int = 0
     read: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     types: Counter[str] = field(default_factory=Counter)
+    trimmed: list[str] = field(default_factory=list, compare=False)
 
     @property
     def kept(self) -> int:
@@ -130,6 +132,7 @@ class Ledger:
             self.read + other.read,
             self.dropped + other.dropped,
             self.types + other.types,
+            self.trimmed + other.trimmed,
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -159,7 +162,6 @@ def to_documents(
         CorpusError: offsets outside the text, or a mention without a character that can be seen.
     """
     ledger = Ledger()
-    trimmed: list[str] = []
     documents: dict[str, Document] = {}
     texts: defaultdict[str, dict[str, str]] = defaultdict(dict)  # by id as stated: text -> id here
     for raw in raw_documents:
@@ -167,20 +169,20 @@ def to_documents(
         there = texts[raw.document_id].get(raw.text)
         if there is not None:  # the same document again, as PMID 8528200 in NCBI's training file
             again = Ledger()
-            new = set(_to_entities(raw, raw.mentions, type_map, again, [])) - set(documents[there].entities)
+            new = set(_to_entities(raw, raw.mentions, type_map, again)) - set(documents[there].entities)
             lost = f", with {len(new)} mentions that the first doesn't have; put all into one record" if new else ""
             logger.warning("%s: document %s stands twice; the second is dropped%s", raw.where, raw.document_id, lost)
             ledger.dropped[DUPLICATE_DOCUMENT] += len(raw.mentions)
             ledger.types.update(again.types)
             continue
         document_id = texts[raw.document_id][raw.text] = _free_id(raw.document_id, documents, texts)
-        entities = _to_entities(raw, raw.mentions, type_map, ledger, trimmed)
-        alternatives = _to_entities(raw, raw.alternatives, type_map, Ledger(), [])
+        entities = _to_entities(raw, raw.mentions, type_map, ledger)
+        alternatives = _to_entities(raw, raw.alternatives, type_map, Ledger())
         documents[document_id] = Document(document_id, raw.text, entities, alternatives, raw.group or raw.document_id)
     ledger.documents = len(documents)
-    if trimmed:
+    if ledger.trimmed:
         logger.warning("%s: a mention begins or ends with white space, or other characters that can't be seen, which "
-                       "is left out of it (so of %d in all)", trimmed[0], len(trimmed))  # fmt: skip
+                       "is left out of it (so of %d in all)", ledger.trimmed[0], len(ledger.trimmed))  # fmt: skip
     return list(documents.values()), ledger
 
 
@@ -194,14 +196,9 @@ def _free_id(stated: str, documents: Mapping[str, Document], texts: Mapping[str,
 
 
 def _to_entities(
-    raw: RawDocument,
-    mentions: Iterable[Mention],
-    type_map: Mapping[str, str] | None,
-    ledger: Ledger,
-    trimmed: list[str],
+    raw: RawDocument, mentions: Iterable[Mention], type_map: Mapping[str, str] | None, ledger: Ledger
 ) -> list[Entity]:
-    """The distinct entities of one document, sorted; what is lost goes to the ledger, and where one was trimmed to
-    `trimmed`."""
+    """The distinct entities of one document, sorted; what is lost goes to the ledger."""
     entities: set[Entity] = set()
     for mention in mentions:
         _check_mention(raw, mention)
@@ -210,7 +207,7 @@ def _to_entities(
         ledger.types.update([harmonised] if harmonised else [])
         seen = trim(raw.text, *spans[0])
         if len(spans) == 1 and seen != spans[0]:
-            trimmed.append(mention.where)
+            ledger.trimmed.append(mention.where)
         entity = Entity(*seen, harmonised or "", native_type=mention.type)
         if mention.lost:
             ledger.dropped[mention.lost] += 1
