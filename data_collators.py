@@ -8,90 +8,15 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
-from transformers import AutoTokenizer, PreTrainedConfig
 
 from modeling_mtl_bioner import IGNORE, WordSpan, decode_spans, make_windows, pad_batch, take_words
-
-
-logger = logging.getLogger(__name__)
-
-
-# ---------------------------------------------------------------------------------------------------------- tokenizer
-
-# Encoders that count positions from behind the padding id, so that they take fewer than they have embeddings.
-OFFSET_POSITIONS = (
-    "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
-    "xlm-roberta", "xlm-roberta-xl", "xmod",
-)  # fmt: skip
-
-
-def load_tokenizer(name_or_path: str, **hub_options: Any) -> Any:
-    """The encoder's fast tokenizer, mended if it lower-cases a cased vocabulary.
-
-    Several BioBERT repositories hold only `vocab.txt` and `config.json`, and load with lower-casing on although their
-    vocabulary is cased: every word with a capital would lose its own sub-words.
-
-    Raises:
-        ValueError: no fast tokenizer exists, so that words could not be aligned with sub-words; or no vocabulary is
-            there, and transformers made an empty one.
-    """
-    # Words are tokenised one by one, so byte-level tokenizers must see each as if a space came before it.
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, add_prefix_space=True, **hub_options)
-    if not tokenizer.is_fast:
-        raise ValueError(
-            f"{name_or_path} has only a slow tokenizer ({type(tokenizer).__name__}); choose an encoder with a fast one"
-        )
-    if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
-        raise ValueError(
-            f"{name_or_path} has no vocabulary, and every word would be unknown; put its tokenizer.json or vocab.txt "
-            "there"
-        )
-    if lowers_cased_vocabulary(tokenizer):
-        logger.warning("%s: the vocabulary is cased but its tokenizer lower-cases; lower-casing is off", name_or_path)
-        tokenizer = AutoTokenizer.from_pretrained(
-            name_or_path, do_lower_case=False, add_prefix_space=True, **hub_options
-        )
-    _set_prefix_space(tokenizer)
-    return tokenizer
-
-
-def _set_prefix_space(tokenizer: Any) -> None:
-    """What `add_prefix_space` asks for, where a tokenizer without a class of its own (ModernBERT's) ignores it."""
-    steps = tokenizer.backend_tokenizer.pre_tokenizer
-    for step in steps if isinstance(steps, pre_tokenizers.Sequence) else [steps]:
-        if isinstance(step, pre_tokenizers.ByteLevel):
-            step.add_prefix_space = True
-
-
-def lowers_cased_vocabulary(tokenizer: Any) -> bool:
-    """Whether the tokenizer lower-cases although many of its vocabulary's tokens have capitals."""
-    normalizer = getattr(tokenizer.backend_tokenizer, "normalizer", None)
-    if normalizer is None or normalizer.normalize_str("EGFR") != "egfr":
-        return False
-    special = set(tokenizer.all_special_tokens)
-    cased = sum(token != token.lower() for token in tokenizer.get_vocab() if token not in special)
-    return cased > 0.02 * len(tokenizer)
-
-
-def length_limit(tokenizer: Any, encoder_config: PreTrainedConfig) -> int:
-    """Most sub-words the encoder can take, by its position embeddings and what the tokenizer declares (often 1e30)."""
-    positions = getattr(encoder_config, "max_position_embeddings", None) or 0
-    positions = positions if positions > 0 else 10**9  # XLNet, for one, says -1
-    if getattr(encoder_config, "model_type", "") in OFFSET_POSITIONS:
-        positions -= encoder_config.pad_token_id + 1
-    return min(positions, tokenizer.model_max_length)
-
-
-# --------------------------------------------------------------------------------------------------------------- rows
 
 
 @dataclass
@@ -254,9 +179,6 @@ class MultiTaskCollator:
                 [nn.functional.pad(row.soft_labels, (0, 0, 0, length - len(row.soft_labels))) for row in rows]
             )
         return batch
-
-
-# ------------------------------------------------------------------------------------------------------------ sampler
 
 
 def rows_per_epoch(sizes: Sequence[int], alpha: float) -> list[int]:

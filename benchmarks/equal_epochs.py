@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from train_throughput import stock_trainer
 
+import run_mtl_ner
 from dataset_scripts import hash_corpus
-from results_mtl_bioner import model_hash
+from mtl_bioner.reporting.run_record import model_hash
 
 
 TRAINERS = {"stock": "unmodified Trainer", "own": "MTL-BioNER"}
@@ -33,8 +34,6 @@ TRAINERS = {"stock": "unmodified Trainer", "own": "MTL-BioNER"}
 def train(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     """One training in this process: its development F1 and its time in seconds."""
     import torch
-
-    import run_mtl_ner
 
     options = {"tasks": "ncbi", "data_dir": arguments.data_dir, "model_name_or_path": arguments.model_name_or_path}
     options |= {"output_dir": folder / "model", "do_train": True, "do_eval": True, "save_strategy": "no"}

@@ -25,6 +25,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import run_mtl_ner
+
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -39,8 +41,6 @@ WARM_UP = 4  # steps that are not timed
 def prepare(arguments: argparse.Namespace, folder: str, tasks: str) -> Any:
     """The run that `run_mtl_ner.py --do_train` would train, without evaluation and checkpoints."""
     import torch
-
-    import run_mtl_ner
 
     torch.set_flush_denormal(
         arguments.worker not in ("stock", "profile_stock")
@@ -115,7 +115,6 @@ def measure(trainer: Any, seconds: float, profiler: Any = None) -> dict[str, flo
 
 def measure_training(arguments: argparse.Namespace) -> dict[str, Any]:
     """One of the two trainers, in this process."""
-    import run_mtl_ner
 
     with tempfile.TemporaryDirectory() as folder:
         run = prepare(arguments, folder, ALL_TASKS if arguments.worker == "four" else "ncbi")
@@ -182,8 +181,8 @@ def step_seconds(arguments: argparse.Namespace, setups: dict[Any, tuple[int, str
     """
     import torch
 
-    from launch_mtl_bioner import use_byte_dropout
     from modeling_mtl_bioner import MtlBionerModel
+    from mtl_bioner.training.runtime import use_byte_dropout
 
     batch, length = 64, 32
     models = {}
@@ -326,7 +325,7 @@ def table(report: dict[str, Any]) -> str:
 
 def plot(report: dict[str, Any], path: Path) -> None:
     """Speed of the two, and the time of a step by number of tasks."""
-    from results_mtl_bioner import import_pyplot, save_figure
+    from mtl_bioner.reporting.plots import import_pyplot, save_figure
 
     if (pyplot := import_pyplot("plot")) is None:
         return
@@ -353,7 +352,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        from launch_mtl_bioner import has_fast_bf16
+        from mtl_bioner.training.runtime import has_fast_bf16
 
         arguments.bf16 = has_fast_bf16(use_cpu=True)
         sys.stdout.write(json.dumps(WORKERS[arguments.worker](arguments)) + "\n")

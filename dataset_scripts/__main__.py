@@ -16,10 +16,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dataset_scripts.bio import DEFAULT_WORD_PATTERN
+
 from .export import FORMATS, export_corpus
 from .registry import corpus_root, file_ledgers, get_corpus, list_corpora, load_corpus
 from .schema import CorpusError, Ledger
-from .segments import DEFAULT_WORD_PATTERN
 
 
 def main(argv: Sequence[str] | None = None) -> int:

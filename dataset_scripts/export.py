@@ -8,10 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from .formats import write_bioc, write_brat, write_jsonl, write_pubtator
+from dataset_scripts.bio import labelled, split_sentences
+from dataset_scripts.formats.bioc import write_bioc
+from dataset_scripts.formats.brat import write_brat
+from dataset_scripts.formats.jsonl import write_jsonl
+from dataset_scripts.formats.pubtator import write_pubtator
+
 from .registry import LoadedCorpus
 from .schema import CorpusError, Document
-from .segments import labelled, split_sentences
 
 
 SPLIT_NAMES_OF_DATASETS = {"train": "train", "dev": "validation", "test": "test"}

@@ -16,9 +16,10 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dataset_scripts.bio import split_sentences
+
 from .registry import LoadedCorpus, base_id, get_corpus, list_corpora, without_documents
 from .schema import CorpusError, Document
-from .segments import split_sentences
 
 
 logger = logging.getLogger(__name__)

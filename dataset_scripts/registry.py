@@ -21,11 +21,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import bc2gm, bc5cdr, download, genia, jnlpba, ncbi, own
+from dataset_scripts import download
+from dataset_scripts import local_corpus as own
+from dataset_scripts.bio import DEFAULT_WORD_PATTERN, labelled
+from dataset_scripts.corpora import bc2gm, bc5cdr, genia, jnlpba, ncbi
+from dataset_scripts.formats.conll import UNTYPED
+
 from .corpus import WHOLE, Corpus, Files, Unchanged, count_problem, file_hashes, present, read_files
-from .formats import UNTYPED
 from .schema import NOT_ALIGNABLE, CorpusError, Document, Ledger, RawDocument, to_documents
-from .segments import DEFAULT_WORD_PATTERN, labelled
 from .splits import SPLITS, check_share, cut, group_of
 
 

@@ -183,7 +183,7 @@ def encoder_type(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def toy_tokenizer(toy_encoder: Callable[[str], str]) -> Callable[[str], Any]:
     """`toy_tokenizer("bert")` gives its tokenizer, loaded as the project loads it."""
-    from data_collators import load_tokenizer
+    from mtl_bioner.tokenizer import load_tokenizer
 
     loaded: dict[str, Any] = {}
 

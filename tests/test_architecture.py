@@ -1,4 +1,4 @@
-"""The modules import each other only along the arrows of the architecture, without a cycle."""
+"""The layout, and who may import whom."""
 
 from __future__ import annotations
 
@@ -11,90 +11,108 @@ import pytest
 
 
 ROOT = Path(__file__).parents[1]
-# Module -> what of the project it may import.
+COMMANDS = ("run_mtl_ner", "run_comparison")
+# Each room, and the rooms of the project that it may import; itself always.
+LIBRARY = {"modeling_mtl_bioner", "data_collators", "dataset_scripts"}
 ALLOWED = {
     "modeling_mtl_bioner": set(),
-    "metrics_mtl_bioner": set(),
-    "entity_f1": {"metrics_mtl_bioner"},
     "dataset_scripts": set(),
     "data_collators": {"modeling_mtl_bioner"},
-    "launch_mtl_bioner": set(),
-    "progress_mtl_bioner": set(),
-    "calibration_mtl_bioner": {"modeling_mtl_bioner"},
-    "trainer_mtl_bioner": {
-        "calibration_mtl_bioner", "data_collators", "hub_mtl_bioner", "launch_mtl_bioner", "metrics_mtl_bioner",
-        "modeling_mtl_bioner", "progress_mtl_bioner", "teachers_mtl_bioner",
-    },
-    "teachers_mtl_bioner": {"data_collators", "dataset_scripts", "modeling_mtl_bioner"},
-    "results_mtl_bioner": {"dataset_scripts", "metrics_mtl_bioner"},
-    "search_mtl_bioner": {"results_mtl_bioner"},
-    "model_card_mtl_bioner": {"dataset_scripts", "results_mtl_bioner"},
-    "handler_mtl_bioner": set(),
-    "space": set(),
-    "hub_mtl_bioner": {"model_card_mtl_bioner"},
-    "export_mtl_bioner": {
-        "data_collators", "dataset_scripts", "hub_mtl_bioner", "metrics_mtl_bioner", "model_card_mtl_bioner",
-        "modeling_mtl_bioner", "results_mtl_bioner",
-    },
-    "errors_mtl_bioner": {"metrics_mtl_bioner"},
-    "comparison_mtl_bioner": {"dataset_scripts", "errors_mtl_bioner", "metrics_mtl_bioner", "results_mtl_bioner"},
-    "arguments_mtl_bioner": {
-        "dataset_scripts", "modeling_mtl_bioner", "results_mtl_bioner", "search_mtl_bioner", "teachers_mtl_bioner",
-        "trainer_mtl_bioner",
-    },
-    "run_comparison": {
-        "arguments_mtl_bioner", "comparison_mtl_bioner", "dataset_scripts", "errors_mtl_bioner",
-        "results_mtl_bioner", "run_mtl_ner",
-    },
-    "run_mtl_ner": {
-        "arguments_mtl_bioner", "data_collators", "dataset_scripts", "hub_mtl_bioner", "launch_mtl_bioner",
-        "model_card_mtl_bioner", "modeling_mtl_bioner", "results_mtl_bioner", "search_mtl_bioner",
-        "teachers_mtl_bioner", "trainer_mtl_bioner",
-    },
-}  # fmt: skip
+    "mtl_bioner.tokenizer": set(),
+    "mtl_bioner.evaluation": LIBRARY,
+    "mtl_bioner.reporting": LIBRARY | {"mtl_bioner.evaluation"},
+    "mtl_bioner.hub": LIBRARY | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.tokenizer"},
+    "mtl_bioner.training": LIBRARY
+    | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.hub", "mtl_bioner.tokenizer"},
+    "mtl_bioner.comparison": LIBRARY | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.training"},
+    "run_mtl_ner": LIBRARY
+    | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.hub", "mtl_bioner.training"},
+    "run_comparison": {"dataset_scripts", "mtl_bioner.comparison", "mtl_bioner.reporting", "run_mtl_ner"},
+}
 
 
-def imports(module: str) -> set[str]:
-    """Top-level names of everything a module, or package, imports from outside itself, functions included."""
-    files = [*(ROOT / module).rglob("*.py")] if (ROOT / module).is_dir() else [ROOT / f"{module}.py"]
-    found = set()
-    for file in files:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                found.add(node.module.split(".")[0])
-    return found - {module}
+def modules() -> dict[str, Path]:
+    """Every module of the project by its dotted name."""
+    places = [*ROOT.glob("*.py"), *(ROOT / "dataset_scripts").rglob("*.py"), *(ROOT / "mtl_bioner").rglob("*.py")]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in places}
 
 
-@pytest.mark.parametrize("module", ALLOWED)
-def test_imports_follow_the_arrows(module: str) -> None:
-    assert imports(module) & ALLOWED.keys() <= ALLOWED[module]
+def imports(name: str, path: Path, top_level: bool = False) -> set[str]:
+    """Dotted names of what a module imports, functions included unless `top_level`."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    for node in tree.body if top_level else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, [base, node.module]))
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return found
 
 
-def test_every_module_is_known_here_and_installed() -> None:
-    modules = {path.stem for path in ROOT.glob("*.py")}
-    assert modules | {"dataset_scripts", "space"} == set(ALLOWED)
-    listed = (ROOT / "setup.cfg").read_text(encoding="utf-8").split("py_modules =")[1].split("install_requires")[0]
-    assert modules == set(listed.split())
+def room(name: str) -> str | None:
+    """The room of `ALLOWED` that a module lies in, None for one of another project."""
+    return next((own for own in ALLOWED if name == own or name.startswith(f"{own}.")), None)
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_follow_the_arrows(name: str) -> None:
+    if name == "mtl_bioner":
+        return
+    own = room(name)
+    assert own is not None, f"{name} lies in no room"
+    assert {other for imported in imports(name, modules()[name]) if (other := room(imported))} <= ALLOWED[own] | {own}
+
+
+def test_no_import_cycles() -> None:
+    known = modules()
+    graph = {name: imports(name, path, top_level=True) & known.keys() - {name} for name, path in known.items()}
+    for name in graph:  # a package's own modules import it implicitly
+        graph[name] = {other for other in graph[name] if known[other].name != "__init__.py" or other == "formats"}
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path, name))
+        for other in graph[name]:
+            visit(other, (*path, name))
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_only_these_modules_lie_at_the_top() -> None:
+    assert {path.stem for path in ROOT.glob("*.py")} == {*COMMANDS, "modeling_mtl_bioner", "data_collators"}
 
 
 def test_the_file_that_travels_needs_torch_and_transformers_only() -> None:
-    assert imports("modeling_mtl_bioner") - set(sys.stdlib_module_names) == {"torch", "transformers"}
+    assert packages("modeling_mtl_bioner") == {"torch", "transformers"}
 
 
-def test_what_travels_to_the_hub_needs_what_is_there_only() -> None:
-    assert imports("handler_mtl_bioner") - set(sys.stdlib_module_names) == {"transformers"}
-    assert imports("space") - set(sys.stdlib_module_names) == {"gradio", "huggingface_hub", "transformers"}
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("mtl_bioner.hub.handler", {"transformers"}),
+        ("mtl_bioner.hub.space.app", {"gradio", "huggingface_hub", "transformers"}),
+    ],
+)
+def test_what_travels_to_the_hub_needs_what_is_there_only(name: str, needed: set[str]) -> None:
+    assert packages(name) == needed
 
 
-def test_corpora_are_read_without_torch() -> None:
-    assert not imports("dataset_scripts") & {"torch", "transformers"}
+def packages(name: str) -> set[str]:
+    """The packages that a module imports, but for the standard library's."""
+    found = {imported.split(".")[0] for imported in imports(name, modules()[name])}
+    return found - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("dataset_scripts")])
+def test_corpora_are_read_without_torch(name: str) -> None:
+    assert not packages(name) & {"torch", "transformers", "mtl_bioner"}
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
 def test_benchmarks_find_what_they_import(script: Path) -> None:
     for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (ROOT / f"{node.module}.py").is_file():
+        if isinstance(node, ast.ImportFrom) and node.module in modules():
             module = importlib.import_module(node.module)
             assert all(hasattr(module, alias.name) for alias in node.names)

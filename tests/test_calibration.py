@@ -7,9 +7,8 @@ import math
 import pytest
 import torch
 
-from calibration_mtl_bioner import fit_calibration
-from metrics_mtl_bioner import calibration_error, reliability
 from modeling_mtl_bioner import calibrated, decode_spans
+from mtl_bioner.evaluation.calibration import calibration_error, fit_calibration, reliability
 
 
 LABELS = ["O", "B-Gene", "I-Gene"]

@@ -15,14 +15,20 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-import comparison_mtl_bioner as report
 import run_comparison
-from arguments_mtl_bioner import ModelArguments
 from dataset_scripts.schema import Document, Entity
-from metrics_mtl_bioner import holm
 from modeling_mtl_bioner import SHARING, MtlBionerModel
-from results_mtl_bioner import import_pyplot, save_figure
-from run_comparison import Cell, by_name, corpora_of, parse_arguments, plan, take_out, teachers_of
+from mtl_bioner.comparison import plots as comparison_plots
+from mtl_bioner.comparison import record as cell_record
+from mtl_bioner.comparison import report, runner, statistics
+from mtl_bioner.comparison.arguments import DEFAULT_ENCODER, STRUCTURES, parse_arguments
+from mtl_bioner.comparison.cells import Cells, Primary
+from mtl_bioner.comparison.plan import Cell, corpora_of, finished, keep_plan, plan, teachers_of
+from mtl_bioner.comparison.runner import by_name, take_out
+from mtl_bioner.evaluation.error_analysis import KINDS
+from mtl_bioner.evaluation.significance import holm
+from mtl_bioner.reporting.plots import import_pyplot, save_figure
+from mtl_bioner.training.arguments import ModelArguments
 
 
 def test_cells_are_planned_seed_by_seed_single_tasks_first() -> None:
@@ -82,9 +88,9 @@ def dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *options: str, stat
             part.write_text(json.dumps({"identity": {"bf16": True}, "evaluates": True}))
         return status
 
-    monkeypatch.setattr(run_comparison, "run_cell", run_cell)
+    monkeypatch.setattr(runner, "run_cell", run_cell)
     arguments, rest = parse_arguments(["--structures", "hard", "--output_dir", str(tmp_path), *options])
-    run_comparison.check_cells(plan(arguments), arguments, rest)
+    runner.check_cells(plan(arguments), arguments, rest)
 
 
 def test_cells_of_all_fractions_are_checked_before_any_is_trained(
@@ -116,9 +122,7 @@ def test_loss_weights_that_name_no_tasks_are_for_groups_too(
     monkeypatch.setattr(subprocess, "run", run)
     arguments, rest = parse_arguments(["--groups", "ncbi,bc2gm", "--task_loss_weights", weights])
     for tasks in ("ncbi,bc2gm", arguments.tasks):
-        run_comparison.run_cell(
-            Cell(tasks, tasks, "hard", 1, 1.0), arguments, rest, tmp_path / "part", tmp_path / "log"
-        )
+        runner.run_cell(Cell(tasks, tasks, "hard", 1, 1.0), arguments, rest, tmp_path / "part", tmp_path / "log")
     assert [weights in command for command in commands] == [kept, True]
 
 
@@ -182,23 +186,23 @@ def test_every_system_takes_the_value_that_serves_it_best(tmp_path: Path, monkey
             return {"development": curve}
         return {"development": curve, "identity": {"learning_rate": float(value)}}
 
-    monkeypatch.setattr(run_comparison, "train", train)
+    monkeypatch.setattr(runner, "train", train)
     arguments, _ = parse_arguments(
         ["--tasks", "ncbi", "--structures", "cross", "--seeds", "1", "2", "--tune", "learning-rate=1e-4,3e-4",
          "--output_dir", str(tmp_path)]
     )  # fmt: skip
     for own in plan(arguments):
-        assert run_comparison.compute(own, arguments, [], {"tune": "as before"})
+        assert runner.compute(own, arguments, [], {"tune": "as before"})
     assert trained == [
         ("single", 1, "1e-4", False), ("single", 1, "3e-4", False), ("single", 1, "1e-4", True),
         ("cross", 1, "1e-4", False), ("cross", 1, "3e-4", False), ("cross", 1, "3e-4", True),
         ("single", 2, "1e-4", True), ("cross", 2, "3e-4", True),
     ]  # fmt: skip
     waits = replace(own, fraction=0.5, seed=2)  # since trials are of the first seed
-    assert not run_comparison.compute(waits, arguments, [], {"tune": "as before"}) and len(trained) == 8
+    assert not runner.compute(waits, arguments, [], {"tune": "as before"}) and len(trained) == 8
     other = replace(own, sharing="hard", seed=3)  # as `taught` was written before it was a structure of its own
-    assert run_comparison.tuned_before(other, arguments)["value"] == "3e-4"
-    contents = list(run_comparison.finished(tmp_path))
+    assert runner.tuned_before(other, arguments)["value"] == "3e-4"
+    contents = list(finished(tmp_path))
     assert contents[0]["tuned"] == {
         "argument": "learning_rate", "value": "3e-4", "development": {"1e-4": 0.3, "3e-4": 0.4}
     }  # fmt: skip
@@ -211,12 +215,12 @@ def test_trials_of_unlike_machines_are_not_compared(tmp_path: Path, monkeypatch:
         rate = float(rest[-3].partition("=")[2])
         return {"development": [[1.0, 0.5]], "identity": {"learning_rate": rate, "bf16": next(machines)}}
 
-    monkeypatch.setattr(run_comparison, "train", train)
+    monkeypatch.setattr(runner, "train", train)
     arguments, _ = parse_arguments(
         ["--tasks", "ncbi", "--seeds", "1", "--tune", "learning_rate=1e-4,3e-4", "--output_dir", str(tmp_path)]
     )
     with pytest.raises(ValueError, match=r"different bf16 \(True and False\)"):
-        run_comparison.compute(plan(arguments)[0], arguments, [], {"tune": "as before"})
+        runner.compute(plan(arguments)[0], arguments, [], {"tune": "as before"})
 
 
 def test_what_was_tuned_is_decided_by_the_comparison(tmp_path: Path) -> None:
@@ -234,8 +238,8 @@ def test_by_default_the_default_training_is_compared() -> None:
 
 
 def test_names_that_are_kept_twice_are_the_same() -> None:
-    assert ModelArguments().model_name_or_path == run_comparison.DEFAULT_ENCODER
-    assert tuple(SHARING) == run_comparison.STRUCTURES
+    assert ModelArguments().model_name_or_path == DEFAULT_ENCODER
+    assert tuple(SHARING) == STRUCTURES
 
 
 @pytest.mark.parametrize(
@@ -275,7 +279,7 @@ def cell(system: str, corpus: str, seed: int, right: int, fraction: float = 1.0,
     counts = [[1, 1, 1]] * right + [[0, 0, 1]] * (50 - right)
     errors = {
         "by_type": {"Disease": {"missed": 50 - right, "spurious": 0, "wrong boundary": 0, "wrong type": 0}},
-        "examples": dict.fromkeys(report.KINDS, ()) | {"missed": [["<b>gout|", "Disease", 50 - right]]},
+        "examples": dict.fromkeys(KINDS, ()) | {"missed": [["<b>gout|", "Disease", 50 - right]]},
         "recall": {"seen": [right, 40], "unseen": [0, 10]},
     }  # fmt: skip
     return {
@@ -300,7 +304,7 @@ def joint(system: str, seed: int, **rights: int) -> dict[str, Any]:
 
 
 JOINED = ("counts", "errors", "training_documents")
-PRIMARY = report.Primary("cross", ("ncbi", "bc5cdr"), 1.0)
+PRIMARY = Primary("cross", ("ncbi", "bc5cdr"), 1.0)
 
 
 CELLS = [
@@ -393,18 +397,18 @@ def test_what_is_drawn_side_by_side_has_the_same_seeds_and_types() -> None:
              cell("shared_private", "ncbi", 2, 50)]  # fmt: skip
     single = typed("single", "bc5cdr:Disease", Disease=20)
     both = [single, typed("hard", "bc5cdr", Chemical=40, Disease=30), typed("x", "x=bc5cdr:Chemical", Chemical=50)]
-    found = report.side_by_side(report.Cells([*cells, *both]), 1.0, "hard")
+    found = statistics.side_by_side(Cells([*cells, *both]), 1.0, "hard")
     assert {corpus: list(own) for corpus, own in found.items()} == {"ncbi": ["single", "hard"],
                                                                     "bc5cdr": ["single", "hard"]}  # fmt: skip
     assert found["ncbi"]["single"]["f1"] == pytest.approx(f1(30)) and found["ncbi"]["single"]["seeds"] == 1
     assert found["bc5cdr"]["hard"]["recall"] == 0.6
-    found = report.side_by_side(report.Cells([*cells, *both]), 1.0, "x")  # whose cells for ncbi are still to come
+    found = statistics.side_by_side(Cells([*cells, *both]), 1.0, "x")  # whose cells for ncbi are still to come
     assert list(found["ncbi"]) == ["single"] and found["ncbi"]["single"]["seeds"] == 2
 
 
 def test_a_system_with_fewer_seeds_than_the_primary_one_is_not_drawn() -> None:
     cells = [cell(system, "ncbi", seed, 30 + seed) for system in ("single", "taught") for seed in (1, 2)]
-    found = report.side_by_side(report.Cells([*cells, cell("hard", "ncbi", 1, 50)]), 1.0, "taught")
+    found = statistics.side_by_side(Cells([*cells, cell("hard", "ncbi", 1, 50)]), 1.0, "taught")
     assert list(found["ncbi"]) == ["single", "taught"]
     assert found["ncbi"]["taught"]["f1"] == pytest.approx((f1(31) + f1(32)) / 2)
 
@@ -413,7 +417,7 @@ def test_systems_and_corpora_stand_in_one_order() -> None:
     """Cells are read by their names; a reader goes by the tasks, single-task training and `taught` first."""
     cells = [cell("single", "bc5cdr", 1, 20), cell("single", "ncbi", 1, 30)]
     cells += [joint(system, 1, ncbi=40, bc5cdr=35) for system in ("cross", "hard", "taught")]
-    rows = report.scores(report.Cells(cells))
+    rows = statistics.scores(Cells(cells))
     assert [(row["system"], row["corpus"]) for row in rows[:6]] == [
         ("single", "ncbi"), ("single", "bc5cdr"), ("single", "2 corpora"),
         ("taught", "ncbi"), ("taught", "bc5cdr"), ("taught", "2 corpora"),
@@ -459,10 +463,8 @@ def test_trainings_that_had_not_reached_their_plateau_are_told(tmp_path: Path) -
 
 
 def test_scores_over_some_types_are_called_by_their_names() -> None:
-    cells = report.Cells(
-        [typed("hard", "bc5cdr", Chemical=40, Disease=30), typed("x", "x=bc5cdr:Disease", Disease=50)]
-    )
-    assert [(row["system"], row["type"], row["recall"]) for row in report.scores(cells)] == [
+    cells = Cells([typed("hard", "bc5cdr", Chemical=40, Disease=30), typed("x", "x=bc5cdr:Disease", Disease=50)])
+    assert [(row["system"], row["type"], row["recall"]) for row in statistics.scores(cells)] == [
         ("hard", "all", 0.7), ("hard", "Chemical", 0.8), ("hard", "Disease", 0.6), ("x", "Disease", 1.0)
     ]  # fmt: skip
 
@@ -472,7 +474,7 @@ def test_models_that_are_there_to_teach_are_not_tested() -> None:
     group["cell"] |= {"tasks": "x=ncbi,bc5cdr", "sharing": "taught"}
     alone = cell("x=ncbi", "ncbi", 1, 40)
     alone["cell"]["tasks"] = "x=ncbi"
-    rows = report.compare(report.Cells([*CELLS, group, alone]), PRIMARY)
+    rows = statistics.compare(Cells([*CELLS, group, alone]), PRIMARY)
     assert {row["system"] for row in rows} == {"cross", "ncbi,bc5cdr", "x=ncbi,bc5cdr"}
     assert [row["all"] for row in rows if row["system"] == "cross"] == [True, False, False]
 
@@ -498,7 +500,7 @@ def test_types_of_a_corpus_in_tasks_of_their_own_are_put_together(tmp_path: Path
         report.write([*single, typed("single", "x=bc5cdr:Disease", Disease=20)], ONE, tmp_path)
 
 
-ONE = report.Primary("hard", ("bc5cdr",), 1.0)
+ONE = Primary("hard", ("bc5cdr",), 1.0)
 
 
 def test_other_training_documents_are_told(tmp_path: Path) -> None:
@@ -551,14 +553,14 @@ def test_only_types_that_both_were_scored_on_are_compared(tmp_path: Path) -> Non
 
 def test_pairs_are_drawn_with_the_most_training_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
-    real = report.save_figure
+    real = comparison_plots.save_figure
 
     def save(figure: Any, path: Path) -> None:
         if path.name == "pairs.png":
             shown.extend(text.get_text() for text in figure.axes[0].texts)
         real(figure, path)
 
-    monkeypatch.setattr(report, "save_figure", save)
+    monkeypatch.setattr(comparison_plots, "save_figure", save)
     few = [joint("ncbi,bc5cdr", 1, ncbi=1, bc5cdr=1), cell("single", "bc5cdr", 1, 9)]
     for one in few:
         one["cell"] = one["cell"] | {"fraction": 0.1}
@@ -574,7 +576,7 @@ def test_pairs_are_drawn_with_the_most_training_documents(tmp_path: Path, monkey
 def test_a_taught_model_waits_for_its_teachers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     arguments, _ = parse_arguments(["--structures", "taught", "--seeds", "1", "--output_dir", str(tmp_path)])
     taught = plan(arguments)[-1]
-    assert not run_comparison.compute(taught, arguments, [], {})
+    assert not runner.compute(taught, arguments, [], {})
     assert "taught_ncbi,bc5cdr_1_1 has to wait for its teacher single_ncbi_1_1" in caplog.text
 
 
@@ -619,10 +621,10 @@ def test_each_fraction_tells_its_settings(tmp_path: Path) -> None:
 def test_the_primary_comparison_is_named_once(tmp_path: Path) -> None:
     def named(*arguments: str) -> str:
         parsed, _ = parse_arguments([*arguments, "--output_dir", str(tmp_path)])
-        return run_comparison.keep_plan(parsed)
+        return keep_plan(parsed)
 
     both = ("--fractions", "0.1", "1")
-    assert named("--structures", "cross", "hard", *both) == report.Primary("cross", ("ncbi", "bc5cdr"), 1.0, 3)
+    assert named("--structures", "cross", "hard", *both) == Primary("cross", ("ncbi", "bc5cdr"), 1.0, 3)
     more = named("--structures", "cross", *both, "--seeds", "1", "2", "3", "4")
     report.write([*CELLS, joint("cross", 3, ncbi=40, bc5cdr=35)], more, tmp_path)
     assert "2 seed(s), 3 were planned." in (tmp_path / "comparison.md").read_text()
@@ -646,7 +648,7 @@ def test_the_primary_comparison_is_named_once(tmp_path: Path) -> None:
 def test_other_numbers_give_another_report(tmp_path: Path) -> None:
     texts = []
     for right in (35, 10):
-        primary = report.Primary("cross", ("ncbi",), 1.0)
+        primary = Primary("cross", ("ncbi",), 1.0)
         report.write([cell("single", "ncbi", 1, 30), joint("cross", 1, ncbi=right)], primary, tmp_path)
         texts.append((tmp_path / "comparison.md").read_text())
     assert texts[0] != texts[1]
@@ -673,7 +675,7 @@ def test_cells_of_other_inputs_are_refused_before_any_training(
     def settings(*rest: str, fractions: str = "1") -> tuple[Any, dict[str, Any]]:
         common = ["--output_dir", str(tmp_path / "out"), "--tasks", "ncbi", "--fractions", fractions]
         arguments, handed_on = parse_arguments([*common, *rest])
-        return arguments, run_comparison.settings_of(arguments, handed_on)
+        return arguments, runner.settings_of(arguments, handed_on)
 
     sample = ["--data_dir", "sample"]
     same = settings(*sample, "--model_name_or_path", toy_encoder("bert"))[1]
@@ -681,12 +683,12 @@ def test_cells_of_other_inputs_are_refused_before_any_training(
     (tmp_path / "out" / "cells").mkdir(parents=True)
     about = {"cell": {"fraction": 1.0, "epochs": None}, "settings": same}
     (tmp_path / "out" / "cells" / "one.json").write_text(json.dumps(about))
-    run_comparison.check_settings(*settings(*sample, "--model_name_or_path", toy_encoder("bert")))
+    runner.check_settings(*settings(*sample, "--model_name_or_path", toy_encoder("bert")))
     other_encoder = tmp_path / Path(toy_encoder("bert")).name
     shutil.copytree(toy_encoder("bert"), other_encoder)
-    run_comparison.check_settings(*settings(*sample, "--model_name_or_path", str(other_encoder)))  # the same weights
+    runner.check_settings(*settings(*sample, "--model_name_or_path", str(other_encoder)))  # the same weights
     renamed = Path(shutil.copytree(other_encoder, tmp_path / "renamed"))
-    run_comparison.check_settings(*settings(*sample, f"--model_name_or_path={renamed}"))
+    runner.check_settings(*settings(*sample, f"--model_name_or_path={renamed}"))
     next(other_encoder.glob("*.safetensors")).write_bytes(b"x")
     for changed, name in (
         (settings(*sample, "--model_name_or_path", str(other_encoder)), "encoder"),
@@ -694,22 +696,22 @@ def test_cells_of_other_inputs_are_refused_before_any_training(
         (settings(*sample, "--model_name_or_path", toy_encoder("bert"), fractions="1:3"), "epochs"),
     ):
         with pytest.raises(ValueError, match=f"computed with the {name} .*choose another --output_dir"):
-            run_comparison.check_settings(*changed)
-    run_comparison.check_settings(*settings("--data_dir", "sample", fractions="0.5"))
+            runner.check_settings(*changed)
+    runner.check_settings(*settings("--data_dir", "sample", fractions="0.5"))
 
 
 def test_the_order_of_groups_makes_no_other_settings(toy_encoder: Callable[[str], str], tmp_path: Path) -> None:
     def settings(*groups: str) -> tuple[Any, dict[str, Any]]:
         common = ["--data_dir", "sample", "--output_dir", str(tmp_path), "--model_name_or_path", toy_encoder("bert")]
         arguments, rest = parse_arguments([*common, "--groups", *groups])
-        return arguments, run_comparison.settings_of(arguments, rest)
+        return arguments, runner.settings_of(arguments, rest)
 
     (tmp_path / "cells").mkdir()
     about = {"cell": {"fraction": 1.0, "epochs": None}, "settings": settings("ncbi,bc2gm", "bc5cdr,jnlpba")[1]}
     (tmp_path / "cells" / "one.json").write_text(json.dumps(about))
-    run_comparison.check_settings(*settings("bc5cdr,jnlpba", "ncbi,bc2gm"))
+    runner.check_settings(*settings("bc5cdr,jnlpba", "ncbi,bc2gm"))
     with pytest.raises(ValueError, match="computed with the leak_corpora .*choose another --output_dir"):
-        run_comparison.check_settings(*settings("ncbi,bc2gm"))
+        runner.check_settings(*settings("ncbi,bc2gm"))
 
 
 def test_the_order_of_arguments_makes_no_other_settings() -> None:
@@ -795,14 +797,14 @@ def test_real_cells_are_tuned_and_taught(arguments: list[str], tmp_path: Path, c
 
 
 def test_p_values_but_that_of_the_primary_comparison_are_corrected() -> None:
-    others = [row for row in report.compare(report.Cells(CELLS), PRIMARY) if not row["primary"]]
+    others = [row for row in statistics.compare(Cells(CELLS), PRIMARY) if not row["primary"]]
     plain = [row["p"] for row in others]
     assert [row["p_corrected"] for row in others] == holm(plain) != plain
 
 
 def test_a_difference_that_chance_can_explain_is_told(tmp_path: Path) -> None:
     cells = [cell("single", "ncbi", 1, 30), joint("cross", 1, ncbi=30)]
-    report.write(cells, report.Primary("cross", ("ncbi",), 1.0), tmp_path)
+    report.write(cells, Primary("cross", ("ncbi",), 1.0), tmp_path)
     assert "which chance can explain" in (tmp_path / "comparison.md").read_text()
 
 
@@ -812,7 +814,7 @@ def test_the_command_of_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(subprocess, "run", lambda c, **_: commands.append(c) or subprocess.CompletedProcess(c, 0))
     arguments, rest = parse_arguments(["--groups", "ncbi,bc2gm"])
     cell = Cell("single", "ncbi", "hard", 7, 0.1, 12.0)
-    run_comparison.run_cell(cell, arguments, rest, tmp_path / "part", tmp_path / "log")
+    runner.run_cell(cell, arguments, rest, tmp_path / "part", tmp_path / "log")
     names = ("--tasks", "--seed", "--train_fraction", "--num_train_epochs", "--leak_corpora", "--teachers")
     assert [commands[0][commands[0].index(name) + 1] for name in names] == [
         "ncbi", "7", "0.1", "12.0", "ncbi,bc5cdr,bc2gm", "none",
@@ -829,5 +831,5 @@ def test_mentions_are_seen_in_training_text() -> None:
         model=SimpleNamespace(config=SimpleNamespace(tasks=[{"types": ["Disease"]}])),
         rows={split: SimpleNamespace(texts=texts) for split, texts in rows.items()},
     )
-    found = run_comparison.errors_by_corpus(run, [[{"start": 0, "end": 4, "type": "Disease"}]])
+    found = cell_record.errors_by_corpus(run, [[{"start": 0, "end": 4, "type": "Disease"}]])
     assert found["a"]["recall"] == {"seen": [1, 1], "unseen": [0, 1]}

@@ -13,9 +13,9 @@ import pytest
 
 from dataset_scripts import LoadedCorpus, drop_leaks, file_ledgers, get_corpus, load_corpus
 from dataset_scripts.__main__ import main
+from dataset_scripts.bio import decode_bio
 from dataset_scripts.corpus import sha256_of
 from dataset_scripts.export import export_corpus, label_names
-from dataset_scripts.segments import decode_bio
 
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"

@@ -17,19 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer, BertConfig, CanineConfig, MPNetConfig, RobertaConfig
 
-from data_collators import (
-    MultiTaskCollator,
-    Row,
-    TaskBatchSampler,
-    TaskRows,
-    TaskText,
-    bucket_lengths,
-    length_limit,
-    load_tokenizer,
-    lowers_cased_vocabulary,
-    rows_per_epoch,
-)
+from data_collators import MultiTaskCollator, Row, TaskBatchSampler, TaskRows, TaskText, bucket_lengths, rows_per_epoch
 from modeling_mtl_bioner import IGNORE, split_subwords
+from mtl_bioner.tokenizer import length_limit, load_tokenizer, lowers_cased_vocabulary
 
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from dataset_scripts.segments import DEFAULT_WORD_PATTERN, decode_bio
+from dataset_scripts.bio import DEFAULT_WORD_PATTERN, decode_bio
 from modeling_mtl_bioner import (
     MtlBionerConfig,
     Window,

@@ -18,7 +18,7 @@ import pytest
 
 from dataset_scripts import CorpusError, download, load_corpus, registry
 from dataset_scripts.corpus import Archive, Corpus, Expected, places
-from dataset_scripts.formats import read_pubtator
+from dataset_scripts.formats.pubtator import read_pubtator
 
 
 TEXT = b"1|t|lupus\n1\t0\t5\tlupus\tDisease\tD1\n"

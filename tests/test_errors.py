@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errors_mtl_bioner import classify_errors, error_report, mean_report
+from mtl_bioner.evaluation.error_analysis import classify_errors, error_report, mean_report
 
 
 TEXT = "Lung cancer and BRCA1 and asthma and severe gout"

@@ -11,9 +11,9 @@ import pytest
 
 from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.__main__ import main
+from dataset_scripts.bio import decode_bio, labelled
 from dataset_scripts.export import export_corpus, label_names
-from dataset_scripts.formats import read_conll
-from dataset_scripts.segments import decode_bio, labelled
+from dataset_scripts.formats.conll import read_conll
 
 
 ROOT = Path(__file__).parents[1]

@@ -13,22 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataset_scripts.formats import (
-    is_corpus_path,
-    read_any,
-    read_bc2gm,
-    read_bioc,
-    read_brat,
-    read_conll,
-    read_genia_xml,
-    read_jsonl,
-    read_pubtator,
-    read_together,
-    write_bioc,
-    write_brat,
-    write_jsonl,
-    write_pubtator,
-)
+from dataset_scripts.formats import is_corpus_path, read_any
+from dataset_scripts.formats.bc2gm import read_bc2gm, read_together
+from dataset_scripts.formats.bioc import read_bioc, write_bioc
+from dataset_scripts.formats.brat import read_brat, write_brat
+from dataset_scripts.formats.conll import read_conll
+from dataset_scripts.formats.genia import read_genia_xml
+from dataset_scripts.formats.jsonl import read_jsonl, write_jsonl
+from dataset_scripts.formats.pubtator import read_pubtator, write_pubtator
 from dataset_scripts.schema import COORDINATION, CorpusError, Document, Entity, Mention, RawDocument, to_documents
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dataset_scripts.formats import read_any, read_brat, read_conll
+from dataset_scripts.formats import read_any
+from dataset_scripts.formats.brat import read_brat
+from dataset_scripts.formats.conll import read_conll
 from dataset_scripts.schema import CorpusError, to_documents
 
 

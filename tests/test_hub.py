@@ -21,14 +21,15 @@ from huggingface_hub import ModelCard, RepoCard
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
-import export_mtl_bioner
-import hub_mtl_bioner
 import run_mtl_ner
 from dataset_scripts import load_corpus
+from dataset_scripts.bio import SENTENCE_PATTERN
 from dataset_scripts.schema import Document, Entity
-from hub_mtl_bioner import PushError, published_files
-from model_card_mtl_bioner import spread_over, write_card
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, MtlBionerPipeline
+from mtl_bioner.hub import export
+from mtl_bioner.hub import push as push_module
+from mtl_bioner.hub.model_card import spread_over, write_card
+from mtl_bioner.hub.push import PushError, published_files
 
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,7 @@ def client(hub: HubDouble, home: Path, command: list[str], token: str | None = T
         "HF_HOME": str(home / "cache"),
         "HF_HUB_DISABLE_XET": "1",
         "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
     }
     environment |= {"HF_TOKEN": token} if token else {}
     home.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ def client(hub: HubDouble, home: Path, command: list[str], token: str | None = T
 
 
 def push(hub: HubDouble, home: Path, *arguments: str, token: str | None = TOKEN) -> subprocess.CompletedProcess:
-    return client(hub, home, [sys.executable, str(ROOT / "hub_mtl_bioner.py"), *arguments], token)
+    return client(hub, home, [sys.executable, "-m", "mtl_bioner.hub.push", *arguments], token)
 
 
 LOAD = """
@@ -203,7 +205,7 @@ def test_a_checkpoint_and_an_exported_model_can_be_pushed(hub: HubDouble, traine
     (checkpoint,) = trained.glob("checkpoint-*")
     assert push(hub, tmp_path / "a", str(checkpoint), "me/early").returncode == 0
     assert load(hub, tmp_path / "b", "me/early", TEXT)[0] == ["ncbi", "bc5cdr"]
-    assert export_mtl_bioner.main([str(trained), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 0
+    assert export.main([str(trained), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 0
     assert push(hub, tmp_path / "a", str(tmp_path / "stock"), "me/stock").returncode == 0
     files = hub.files("me/stock")
     assert not any(name.endswith(".py") for name in files) and b'model="me/stock"' in files["README.md"]
@@ -286,7 +288,7 @@ def test_what_is_not_complete_or_holds_a_secret_is_not_pushed(
     (folder / "other.py").write_text("")
     assert set(published_files(folder)) == names
     assert published_files(folder, token="hf_other")
-    monkeypatch.setattr(hub_mtl_bioner, "get_token", lambda: "hf_secret")
+    monkeypatch.setattr(push_module, "get_token", lambda: "hf_secret")
     (folder / "ledger.json").write_text('{"a": "hf_secret"}')
     with pytest.raises(PushError, match="ledger.json holds the token of the Hub"):
         published_files(folder)
@@ -410,7 +412,7 @@ def test_export_command_writes_a_model_for_the_stock_pipeline(
     record["arguments"] |= {"data_dir": "official", "max_predict_samples": None}  # else there is no model index
     (trained / "run.json").write_text(json.dumps(record))
     command = [str(trained), "--task", "ncbi", "--output", str(output), "--data_dir", "sample"]
-    assert export_mtl_bioner.main(command) == 0
+    assert export.main(command) == 0
     score = json.loads((output / "all_results.json").read_text())
     assert score["test_ncbi_support"] == 148 and 0 <= score["test_ncbi_f1"] <= 1
     assert f"{100 * score['test_ncbi_f1']:.2f} on whole documents" in (output / "README.md").read_text()
@@ -423,9 +425,9 @@ def test_export_command_writes_a_model_for_the_stock_pipeline(
     assert isinstance(ner(TEXT), list)
     card = (output / "README.md").read_text()
     assert "custom_code" not in card and "trust_remote_code" not in card and "stock" in card
-    assert export_mtl_bioner.main([str(trained), "--task", "ncbi", "--output", str(output)]) == 2
+    assert export.main([str(trained), "--task", "ncbi", "--output", str(output)]) == 2
     assert "is not empty" in capsys.readouterr().err
-    assert export_mtl_bioner.main([str(trained), "--task", "x", "--output", str(tmp_path / "x")]) == 2
+    assert export.main([str(trained), "--task", "x", "--output", str(tmp_path / "x")]) == 2
     assert "no task 'x'" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
@@ -433,7 +435,7 @@ def test_export_command_writes_a_model_for_the_stock_pipeline(
 def test_an_export_that_fails_leaves_nothing(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = Path(shutil.copytree(trained, tmp_path / "model"))
     (folder / "run.json").unlink()
-    assert export_mtl_bioner.main([str(folder), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 2
+    assert export.main([str(folder), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 2
     assert "run.json: no such file" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
@@ -444,16 +446,16 @@ def test_a_long_text_in_the_stock_pipeline_of_an_encoder_with_offset_positions(
     output = tmp_path / "model"
     arguments = ["--tasks", "ncbi", "--model_name_or_path", toy_encoder("roberta"), "--output_dir", str(output)]
     assert run_mtl_ner.main([*arguments, *SMALL]) == 0
-    assert export_mtl_bioner.main([str(output), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 0
+    assert export.main([str(output), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 0
     ner = pipeline("token-classification", model=str(tmp_path / "stock"), aggregation_strategy="simple", stride=32)
     assert ner.tokenizer.model_max_length == 128  # 130 positions, of which the padding takes two
     assert isinstance(ner(TEXT * 30), list)
 
 
 def test_sentences_leave_out_nothing() -> None:
-    config = MtlBionerConfig(sentence_pattern=run_mtl_ner.SENTENCE_PATTERN)
+    config = MtlBionerConfig(sentence_pattern=SENTENCE_PATTERN)
     text = " Cancer is bad. It kills!\nIs it p53? "
-    parts = [text[start:end] for start, end in export_mtl_bioner.sentences(text, config)]
+    parts = [text[start:end] for start, end in export.sentences(text, config)]
     assert "".join(parts) == text and len(parts) == 3
 
 
@@ -474,7 +476,7 @@ def test_the_token_that_is_given_for_a_push_is_looked_for_too(
 ) -> None:
     folder = Path(shutil.copytree(trained, tmp_path / "model"))
     (folder / "ledger.json").write_text('{"a": "hf_given"}')
-    monkeypatch.setattr(hub_mtl_bioner, "get_token", lambda: "hf_of_the_login")
+    monkeypatch.setattr(push_module, "get_token", lambda: "hf_of_the_login")
     with pytest.raises(PushError, match="ledger.json holds the token of the Hub"):
         published_files(folder, token="hf_given")
 
@@ -487,8 +489,8 @@ def test_scores_of_the_stock_pipeline_by_document_and_by_sentence(monkeypatch: p
     gold = [Entity(0, 2, "Person"), Entity(7, 11, "Disease"), Entity(21, 25, "Disease")]  # one that is not the head's
     document = Document("1", "He had gout. She had gout too.", gold)
     model = SimpleNamespace(config=SimpleNamespace(id2label={0: "O", 1: "B-Disease", 2: "I-Disease"}))
-    config = MtlBionerConfig(sentence_pattern=run_mtl_ner.SENTENCE_PATTERN)
-    scores = export_mtl_bioner.stock_scores(model, None, config, "ill", [document])
+    config = MtlBionerConfig(sentence_pattern=SENTENCE_PATTERN)
+    scores = export.stock_scores(model, None, config, "ill", [document])
     assert (scores["test_ill_f1"], scores["sentences_ill_f1"], scores["test_ill_support"]) == (1.0, 1.0, 2)
 
 
@@ -498,12 +500,12 @@ def test_a_stock_model_is_scored_on_the_test_split_of_its_training(trained: Path
     record["arguments"] |= {"test_size": 0.3, "split_seed": 7}
     (folder / "run.json").write_text(json.dumps(record))
     expected = load_corpus("ncbi", "sample", test_size=0.3, seed=7).splits["test"]
-    assert export_mtl_bioner.test_documents(folder, "ncbi", "sample") == expected
+    assert export.test_documents(folder, "ncbi", "sample") == expected
 
 
 def test_no_card_with_a_secret_is_pushed(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(shutil.copytree(trained, tmp_path / "model"))
-    monkeypatch.setattr(hub_mtl_bioner, "get_token", lambda: "hf_secret")
+    monkeypatch.setattr(push_module, "get_token", lambda: "hf_secret")
     with (folder / "README.md").open("a") as card:
         card.write("Log in with hf_secret.\n")
     with pytest.raises(PushError, match="README.md holds the token of the Hub"):
@@ -541,12 +543,12 @@ class Api:
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Api:
     api = Api()
-    monkeypatch.setattr(hub_mtl_bioner, "HfApi", lambda token=None: api)
+    monkeypatch.setattr(push_module, "HfApi", lambda token=None: api)
     return api
 
 
 def test_a_push_is_one_commit_to_its_branch_that_deletes_old_weights_only(trained: Path, api: Api) -> None:
-    assert hub_mtl_bioner.push_folder(trained, "me/ner", revision="next", message="Epoch 1") == (
+    assert push_module.push_folder(trained, "me/ner", revision="next", message="Epoch 1") == (
         "https://hub/me/ner/commit/1"
     )
     assert api.calls[:3] == [("branch", "next"), ("list", "next"), ("commit", "Epoch 1", "next")]
@@ -557,9 +559,9 @@ def test_a_push_is_one_commit_to_its_branch_that_deletes_old_weights_only(traine
 
 def test_only_what_shall_be_private_is_refused_where_a_public_repository_is(trained: Path, api: Api) -> None:
     with pytest.raises(PushError, match="me/ner is there and public; make it private on the Hub first"):
-        hub_mtl_bioner.push_folder(trained, "me/ner", private=True)
+        push_module.push_folder(trained, "me/ner", private=True)
     assert api.calls == []
-    hub_mtl_bioner.push_folder(trained, "me/ner")
+    push_module.push_folder(trained, "me/ner")
     assert api.calls[:2] == [("list", None), ("commit", "Model", None)]
 
 
@@ -579,7 +581,7 @@ def test_what_the_hub_refuses_has_a_remedy(status: int, remedy: str) -> None:
         raise HfHubHTTPError("no", response=response)
 
     with pytest.raises(PushError, match=rf"the Hub refused me/ner \({status}\): {remedy}"):
-        hub_mtl_bioner.explained(refuse, "me/ner")
+        push_module.explained(refuse, "me/ner")
 
 
 def test_the_push_command_writes_the_card_first(
@@ -589,17 +591,17 @@ def test_the_push_command_writes_the_card_first(
     results = json.loads((other / "all_results.json").read_text())
     results["test_ncbi_f1"] += 0.02
     (other / "all_results.json").write_text(json.dumps(results))
-    assert hub_mtl_bioner.push_main([str(folder), "ner", "--seeds", str(other)]) == 0
+    assert push_module.push_main([str(folder), "ner", "--seeds", str(other)]) == 0
     assert capsys.readouterr().out == "https://hub/me/ner/commit/1\n"
     card = (folder / "README.md").read_text()
     assert 'model="me/ner"' in card and "| 1.41 |" in card
     with (folder / "README.md").open("a") as edited:
         edited.write("Ask Ann.\n")
-    assert hub_mtl_bioner.push_main([str(folder), "you/ner"]) == 0
+    assert push_module.push_main([str(folder), "you/ner"]) == 0
     card = (folder / "README.md").read_text()
     assert 'model="you/ner"' in card and card.endswith("Ask Ann.\n")
     api.calls.clear()
-    assert hub_mtl_bioner.push_main([str(folder), "me/ner", "--space", "--revision", "next"]) == 2
+    assert push_module.push_main([str(folder), "me/ner", "--space", "--revision", "next"]) == 2
     assert "leave out --revision, or --space" in capsys.readouterr().err and api.calls == []
 
 
@@ -607,7 +609,7 @@ def test_an_error_of_several_lines_becomes_one(capsys: pytest.CaptureFixture) ->
     def fail(_: Any) -> str:
         raise ValueError("one\n  two")
 
-    assert hub_mtl_bioner.run_command(argparse.ArgumentParser(prog="mtl-bioner-x"), fail, []) == 2
+    assert push_module.run_command(argparse.ArgumentParser(prog="mtl-bioner-x"), fail, []) == 2
     assert capsys.readouterr().err == "mtl-bioner-x: error: one two\n"
 
 
@@ -615,15 +617,15 @@ def test_the_export_command_tells_both_scores_of_the_stock_pipeline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     scores = {"test_ncbi_f1": 0.75, "sentences_ncbi_f1": 0.8}
-    monkeypatch.setattr(export_mtl_bioner, "export_task", lambda *_: scores)
-    assert export_mtl_bioner.main(["model", "--task", "ncbi", "--output", "stock", "--data_dir", "sample"]) == 0
+    monkeypatch.setattr(export, "export_task", lambda *_: scores)
+    assert export.main(["model", "--task", "ncbi", "--output", "stock", "--data_dir", "sample"]) == 0
     told = "wrote stock; F1 through the stock pipeline: 75.00, 80.00 sentence by sentence\n"
     assert capsys.readouterr().out == told
 
 
 def test_a_blank_text_has_no_sentence() -> None:
-    config = MtlBionerConfig(sentence_pattern=run_mtl_ner.SENTENCE_PATTERN)
-    assert export_mtl_bioner.sentences(" \n ", config) == []
+    config = MtlBionerConfig(sentence_pattern=SENTENCE_PATTERN)
+    assert export.sentences(" \n ", config) == []
 
 
 def test_a_stock_model_is_scored_on_the_corpora_that_its_head_was(trained: Path, tmp_path: Path) -> None:
@@ -634,8 +636,8 @@ def test_a_stock_model_is_scored_on_the_corpora_that_its_head_was(trained: Path,
     record["arguments"] = {"test_size": 0.3}  # nor is there a seed
     (folder / "run.json").write_text(json.dumps(record))
     expected = load_corpus("ncbi", "sample", test_size=0.3, seed=42).splits["test"]
-    assert export_mtl_bioner.test_documents(folder, "ncbi", "sample") == expected
+    assert export.test_documents(folder, "ncbi", "sample") == expected
     config["tasks"][0]["corpora"] = ["mine.jsonl"]
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="ncbi was trained on mine.jsonl, which is not one of the known corpora"):
-        export_mtl_bioner.test_documents(folder, "ncbi", "sample")
+        export.test_documents(folder, "ncbi", "sample")

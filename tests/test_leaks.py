@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dataset_scripts import CorpusError, Document, Entity, Ledger, LoadedCorpus, drop_leaks, find_leaks, load_corpus
-from dataset_scripts.segments import split_words
+from dataset_scripts.bio import split_words
 
 
 SENTENCE = "The IL-2 receptor (CD25) binds p53 strongly in cells."

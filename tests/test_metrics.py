@@ -14,18 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset_scripts.segments import decode_bio
-from metrics_mtl_bioner import (
+from dataset_scripts.bio import decode_bio
+from mtl_bioner.evaluation.metrics import (
     Score,
     Span,
-    bootstrap_difference,
-    holm,
     score_by_type,
     score_spans,
     score_with_alternatives,
     summarise,
     task_metrics,
 )
+from mtl_bioner.evaluation.significance import bootstrap_difference, holm
 
 
 ROOT = Path(__file__).parents[1]
@@ -240,7 +239,7 @@ EXPECTED = {
 
 
 def test_evaluate_metric_made_directly() -> None:
-    from entity_f1 import EntityF1
+    from mtl_bioner.evaluation.entity_f1 import EntityF1
 
     metric = EntityF1()
     assert metric.compute(predictions=PREDICTIONS, references=REFERENCES) == EXPECTED

@@ -13,7 +13,7 @@ import pytest
 
 from dataset_scripts import load_corpus
 from dataset_scripts.schema import Document
-from metrics_mtl_bioner import Span, score_with_alternatives
+from mtl_bioner.evaluation.metrics import Span, score_with_alternatives
 
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from model_card_mtl_bioner import is_edited, make_card, name_repository, write_card
-from results_mtl_bioner import plain, score_table
+from mtl_bioner.hub.model_card import is_edited, make_card, name_repository, write_card
+from mtl_bioner.reporting.tables import plain, score_table
 
 
 CONFIG: dict[str, Any] = {

@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, BertTokenizer
 
-from data_collators import MultiTaskCollator, TaskRows, TaskText, load_tokenizer
-from dataset_scripts.segments import decode_bio, split_words
+from data_collators import MultiTaskCollator, TaskRows, TaskText
+from dataset_scripts.bio import decode_bio, split_words
 from modeling_mtl_bioner import (
     MtlBionerConfig,
     MtlBionerModel,
@@ -31,7 +31,8 @@ from modeling_mtl_bioner import (
     make_windows,
     settle_overlaps,
 )
-from trainer_mtl_bioner import predicted_entities, span_metrics
+from mtl_bioner.evaluation.spans import predicted_entities, span_metrics
+from mtl_bioner.tokenizer import load_tokenizer
 
 
 TASKS = [{"name": "a", "types": ["Disease", "Chemical"]}, {"name": "b", "types": ["Gene"]}]

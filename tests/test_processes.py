@@ -255,7 +255,7 @@ def test_killed_and_resumed_training_ends_with_the_same_weights(
 
 
 def latest(output: Path) -> Path:
-    from trainer_mtl_bioner import last_complete_checkpoint
+    from mtl_bioner.training.checkpointing import last_complete_checkpoint
 
     return Path(last_complete_checkpoint(output))
 

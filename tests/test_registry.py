@@ -19,8 +19,8 @@ from dataset_scripts import (
     load_corpus,
     with_dev_in_train,
 )
+from dataset_scripts.bio import flatten
 from dataset_scripts.schema import Entity, RawDocument
-from dataset_scripts.segments import flatten
 from dataset_scripts.splits import cut, split_of_name
 
 

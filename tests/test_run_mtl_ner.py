@@ -21,12 +21,15 @@ from safetensors.torch import load_file
 from toys import document, write_jsonl
 
 import run_mtl_ner
-from data_collators import load_tokenizer
 from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.formats import read_any
 from modeling_mtl_bioner import IGNORE, SHARING, MtlBionerModel, MtlBionerPipeline
-from results_mtl_bioner import forgetting_table, model_hash, plot_curves, processor_name
-from run_mtl_ner import corpus_names
+from mtl_bioner.reporting.plots import plot_curves
+from mtl_bioner.reporting.run_record import model_hash, processor_name
+from mtl_bioner.reporting.tables import forgetting_table
+from mtl_bioner.tokenizer import load_tokenizer
+from mtl_bioner.training import model_setup
+from mtl_bioner.training.dataset import corpus_names
 
 
 ROOT = Path(__file__).parents[1]
@@ -215,7 +218,7 @@ def test_record_of_the_run_names_no_path_of_this_machine_and_no_token(trained: P
     ],
 )
 def test_paths_are_recorded_by_their_last_part(value: Any, recorded: Any) -> None:
-    from results_mtl_bioner import recorded_arguments
+    from mtl_bioner.reporting.run_record import recorded_arguments
 
     run = SimpleNamespace(
         model_args=SimpleNamespace(value=value),
@@ -226,7 +229,7 @@ def test_paths_are_recorded_by_their_last_part(value: Any, recorded: Any) -> Non
 
 
 def test_a_folder_named_sample_is_not_the_embedded_one() -> None:
-    from results_mtl_bioner import recorded_arguments
+    from mtl_bioner.reporting.run_record import recorded_arguments
 
     def recorded(data_dir: str) -> str:
         given = SimpleNamespace(to_dict=dict)
@@ -239,7 +242,7 @@ def test_a_folder_named_sample_is_not_the_embedded_one() -> None:
 
 def test_predictions_of_two_tasks_are_two_files(tmp_path: Path) -> None:
     """The one of `disease` over several corpora has the name of the task `disease_ncbi`."""
-    from results_mtl_bioner import write_predictions
+    from mtl_bioner.reporting.predictions import write_predictions
 
     texts = [
         SimpleNamespace(task_id=task, corpus=corpus, document=SimpleNamespace(document_id="1", text=corpus))
@@ -1058,11 +1061,11 @@ def test_one_request_tells_whether_the_hub_answers(
         if raised is not None:
             raise raised
 
-    monkeypatch.setattr(run_mtl_ner, "get_hf_file_metadata", head)
-    run_mtl_ner.hub_answers.cache_clear()
+    monkeypatch.setattr(model_setup, "get_hf_file_metadata", head)
+    model_setup.hub_answers.cache_clear()
     arguments = run_mtl_ner.ModelArguments(model_name_or_path="me/model", model_revision="v1")
-    options = [run_mtl_ner.hub_options(arguments) for _ in range(3)]
-    run_mtl_ner.hub_answers.cache_clear()
+    options = [model_setup.hub_options(arguments) for _ in range(3)]
+    model_setup.hub_answers.cache_clear()
     assert options[0] == {"revision": "v1", "cache_dir": None, "local_files_only": not answers}
     assert len(asked) == 1
     assert asked[0].endswith("/me/model/resolve/v1/config.json")

@@ -18,8 +18,8 @@ import pytest
 from filelock import FileLock
 
 import run_mtl_ner
-import trainer_mtl_bioner
-from search_mtl_bioner import SearchSpace, search, search_table
+from mtl_bioner.training import trainer as trainer_module
+from mtl_bioner.training.search import SearchSpace, search, search_table
 
 
 ROOT = Path(__file__).parents[1]
@@ -179,8 +179,8 @@ def test_named_teachers_teach_every_trial_and_the_training_with_what_was_found(
     single = ["ncbi" if argument == "ncbi,bc5cdr" else argument for argument in arguments]
     assert run_mtl_ner.main([*single, "--output_dir", str(teacher), "--do_train"]) == 0
     taught = []
-    real = trainer_mtl_bioner.soft_loss
-    monkeypatch.setattr(trainer_mtl_bioner, "soft_loss", lambda *given: taught.append(tuple(given[0])) or real(*given))
+    real = trainer_module.soft_loss
+    monkeypatch.setattr(trainer_module, "soft_loss", lambda *given: taught.append(tuple(given[0])) or real(*given))
     for number in ("1", "2"):
         taught.clear()
         options = ["--teachers", str(teacher), "--search", number, "--output_dir", str(output)]

@@ -18,10 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_scripts.formats import read_bioc, read_jsonl, read_pubtator
+from dataset_scripts.formats.bioc import read_bioc
+from dataset_scripts.formats.jsonl import read_jsonl
+from dataset_scripts.formats.pubtator import read_pubtator
 
 
-app = pytest.importorskip("space.app")
+app = pytest.importorskip("mtl_bioner.hub.space.app")
 ROOT = Path(__file__).parents[1]
 COLOURS = {"Disease": "#111111", "Chemical": "#222222"}
 
@@ -113,7 +115,7 @@ def test_the_card_names_the_model(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nsdk: gradio\nmodels: [me/ner]\n---\n\nText\n")
     assert app.named_model(tmp_path / "README.md") == "me/ner"
     with pytest.raises(SystemExit, match="names no model"):
-        app.named_model(ROOT / "space" / "README.md")
+        app.named_model(ROOT / "mtl_bioner" / "hub" / "space" / "README.md")
 
 
 # ------------------------------------------------------------------------------------------------- in a real browser
@@ -137,7 +139,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = listener.getsockname()[1]
     with (home / "log").open("w") as log:
         server = subprocess.Popen(
-            [sys.executable, "-u", ROOT / "space" / "app.py", model],
+            [sys.executable, "-u", ROOT / "mtl_bioner" / "hub" / "space" / "app.py", model],
             stdout=log, stderr=subprocess.STDOUT, cwd=home,
             env=os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SERVER_PORT": str(port)},
         )  # fmt: skip

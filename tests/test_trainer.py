@@ -15,23 +15,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import BertConfig
 
-import trainer_mtl_bioner
 from data_collators import MultiTaskCollator, TaskBatchSampler, TaskRows, TaskText
+from dataset_scripts.bio import labelled
 from dataset_scripts.schema import Document, Entity
-from dataset_scripts.segments import labelled
-from launch_mtl_bioner import ByteDropout, LaunchError, check_processes
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel
-from progress_mtl_bioner import log_line
-from trainer_mtl_bioner import (
-    MultiTaskTrainer,
-    MultiTaskTrainingArguments,
-    SetEpoch,
-    balanced_weights,
-    last_complete_checkpoint,
-    parse_loss_weights,
-    predicted_entities,
-    span_metrics,
-)
+from mtl_bioner.evaluation.spans import predicted_entities, span_metrics
+from mtl_bioner.training import trainer as trainer_module
+from mtl_bioner.training.callbacks import SetEpoch, log_line
+from mtl_bioner.training.checkpointing import last_complete_checkpoint
+from mtl_bioner.training.loss_weights import balanced_weights, parse_loss_weights
+from mtl_bioner.training.runtime import ByteDropout, LaunchError, check_processes
+from mtl_bioner.training.trainer import MultiTaskTrainer
+from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
 
 
 TASKS = [{"name": "ill", "types": ["Disease"]}, {"name": "gene", "types": ["Gene", "Protein"]}]
@@ -665,7 +660,7 @@ def test_what_is_fitted_is_temperature_and_bias(
     trainer_of: Callable[..., MultiTaskTrainer], rows: TaskRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = trainer_of(None, rows)
-    monkeypatch.setattr(trainer_mtl_bioner, "fit_calibration", lambda *_: (2.0, -0.5))
+    monkeypatch.setattr(trainer_module, "fit_calibration", lambda *_: (2.0, -0.5))
     trainer.calibrate(rows, oracle_logits(rows))
     assert trainer.calibrations() == [(2.0, -0.5)] * 2
 
@@ -692,7 +687,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
     def plant(scores: list[float]) -> None:
         left = iter(scores)
         monkeypatch.setattr(
-            trainer_mtl_bioner, "span_metrics", lambda *_: {"eval_macro_f1": next(left), "eval_micro_f1": 0.0}
+            trainer_module, "span_metrics", lambda *_: {"eval_macro_f1": next(left), "eval_micro_f1": 0.0}
         )
 
     return plant

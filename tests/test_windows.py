@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset_scripts.segments import SENTENCE_PATTERN, split_sentences, split_words
+from dataset_scripts.bio import SENTENCE_PATTERN, split_sentences, split_words
 from modeling_mtl_bioner import (
     MtlBionerConfig,
     Window,
@@ -230,7 +230,7 @@ def test_no_room_for_words(toy_tokenizer: Callable) -> None:
 
 def test_truncation_and_padding_of_the_tokenizer_file_do_not_count(minilm: str) -> None:
     """The file of this encoder asks for padding to, and truncation at, 128 sub-words."""
-    from data_collators import load_tokenizer
+    from mtl_bioner.tokenizer import load_tokenizer
 
     tokenizer: Any = load_tokenizer(minilm)
     assert len(split_subwords(tokenizer, ["cancer"] * 700)) == 700

@@ -1,0 +1,22 @@
+"""Write text and JSON files under a temporary name, then rename them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dataset_scripts.formats.files import temporary_name
+
+
+def write_text(path: Path, text: str) -> None:
+    """Text under a temporary name, then renamed: a reader never sees half a file."""
+    temporary = temporary_name(path)
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
+    """JSON, as `write_text`; all on one line without an `indent`."""
+    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False, default=str) + "\n")

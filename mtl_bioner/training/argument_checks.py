@@ -1,0 +1,155 @@
+"""Check arguments before any long work starts."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from transformers.integrations import get_available_reporting_integrations
+
+from dataset_scripts.leaks import MODES as LEAK_MODES
+from dataset_scripts.splits import check_share
+from dataset_scripts.tasks import Task
+from modeling_mtl_bioner import SHARING
+from mtl_bioner.reporting import run_record, tables
+from mtl_bioner.training import search
+from mtl_bioner.training.arguments import DataArguments, ModelArguments
+from mtl_bioner.training.checkpointing import is_complete, resume_argument, resumes
+from mtl_bioner.training.distillation import AUTO, NONE, named_teachers
+from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
+
+
+def check_teachers(model_args: ModelArguments, data_args: DataArguments, args: MultiTaskTrainingArguments) -> None:
+    """Raises ValueError for `--teachers` where nothing is trained, and for a word in a place of its own."""
+    teachers = model_args.teachers or [NONE]
+    if teachers != [NONE] and not args.do_train:
+        raise ValueError("--teachers label training text, and nothing is trained; leave it out, or add --do_train")
+    if NONE in teachers and len(teachers) > 1:
+        raise ValueError(f"--teachers {' '.join(teachers)}: {NONE} goes with no other teacher; leave it out")
+    if AUTO in teachers and (len(teachers) > 1 or data_args.search):
+        raise ValueError("--teachers auto goes with no other teacher and no --search; train them first, and name them")
+
+
+def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
+    """Raises ValueError for a value that is none of an argument's choices, or outside its range."""
+    if model_args.sharing is not None:
+        check_choice("--sharing", model_args.sharing, tuple(SHARING))
+    for name in ("head_dropout", "attention_dropout"):
+        value = getattr(model_args, name)
+        if value is not None and not 0 <= value < 1:
+            raise ValueError(f"--{name} is {value}; give a probability from 0 to below 1")
+    if model_args.sharing_size is not None and model_args.sharing_size < 1:
+        raise ValueError(f"--sharing_size is {model_args.sharing_size}; give 1 or more")
+    for name in ("adversarial_weight", "difference_weight"):
+        value = getattr(model_args, name)
+        if value is not None and not 0 <= value < float("inf"):
+            raise ValueError(f"--{name} is {value}; give 0 or more")
+    if data_args.text_unit is not None:
+        check_choice("--text_unit", data_args.text_unit, ("sentence", "passage"))
+    check_choice("--label_subwords", data_args.label_subwords, ("first", "all"))
+    check_choice("--leaks", data_args.leaks, LEAK_MODES)
+    check_share("--dev_size", data_args.dev_size)
+    if data_args.test_size is not None:
+        check_share("--test_size", data_args.test_size)
+    for name in ("max_train_samples", "max_eval_samples", "max_predict_samples", "search"):
+        value = getattr(data_args, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} is {value}; give 1 or more, or leave it out")
+    if data_args.search and importlib.util.find_spec("optuna") is None:
+        raise ValueError("--search needs optuna, which is not installed: pip install optuna")
+
+
+def check_repository(name: str) -> None:
+    """Raises ValueError for a folder's name that can't be that of a repository, which it is by default."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ValueError(
+            f"--push_to_hub: {name!r}, the name of --output_dir, can't be that of a repository; give --hub_model_id "
+            "OWNER/NAME"
+        ) from error
+
+
+def check_reports(names: Iterable[str]) -> None:
+    """Raises ValueError for a service of `--report_to` whose package isn't installed."""
+    installed = get_available_reporting_integrations()
+    for name in names:
+        if name not in installed:
+            raise ValueError(
+                f"--report_to names {name!r}, which is not installed, or unknown; installed here: "
+                f"{', '.join(installed) or 'none'} (pip install tensorboard gives that)"
+            )
+
+
+def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
+    """Raises ValueError for a value that is none of the choices."""
+    if value not in choices:
+        raise ValueError(f"{argument} is {value!r}; choose one of {', '.join(choices)}")
+
+
+def check_metric(args: MultiTaskTrainingArguments, tasks: Sequence[Task]) -> None:
+    """Raises ValueError for a `--metric_for_best_model` that no evaluation of these tasks can give."""
+    metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
+    known = ["loss", "macro_f1", "micro_precision", "micro_recall", "micro_f1"]
+    for task in tasks:  # a single corpus has no scores of its own
+        keys = tables.score_keys(task.name, task.types, task.corpora if len(task.corpora) > 1 else ())
+        known += [key for own in keys.values() for key in own[:3]]
+    if args.do_train and metric not in known:
+        raise ValueError(
+            f"--metric_for_best_model is {args.metric_for_best_model}; give macro_f1, micro_f1, loss, "
+            f"{tasks[0].name}_f1 or {tasks[0].name}_f1_{tasks[0].types[0]}"
+        )
+
+
+def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, model_args: ModelArguments) -> None:
+    """Raises ValueError for an output folder that can't be written to, holds files and nobody said it may, or holds
+    what is still needed."""
+    folder, resume = Path(args.output_dir), resume_argument(args)
+    if not args.do_train and Path(model_args.model_name_or_path).resolve() == folder.resolve():
+        raise ValueError(
+            f"--output_dir {folder} is the model's own folder, where scores would take the place of the record of its "
+            "training; name another"
+        )
+    check_sources(args, model_args)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"--output_dir {folder}: {existing.name} is a file; name a folder")
+    if not os.access(existing, os.W_OK):
+        raise ValueError(f"--output_dir {folder}: {existing} can't be written to; name another folder")
+    goes_on = resumes(args) or (data_args.search and (folder / search.DATABASE).is_file())
+    may = data_args.overwrite_output or data_args.dry_run or goes_on
+    if folder.is_dir() and any(folder.iterdir()) and not may:
+        raise ValueError(
+            f"--output_dir {folder} is not empty; choose another, go on with an interrupted training by "
+            "--resume_from_checkpoint true, or delete results and teachers that are there by --overwrite_output"
+        )
+    if resume is not None and not Path(resume).is_dir():
+        raise ValueError(f"--resume_from_checkpoint {resume}: no such folder; give one named checkpoint-N, or `true`")
+    if resume is not None and not is_complete(Path(resume)):
+        raise ValueError(
+            f"--resume_from_checkpoint {resume}: this checkpoint was not written to its end; give another, or `true` "
+            "for the newest whole one"
+        )
+
+
+def check_sources(args: MultiTaskTrainingArguments, model_args: ModelArguments) -> None:
+    """Raises ValueError for a model that training begins with, or is taught by, among what it deletes."""
+    folder = Path(args.output_dir).resolve()
+    sources = {
+        "model_name_or_path": [model_args.model_name_or_path], "teachers": named_teachers(model_args.teachers)
+    }  # fmt: skip
+    for argument, name in ((argument, name) for argument, names in sources.items() for name in names):
+        path = Path(name).resolve()
+        parts = path.relative_to(folder).parts if folder in path.parents else ()
+        deleted = (
+            parts and (parts[0] == run_record.TEACHERS or parts[0].startswith("checkpoint-")) and not resumes(args)
+        )
+        if deleted or (argument == "teachers" and path == folder):
+            raise ValueError(
+                f"--{argument} {name} is in --output_dir {args.output_dir}, where it would be deleted; give another "
+                "--output_dir"
+            )
