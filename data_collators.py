@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 
-from modeling_mtl_bioner import IGNORE, WordSpan, decode_spans, make_windows, pad_batch, take_words
+from modeling_mtl_bioner import IGNORE, WordSpan, decode_spans, gather_word_logits, make_windows, pad_batch
 
 
 @dataclass
@@ -124,7 +124,7 @@ class TaskRows(Dataset):
         """(words, widest label set) of each text, from the logits of all rows (rows, length, widest label set)."""
         parts: list[list[tuple[int, Tensor]]] = [[] for _ in self.texts]
         for row, row_logits in zip(self.rows, logits, strict=True):
-            parts[row.text].append((row.window.core[0], take_words(torch.as_tensor(row_logits), row.window)))
+            parts[row.text].append((row.window.core[0], gather_word_logits(torch.as_tensor(row_logits), row.window)))
         return [
             torch.cat([p for _, p in sorted(own, key=lambda p: p[0])]) if own else torch.empty(0, 1) for own in parts
         ]
@@ -146,7 +146,7 @@ class TaskRows(Dataset):
         return spans
 
 
-def padded_length(longest: int, padded_lengths: Sequence[int]) -> int:
+def round_up_length(longest: int, padded_lengths: Sequence[int]) -> int:
     """The first of the ascending `padded_lengths` that is not below `longest`; `longest` itself beyond them."""
     place = bisect.bisect_left(padded_lengths, longest)
     return padded_lengths[place] if place < len(padded_lengths) else longest
@@ -167,7 +167,7 @@ class MultiTaskCollator:
     padded_lengths: Sequence[int] = ()
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor]:
-        length = padded_length(max(len(row.input_ids) for row in rows), self.padded_lengths)
+        length = round_up_length(max(len(row.input_ids) for row in rows), self.padded_lengths)
         batch = {
             "input_ids": pad_batch([row.input_ids for row in rows], self.pad_token_id, length),
             "attention_mask": pad_batch([[1] * len(row.input_ids) for row in rows], 0, length),
@@ -181,7 +181,7 @@ class MultiTaskCollator:
         return batch
 
 
-def rows_per_epoch(sizes: Sequence[int], alpha: float) -> list[int]:
+def count_rows_per_epoch(sizes: Sequence[int], alpha: float) -> list[int]:
     """Rows drawn from each task in an epoch: `P(task) ~ n^alpha`, as many in all as there are rows.
 
     alpha 1 draws each row once (proportional), 0.5 is square-root, 0 uniform sampling. Remainders go to the largest
@@ -196,7 +196,7 @@ def rows_per_epoch(sizes: Sequence[int], alpha: float) -> list[int]:
     return counts
 
 
-def bucket_lengths(lengths: Sequence[int], most: int = 24) -> list[int]:
+def choose_padded_lengths(lengths: Sequence[int], most: int = 24) -> list[int]:
     """The padded lengths, at most `most`, ascending, that pad the rows least when each is padded to the next one.
 
     Exact, by dynamic programming over the distinct lengths: the least padding of the rows up to the j-th length in k
@@ -254,7 +254,7 @@ class TaskBatchSampler(Sampler[list[int]]):
         rows_per_batch: most rows of a batch, on each process.
         tokens_per_batch: most sub-words of a batch, padding included, on each process; a longer row stands alone. Both
             are passed by few rows in few batches where `alpha` is not 1, or rows are fewer than the processes ask for.
-        alpha: see `rows_per_epoch`; a task drawn more often than it has rows starts over in a new order.
+        alpha: see `count_rows_per_epoch`; a task drawn more often than it has rows starts over in a new order.
         mixed: whether a batch holds rows of several tasks, or of one.
         processes: batch i goes to process i modulo their number.
     """
@@ -277,8 +277,10 @@ class TaskBatchSampler(Sampler[list[int]]):
         tasks = sorted(set(task_ids))
         by_length = sorted(range(len(lengths)), key=lambda row: lengths[row])
         self.rows = {task: [row for row in by_length if task_ids[row] == task] for task in tasks}
-        self.draws = dict(zip(tasks, rows_per_epoch([len(self.rows[task]) for task in tasks], alpha), strict=True))
-        self.padded_lengths = bucket_lengths(lengths)
+        self.draws = dict(
+            zip(tasks, count_rows_per_epoch([len(self.rows[task]) for task in tasks], alpha), strict=True)
+        )
+        self.padded_lengths = choose_padded_lengths(lengths)
         self.rows_per_batch = rows_per_batch
         self.limit_rows(rows_per_batch)
 
@@ -337,7 +339,7 @@ class TaskBatchSampler(Sampler[list[int]]):
     def _make_group(self, cells: dict[int, tuple[int, int]], longest: int) -> RowGroup:
         """Trainer plans its steps beforehand, so the number of batches is that of the most rows an epoch may draw; and
         each process must get a row of each batch."""
-        full = self._full_batch(padded_length(longest, self.padded_lengths))
+        full = self._full_batch(round_up_length(longest, self.padded_lengths))
         least, most = self._drawn(cells)
         return RowGroup(cells, max(1, min(-(-most // full), least // self.processes)))
 

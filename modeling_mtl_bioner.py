@@ -11,7 +11,6 @@ Read it top to bottom: config, sharing layers, model, loss, windows, decoding, p
 from __future__ import annotations
 
 import bisect
-import copy
 import itertools
 import math
 import re
@@ -25,7 +24,6 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
-    AutoModelForTokenClassification,
     Pipeline,
     PreTrainedConfig,
     PreTrainedModel,
@@ -370,139 +368,15 @@ class MtlBionerModel(PreTrainedModel):
             # begins late.
             initialization.normal_(module.weight, std=module.in_features**-0.5)
 
-    def learn_loss_weights(self) -> None:
-        """Give each task a learned weight in the loss, in one training: checkpoints hold it, loading does not."""
-        self.log_variances = nn.Parameter(torch.zeros(len(self.config.tasks), device=self.device))
-
     def scaled_log_variances(self) -> Tensor:
         """The s of each task, (tasks,). Adam's steps are of the size of a learning rate that suits an encoder's
         weights, and s has some units to go, so it is 20 times the parameter, whose gradient stays that of s: clipping
         goes by the norm of all gradients."""
         return self.log_variances + 19 * self.log_variances.detach()
 
-    @classmethod
-    def from_encoder(
-        cls,
-        name_or_path: str,
-        tasks: Sequence[dict[str, Any]],
-        encoder_overrides: dict[str, Any] | None = None,
-        hub_options: dict[str, Any] | None = None,
-        **config_options: Any,
-    ) -> MtlBionerModel:
-        """A model with a pretrained encoder and fresh heads.
-
-        Args:
-            name_or_path: Hub id or folder of any `AutoModel` encoder.
-            tasks, config_options: as for `MtlBionerConfig`.
-            encoder_overrides: fields to set in the encoder's config (dropout); names it doesn't have are ignored.
-            hub_options: `revision`, `cache_dir`, ... for `from_pretrained`.
-        """
-        encoder = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, **(hub_options or {}))
-        for key, value in (encoder_overrides or {}).items():
-            if hasattr(encoder.config, key):
-                setattr(encoder.config, key, value)
-        encoder.config._name_or_path = ""  # a path of this machine has no place in a model
-        model = cls(MtlBionerConfig(encoder.config, tasks, **config_options))
-        own = model.encoder.state_dict()
-        model.encoder.load_state_dict({key: value for key, value in encoder.state_dict().items() if key in own})
-        return model
-
-    def freeze(self, tasks: Sequence[str]) -> None:
-        """Let training change nothing but what belongs to these tasks alone: their heads, and their private parts."""
-        own = re.compile(rf"(heads|sharing\.(private|gates))\.({'|'.join(map(re.escape, tasks))})\.")
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(bool(own.match(name)))
-
-    def with_tasks(self, tasks: Sequence[dict[str, Any]], drop: Sequence[str] = ()) -> MtlBionerModel:
-        """A model with this one's encoder and heads, and a fresh head for each task it doesn't have.
-
-        Args:
-            tasks: as in the config; one named as an existing task continues its head.
-            drop: names of heads to leave out; one that is also in `tasks` starts afresh.
-
-        Raises:
-            ValueError: a task named as a head of other types, or an unknown name in `drop`.
-        """
-        old = {task["name"]: task for task in self.config.tasks}
-        for name in filter(None, drop):
-            if name not in old:
-                raise ValueError(f"no head {name!r} to drop; the model's are {', '.join(old)}")
-        kept = {name: task for name, task in old.items() if name not in drop}
-        for task in tasks:
-            own = kept.get(task["name"])
-            if own is None:
-                continue
-            if set(own["types"]) != set(task["types"]):
-                raise ValueError(
-                    f"task {task['name']} finds {', '.join(task['types'])}, the model's head of that name "
-                    f"{', '.join(own['types'])}; give corpora that have these, or another name: other={task['name']}"
-                )
-            corpora = list(dict.fromkeys([*own.get("corpora", ()), *task.get("corpora", ())]))
-            kept[task["name"]] = own | ({"corpora": corpora} if corpora else {})
-        config = copy.deepcopy(self.config)
-        config.set_tasks([*kept.values(), *(task for task in tasks if task["name"] not in kept)])
-        model = MtlBionerModel(config)
-        dropped = "|".join(re.escape(name) for name in old if name not in kept)
-        parts = re.compile(rf"(heads|sharing\.(private|discriminator|gates(\.[^.]+)?))\.({dropped})\.")
-        own = {key: value for key, value in self.state_dict().items() if not dropped or not parts.match(key)}
-        model.load_state_dict(own, strict=False)
-        return model.to(self.device, self.dtype).train(self.training)  # new heads are made in float32, on the CPU
-
     def pipeline(self, tokenizer: Any, **options: Any) -> MtlBionerPipeline:
         """The pipeline of a loaded model; transformers' own `pipeline` finds it by a folder's or Hub name only."""
         return MtlBionerPipeline(model=self, tokenizer=tokenizer, **options)
-
-    def rename_task(self, old: str, new: str) -> None:
-        """Give a head another name.
-
-        Raises:
-            ValueError: no head has the old name, or one has the new one.
-        """
-        names = self.config.task_names
-        if old not in names or new in names:
-            raise ValueError(f"can't rename head {old!r} to {new!r}; the model's are {', '.join(names)}")
-        self.config.set_tasks([task | {"name": new} if task["name"] == old else task for task in self.config.tasks])
-        parts = [own for own in self.sharing.modules() if isinstance(own, TaskModules) and old in own]
-        for module in [self.heads, *parts]:
-            renamed = {new if name == old else name: part for name, part in module.items()}
-            module.clear()
-            module.update(renamed)
-
-    def export_task(self, task: str) -> PreTrainedModel:
-        """A stock token-classification model of the encoder's own class, with the head of one task.
-
-        It needs no remote code, and its logits are the head's own, which is tried on random sub-words.
-
-        Raises:
-            ValueError: an unknown task; a sharing layer, or a stock class, that holds more than a linear head.
-        """
-        names = self.config.task_names
-        if task not in names:
-            raise ValueError(f"no task {task!r} to export; the model's are {', '.join(names)}")
-        if self.config.sharing != "hard":
-            raise ValueError(
-                f"the head of {task} sees features of {self.config.sharing} sharing, which no stock model computes; "
-                "train with --sharing hard to export single tasks"
-            )
-        labels = dict(enumerate(self.config.labels(names.index(task))))
-        config = copy.deepcopy(self.config.encoder_config)
-        config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
-        stock = AutoModelForTokenClassification.from_config(config).to(self.device, self.dtype).eval()
-        try:
-            stock.base_model.load_state_dict(self.encoder.state_dict())
-            stock.classifier.load_state_dict(self.heads[task].state_dict())
-            ids = torch.randint(config.vocab_size, (2, 8), device=self.device)
-            training, _ = self.training, self.eval()
-            with torch.no_grad():
-                logits = self.classify(self.encode(ids), [task])[task]
-                atol = 1e-5 if self.dtype == torch.float32 else 0.1
-                same = torch.allclose(stock(ids).logits.float(), logits.float(), atol=atol)
-            self.train(training)
-        except (AttributeError, RuntimeError) as error:
-            raise ValueError(f"{type(stock).__name__} has other layers than this encoder: {error}") from error
-        if not same:
-            raise ValueError(f"{type(stock).__name__} computes more between encoder and logits than a linear head")
-        return stock
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> Tensor:
         """Hidden states (batch, length, hidden) of one encoder pass."""
@@ -717,7 +591,7 @@ def _reach_back(sizes: Sequence[int], start: int, room: int) -> int:
     return first
 
 
-def sentence_breaks(text: str, words: Sequence[tuple[int, int]], pattern: str) -> list[int]:
+def find_sentence_breaks(text: str, words: Sequence[tuple[int, int]], pattern: str) -> list[int]:
     """Indices of the words that begin a sentence, but for the first; none without a pattern.
 
     Args:
@@ -745,7 +619,7 @@ def make_windows(
     Raises:
         ValueError: a `max_length` with no room for words.
     """
-    prefix, suffix = special_ids(tokenizer)
+    prefix, suffix = get_special_ids(tokenizer)
     capacity = max_length - len(prefix) - len(suffix)
     if capacity < 1:
         raise ValueError(f"max_seq_length is {max_length}; the special tokens alone take {max_length - capacity}")
@@ -788,7 +662,7 @@ def split_subwords(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
     return pieces
 
 
-def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
+def get_special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Ids the tokenizer puts before and after a text."""
     encoding = tokenizer(["a"], is_split_into_words=True)
     inside = [i for i, word in enumerate(encoding.word_ids()) if word is not None]
@@ -805,7 +679,7 @@ def pad_batch(sequences: Sequence[Sequence[int]], value: int, length: int = 1) -
 # ----------------------------------------------------------------------------------------------------------- decoding
 
 
-def transition_mask(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
+def build_transition_mask(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Which label may begin a text, (labels,), and which may follow which, (labels, labels): 0, or the least float32.
 
     Legal IOB2: `I-X` only after `B-X` or `I-X`.
@@ -825,7 +699,7 @@ def decode_labels(log_probs: Tensor, lengths: Sequence[int], labels: Sequence[st
         log_probs: (texts, words, labels), padded on the right.
         lengths: words of each text.
     """
-    start, follow = (mask.to(log_probs) for mask in transition_mask(labels))
+    start, follow = (mask.to(log_probs) for mask in build_transition_mask(labels))
     words = torch.tensor(lengths, device=log_probs.device)[:, None]  # (texts, 1)
     score, back = log_probs[:, 0] + start, []  # (texts, labels)
     for step in range(1, log_probs.size(1)):
@@ -847,7 +721,7 @@ def decode_labels(log_probs: Tensor, lengths: Sequence[int], labels: Sequence[st
 class WordSpan:
     """A decoded entity: half-open range of words, type, and score.
 
-    The score is `sigmoid(log_odds / temperature + bias)`, the log-odds being those of the geometric mean of the
+    The score is `sigmoid(log-odds / temperature + bias)`, the log-odds being those of the geometric mean of the
     probabilities of its words' labels, and of that it ends where it does. Temperature and bias are fitted on
     development data (Platt 1999), so that the score is the chance of the entity to be right.
     """
@@ -866,7 +740,7 @@ def decode_spans(
 ) -> list[list[WordSpan]]:
     """Entities of texts from their words' logits.
 
-    A word without sub-words (see `take_words`) is passed over: it is inside an entity that goes on behind it.
+    A word without sub-words (see `gather_word_logits`) is passed over: it is inside an entity that goes on behind it.
 
     Args:
         word_logits: per text (words, at least `len(labels)`); further classes are ignored.
@@ -906,7 +780,7 @@ def _collect(
         if begin is not None and not label.startswith("I-"):
             longer = log_probs[word, path[begin] + 1].exp().item() if word < len(path) else 0.0  # one word more of it
             mean = (sum(chosen[begin:word]) + math.log1p(-min(longer, 1 - 1e-6))) / (word - begin + 1)
-            score = calibrated(mean, *calibration)
+            score = calibrate_score(mean, *calibration)
             spans.append(WordSpan(begin, word, labels[path[begin]][2:], score))
             begin = None
         if label.startswith("B-"):
@@ -914,15 +788,15 @@ def _collect(
     return spans
 
 
-def log_odds(log_probability: float) -> float:
+def compute_log_odds(log_probability: float) -> float:
     """Of a probability from its logarithm, bounded to -16 and 16."""
     log_probability = min(max(log_probability, -16.0), -1.2e-7)
     return log_probability - math.log(-math.expm1(log_probability))
 
 
-def calibrated(log_probability: float, temperature: float, bias: float) -> float:
+def calibrate_score(log_probability: float, temperature: float, bias: float) -> float:
     """The score of `WordSpan`."""
-    return 1 / (1 + math.exp(-(log_odds(log_probability) / temperature + bias)))
+    return 1 / (1 + math.exp(-(compute_log_odds(log_probability) / temperature + bias)))
 
 
 # ----------------------------------------------------------------------------------------------------------- pipeline
@@ -1035,7 +909,7 @@ class MtlBionerPipeline(Pipeline):
         config = self.model.config
         words = [match.span() for match in re.finditer(config.word_pattern, text)]
         strings = [text[start:end] for start, end in words]
-        breaks = sentence_breaks(text, words, config.sentence_pattern)
+        breaks = find_sentence_breaks(text, words, config.sentence_pattern)
         windows = make_windows(self.tokenizer, strings, config.max_seq_length, config.context_size, breaks)
         return {"text": text, "words": words, "windows": windows}
 
@@ -1062,7 +936,7 @@ class MtlBionerPipeline(Pipeline):
                         "if it is so there too, its weights are damaged"
                     )
                 for i, own in zip(batch, logits, strict=True):
-                    pieces[name][i] = take_words(own, windows[i][1])
+                    pieces[name][i] = gather_word_logits(own, windows[i][1])
         spans = {name: self._decode([i for i, _ in windows], pieces[name], len(items), name) for name in names}
         return [{**item, "spans": {name: spans[name][i] for name in spans}} for i, item in enumerate(items)]
 
@@ -1094,7 +968,7 @@ class MtlBionerPipeline(Pipeline):
                         "task": task,
                     }
                 )
-        kept = settle_overlaps([entity for entity in entities if entity["score"] >= threshold], overlaps)
+        kept = resolve_overlaps([entity for entity in entities if entity["score"] >= threshold], overlaps)
         return sorted(kept, key=lambda entity: (entity["start"], entity["end"]))
 
 
@@ -1110,7 +984,7 @@ OVERLAPS = {
 }
 
 
-def settle_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict[str, Any]]:
+def resolve_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict[str, Any]]:
     """Those of a text's entities that are kept: in the order of `OVERLAPS`, each that overlaps none kept before it.
 
     Of equals the earlier is kept, then that of the earlier task.
@@ -1127,7 +1001,7 @@ def settle_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict[
     return kept
 
 
-def take_words(logits: Tensor, window: Window) -> Tensor:
+def gather_word_logits(logits: Tensor, window: Window) -> Tensor:
     """Logits (core words, labels) of a window's core words from its sub-words' (length, labels).
 
     Those of a word without a sub-word, of which nothing is known, are minus infinity.

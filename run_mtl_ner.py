@@ -55,21 +55,28 @@ from mtl_bioner.training.checkpointing import (
     resumes,
 )
 from mtl_bioner.training.dataset import check_texts, load_tasks, task_fractions, task_texts
-from mtl_bioner.training.distillation import AUTO, load_teachers, named_teachers, teach, teacher_arguments
+from mtl_bioner.training.distillation import (
+    AUTO,
+    add_soft_labels,
+    list_named_teachers,
+    load_teachers,
+    teacher_arguments,
+)
 from mtl_bioner.training.loss_weights import parse_loss_weights
+from mtl_bioner.training.model_building import freeze_all_but
 from mtl_bioner.training.model_setup import (
     check_heads,
     dropped_tasks,
     find_tokenizer,
-    hub_options,
+    get_hub_options,
     make_model,
     saved_model_config,
     settle_arguments,
     settle_teachers,
     whole_head,
 )
-from mtl_bioner.training.parsing import given_arguments, parse_arguments
-from mtl_bioner.training.runtime import LaunchError, check_processes, leave_processes, use_all_cores
+from mtl_bioner.training.parsing import collect_given_arguments, parse_arguments
+from mtl_bioner.training.runtime import LaunchError, check_processes, shut_down_processes, use_all_cores
 from mtl_bioner.training.trainer import MultiTaskTrainer
 from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
 
@@ -117,7 +124,7 @@ def recorded_before(model_args: ModelArguments) -> tuple[list[str], dict[str, An
     """The tasks of the training that a saved model is from, and its arguments for splits; none if nobody tells."""
     path = cached_file(
         model_args.model_name_or_path, run_record.RECORD, _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False, **hub_options(model_args),
+        _raise_exceptions_for_connection_errors=False, **get_hub_options(model_args),
     )  # fmt: skip
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))["arguments"]
@@ -151,7 +158,7 @@ class Run:
     def inputs(self) -> dict[str, Any]:
         """Hashes of the encoder, or saved model, and of every corpus' files, by name."""
         return {
-            "base_model": run_record.model_hash(self.model_args.model_name_or_path, self.model_args.model_revision),
+            "base_model": run_record.hash_model(self.model_args.model_name_or_path, self.model_args.model_revision),
             "corpora": {name: corpus.hashes for name, corpus in self.corpora.items()},
         }
 
@@ -170,7 +177,7 @@ def prepare(argv: Sequence[str]) -> Run:
     names = [spec.name for spec in parse_tasks(data_args.tasks)]
     check_heads(model_args, names, saved, args.do_train)
     settle_teachers(model_args, args.do_train and not data_args.search, names, saved)
-    given = given_arguments(argv)
+    given = collect_given_arguments(argv)
     check_begun_with(begun_with(given, model_args.teachers, args), args)
     task_fractions(data_args.train_fraction, names)
     parse_loss_weights(args.task_loss_weights, list(dict.fromkeys([*(saved.task_names if saved else []), *names])))
@@ -185,13 +192,13 @@ def prepare(argv: Sequence[str]) -> Run:
     if resumes(args):
         check_same_inputs(run.inputs, args)
     check_own_teachers(run)
-    run.teachers = named_teachers(model_args.teachers)
+    run.teachers = list_named_teachers(model_args.teachers)
     run.taught_by = load_teachers(run.teachers, names, model.config, tokenizer)
     for split, limit in needed_splits(run).items():
         run.rows[split] = make_rows(run, split, limit)
     run.old = old_rows(run, saved, names)
     if model_args.freeze_encoder:
-        model.freeze(names)
+        freeze_all_but(model, names)
     return run
 
 
@@ -242,7 +249,7 @@ def check_own_teachers(run: Run) -> None:
         *_, args = parse_arguments([*as_argv(arguments), "--overwrite_output"])
         check_metric(args, [task])
     places = [place for place in (output / run_record.TEACHERS / name for name in wanted) if place.exists()]
-    if places and not run_record.trained_teachers(output):
+    if places and not run_record.trains_own_teachers(output):
         raise ValueError(
             f"{places[0]} is not from --teachers {AUTO}, which would write there; give another --output_dir"
         )
@@ -252,7 +259,9 @@ def label_rows(run: Run) -> None:
     """Let the teachers, if there are any, label the training rows."""
     if run.taught_by:
         begun = time.perf_counter()
-        teach(run.rows["train"], run.taught_by, run.model.config, run.tokenizer, run.args.device, run.args.bf16)
+        add_soft_labels(
+            run.rows["train"], run.taught_by, run.model.config, run.tokenizer, run.args.device, run.args.bf16
+        )
         run.teaching_seconds, run.taught_by = time.perf_counter() - begun, {}
 
 
@@ -298,7 +307,7 @@ def train_teachers(run: Run) -> dict[str, float]:
             run_record.remove_checkpoints(folder)
         run.teachers.append(str(folder))
         found = run_record.read_scores(folder)
-        scores |= run_record.single_scores(found, name)
+        scores |= run_record.select_single_scores(found, name)
         scores["teachers_runtime"] += found["train_runtime"]
     names = [task.name for task in run.tasks]
     run.taught_by = load_teachers(run.teachers, names, run.model.config, run.tokenizer)
@@ -324,7 +333,7 @@ def run_search(run: Run) -> str:
         model = make_model(model_args, run.tasks, copy.deepcopy(saved))
         settle_arguments(model, run.tokenizer, model_args, run.data_args)
         if model_args.freeze_encoder:
-            model.freeze([task.name for task in run.tasks])
+            freeze_all_but(model, [task.name for task in run.tasks])
         return model
 
     trainer = make_trainer(run, fresh_model)
@@ -337,7 +346,7 @@ def run_search(run: Run) -> str:
     arguments = {k: v for k, v in run.given.items() if k not in own and not k.endswith("_token")}
     output = Path(run.args.output_dir)
     rows = search.search(trainer, space, run.data_args.search, output, arguments)
-    return f"{search.search_table(rows)}\nbest arguments: {output / search.BEST}"
+    return f"{search.format_trials(rows)}\nbest arguments: {output / search.BEST}"
 
 
 def forgetting(trainer: MultiTaskTrainer, rows: TaskRows, when: str) -> dict[str, float]:
@@ -355,7 +364,7 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
         trainer.accelerator.wait_for_everyone()  # nobody reads what is deleted now
         if trainer.is_world_process_zero():
             if not resumes(args):
-                run_record.remove_old(output)
+                run_record.remove_old_results(output)
             begun = begun_with(run.given, run.model_args.teachers, args) | {INPUTS: run.inputs}
             files.write_json(output / run_record.BEGUN, begun)
         trainer.accelerator.wait_for_everyone()
@@ -448,8 +457,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     metrics = execute(run, trainer)
     if first:
-        sys.stdout.write(tables.score_table(metrics, run.model.config) + "\n")
-        sys.stdout.write(tables.forgetting_table(metrics) + tables.sharing_table(metrics))
+        sys.stdout.write(tables.format_scores(metrics, run.model.config) + "\n")
+        sys.stdout.write(tables.format_forgetting(metrics) + tables.format_sharing_gain(metrics))
     status = 0
     try:
         if run.args.push_to_hub:
@@ -458,7 +467,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         again = f"mtl-bioner-push {run.args.output_dir} {trainer.hub_model_id}"
         sys.stderr.write(f"run_mtl_ner: error: {error}; the model is in {run.args.output_dir}: {again}\n")
         status = 1
-    leave_processes(trainer)
+    shut_down_processes(trainer)
     return status
 
 

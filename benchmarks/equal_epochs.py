@@ -25,7 +25,7 @@ from train_throughput import stock_trainer
 
 import run_mtl_ner
 from dataset_scripts import hash_corpus
-from mtl_bioner.reporting.run_record import model_hash
+from mtl_bioner.reporting.run_record import hash_model
 
 
 TRAINERS = {"stock": "unmodified Trainer", "own": "MTL-BioNER"}
@@ -90,7 +90,7 @@ def check_inputs(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: those that are there are of others.
     """
-    inputs = {"encoder": model_hash(arguments.model_name_or_path)}
+    inputs = {"encoder": hash_model(arguments.model_name_or_path)}
     inputs |= {"corpus": hash_corpus("ncbi", arguments.data_dir)}
     path = Path(arguments.output_dir) / "inputs.json"
     if not path.is_file():

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import run_mtl_ner
+from mtl_bioner.training.model_building import build_model
 
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -181,14 +182,13 @@ def step_seconds(arguments: argparse.Namespace, setups: dict[Any, tuple[int, str
     """
     import torch
 
-    from modeling_mtl_bioner import MtlBionerModel
     from mtl_bioner.training.runtime import use_byte_dropout
 
     batch, length = 64, 32
     models = {}
     for setup, (number, sharing) in setups.items():
         tasks = [{"name": f"t{i}", "types": ["Disease"]} for i in range(number)]
-        model = MtlBionerModel.from_encoder(
+        model = build_model(
             arguments.model_name_or_path, tasks, {"attention_probs_dropout_prob": 0.0}, sharing=sharing
         ).train()
         use_byte_dropout(model)

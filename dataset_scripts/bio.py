@@ -84,7 +84,7 @@ def decode_bio(words: Sequence[Span], tags: Sequence[str]) -> list[Entity]:
     return entities
 
 
-def labelled(
+def label_words(
     document: Document, pattern: str = DEFAULT_WORD_PATTERN, types: Iterable[str] | None = None
 ) -> tuple[list[Span], list[str], Counter[str]]:
     """Words and tags of a document, and what was lost on the way by cause.

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dataset_scripts.bio import labelled, split_sentences
+from dataset_scripts.bio import label_words, split_sentences
 from dataset_scripts.formats.bioc import write_bioc
 from dataset_scripts.formats.brat import write_brat
 from dataset_scripts.formats.jsonl import write_jsonl
@@ -64,7 +64,7 @@ def _write_conll(corpus: LoadedCorpus, split: str, documents: Sequence[Document]
 
 def _conll_lines(corpus: LoadedCorpus, document: Document) -> Iterator[str]:
     """The lines of one document; a blank one ends each sentence, but none stands inside a mention."""
-    words, tags, _ = labelled(document, corpus.word_pattern)
+    words, tags, _ = label_words(document, corpus.word_pattern)
     breaks = {bisect.bisect_left(words, (end,)) for _, end in split_sentences(document.text)}  # first words behind
     for index, ((start, end), tag) in enumerate(zip(words, tags, strict=True)):
         if index and index in breaks and not tag.startswith("I-"):
@@ -110,7 +110,7 @@ def _write_parquet(corpus: LoadedCorpus, split: str, documents: Sequence[Documen
 
 
 def _row(corpus: LoadedCorpus, document: Document) -> Mapping[str, object]:
-    words, tags, _ = labelled(document, corpus.word_pattern)
+    words, tags, _ = label_words(document, corpus.word_pattern)
     return {
         "document_id": document.document_id,
         "text": document.text,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dataset_scripts.corpus import WHOLE, file_hashes
 from dataset_scripts.formats import KNOWN_ENDINGS, is_corpus_path, read_any
-from dataset_scripts.formats.bc2gm import read_together
+from dataset_scripts.formats.bc2gm import find_companion_files
 from dataset_scripts.formats.files import NO_DATA
 from dataset_scripts.schema import CorpusError, RawDocument
 from dataset_scripts.splits import SPLITS, split_of_name
@@ -48,7 +48,7 @@ def hash_own(path: Path) -> dict[str, str]:
 
 def _hashes(path: Path, parts: dict[str, list[Path]]) -> dict[str, str]:
     root = path if path.is_dir() else path.parent
-    return file_hashes(root, (own for files in parts.values() for file in files for own in read_together(file)))
+    return file_hashes(root, (own for files in parts.values() for file in files for own in find_companion_files(file)))
 
 
 def _parts(path: Path) -> dict[str, list[Path]]:
@@ -110,7 +110,7 @@ def _data_files(found: Iterable[Path]) -> list[Path]:
             inside = [file for file in _below(child) if not NO_DATA.fullmatch(file.name)]
             known = [file for file in inside if _has_known_ending(file)]
             files += known
-            read = {own for file in known for own in read_together(file)}
+            read = {own for file in known for own in find_companion_files(file)}
             if others := [file for file in inside if file not in read]:
                 logger.warning("%s: its ending can't be read; it is left out (so are %d others)", others[0],
                                len(others) - 1)  # fmt: skip

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from dataset_scripts import download
 from dataset_scripts import local_corpus as own
-from dataset_scripts.bio import DEFAULT_WORD_PATTERN, labelled
+from dataset_scripts.bio import DEFAULT_WORD_PATTERN, label_words
 from dataset_scripts.corpora import bc2gm, bc5cdr, genia, jnlpba, ncbi
 from dataset_scripts.formats.conll import UNTYPED
 
@@ -273,7 +273,7 @@ def _finish(
     """Documents of one split and its ledger, the losses on the way to BIO labels among them."""
     documents, ledger = to_documents(raws, type_map)
     for document in documents:
-        ledger.dropped.update(labelled(document, word_pattern)[2])
+        ledger.dropped.update(label_words(document, word_pattern)[2])
     return documents, ledger
 
 
@@ -345,7 +345,7 @@ def without_documents(corpus: LoadedCorpus, split: str, document_ids: Iterable[s
     """The corpus without some documents of a split; their mentions are counted under `cause` in its ledger."""
     gone = set(document_ids)
     dropped = [document for document in corpus.splits[split] if document.document_id in gone]
-    losses = sum(len(doc.entities) - labelled(doc, corpus.word_pattern)[2].total() for doc in dropped)
+    losses = sum(len(doc.entities) - label_words(doc, corpus.word_pattern)[2].total() for doc in dropped)
     old = corpus.ledgers[split]
     ledger = replace(old, documents=old.documents - len(dropped), dropped=old.dropped.copy(), types=old.types.copy())
     if losses:

@@ -205,7 +205,7 @@ def _to_entities(
         spans = _joined(raw.text, mention.spans)
         harmonised = mention.type if type_map is None else type_map.get(mention.type)
         ledger.types.update([harmonised] if harmonised else [])
-        seen = trim(raw.text, *spans[0])
+        seen = trim_span(raw.text, *spans[0])
         if len(spans) == 1 and seen != spans[0]:
             ledger.trimmed.append(mention.where)
         entity = Entity(*seen, harmonised or "", native_type=mention.type)
@@ -222,7 +222,7 @@ def _to_entities(
     return sorted(entities)
 
 
-def trim(text: str, start: int, end: int) -> tuple[int, int]:
+def trim_span(text: str, start: int, end: int) -> tuple[int, int]:
     """The range without white space and format characters (Unicode's Cf, as the zero-width space) at its edges."""
 
     def unseen(character: str) -> bool:
@@ -254,7 +254,7 @@ def _check_mention(raw: RawDocument, mention: Mention) -> None:
                 f"document {raw.document_id} ({len(raw.text)} characters); correct the offsets or the text"
             )
     found = " ".join(raw.text[start:end] for start, end in mention.spans)
-    start, end = trim(found, 0, len(found))
+    start, end = trim_span(found, 0, len(found))
     if start == end:
         raise CorpusError(
             f"{mention.where}: nothing that can be seen at {mention.spans}, a {mention.type} mention of document "

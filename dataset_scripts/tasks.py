@@ -100,7 +100,7 @@ def _default_name(sources: Sequence[Source]) -> str:
     return "+".join(parts)
 
 
-def only_type(specs: Sequence[TaskSpec], corpus: str) -> str | None:
+def infer_single_type(specs: Sequence[TaskSpec], corpus: str) -> str | None:
     """The type that the specs take from a corpus if it is one alone, which names tags without a type; else None."""
     types = {name for spec in specs for source in spec.sources if source.corpus == corpus for name in source.types}
     return types.pop() if len(types) == 1 else None

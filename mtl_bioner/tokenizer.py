@@ -40,7 +40,7 @@ def load_tokenizer(name_or_path: str, **hub_options: Any) -> Any:
             f"{name_or_path} has no vocabulary, and every word would be unknown; put its tokenizer.json or vocab.txt "
             "there"
         )
-    if lowers_cased_vocabulary(tokenizer):
+    if lowercases_cased_vocabulary(tokenizer):
         logger.warning("%s: the vocabulary is cased but its tokenizer lower-cases; lower-casing is off", name_or_path)
         tokenizer = AutoTokenizer.from_pretrained(
             name_or_path, do_lower_case=False, add_prefix_space=True, **hub_options
@@ -57,7 +57,7 @@ def _set_prefix_space(tokenizer: Any) -> None:
             step.add_prefix_space = True
 
 
-def lowers_cased_vocabulary(tokenizer: Any) -> bool:
+def lowercases_cased_vocabulary(tokenizer: Any) -> bool:
     """Whether the tokenizer lower-cases although many of its vocabulary's tokens have capitals."""
     normalizer = getattr(tokenizer.backend_tokenizer, "normalizer", None)
     if normalizer is None or normalizer.normalize_str("EGFR") != "egfr":
@@ -67,7 +67,7 @@ def lowers_cased_vocabulary(tokenizer: Any) -> bool:
     return cased > 0.02 * len(tokenizer)
 
 
-def length_limit(tokenizer: Any, encoder_config: PreTrainedConfig) -> int:
+def get_max_length(tokenizer: Any, encoder_config: PreTrainedConfig) -> int:
     """Most sub-words the encoder can take, by its position embeddings and what the tokenizer declares (often 1e30)."""
     positions = getattr(encoder_config, "max_position_embeddings", None) or 0
     positions = positions if positions > 0 else 10**9  # XLNet, for one, says -1

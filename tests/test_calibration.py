@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from modeling_mtl_bioner import calibrated, decode_spans
-from mtl_bioner.evaluation.calibration import calibration_error, fit_calibration, reliability
+from modeling_mtl_bioner import calibrate_score, decode_spans
+from mtl_bioner.evaluation.calibration import bin_by_score, compute_calibration_error, fit_calibration
 
 
 LABELS = ["O", "B-Gene", "I-Gene"]
@@ -16,13 +16,13 @@ LABELS = ["O", "B-Gene", "I-Gene"]
 
 def test_reliability_by_hand() -> None:
     scores, right = [0.05, 0.92, 0.98, 1.0, 0.55], [False, True, False, True, True]
-    assert reliability(scores, right) == [
+    assert bin_by_score(scores, right) == [
         (0.05, 0.0, 1),
         (0.55, 1.0, 1),
         (pytest.approx((0.92 + 0.98 + 1.0) / 3), pytest.approx(2 / 3), 3),
     ]
-    assert calibration_error(scores, right) == pytest.approx((0.05 + 0.45 + 3 * (2.9 / 3 - 2 / 3)) / 5)
-    assert calibration_error([], []) == 0.0 and reliability([], []) == []
+    assert compute_calibration_error(scores, right) == pytest.approx((0.05 + 0.45 + 3 * (2.9 / 3 - 2 / 3)) / 5)
+    assert compute_calibration_error([], []) == 0.0 and bin_by_score([], []) == []
 
 
 @pytest.mark.parametrize(("temperature", "bias"), [(0.5, 0.3), (1.0, 0.0), (2.5, -1.0)])
@@ -34,10 +34,10 @@ def test_what_the_chances_were_made_with_is_found(temperature: float, bias: floa
     right = (torch.rand(4000, generator=generator) < chances).tolist()
     found = fit_calibration(odds.sigmoid().tolist(), right)
     assert found == pytest.approx((temperature, bias), rel=0.15, abs=0.15)
-    fitted = [calibrated(math.log(score), *found) for score in odds.sigmoid().tolist()]
-    assert calibration_error(fitted, right) < 0.02
+    fitted = [calibrate_score(math.log(score), *found) for score in odds.sigmoid().tolist()]
+    assert compute_calibration_error(fitted, right) < 0.02
     if temperature != 1:
-        assert calibration_error(odds.sigmoid().tolist(), right) > 0.04
+        assert compute_calibration_error(odds.sigmoid().tolist(), right) > 0.04
 
 
 def test_where_nothing_can_be_told_the_scores_stay_as_they_are() -> None:
@@ -77,7 +77,7 @@ def test_fifty_entities_are_enough() -> None:
     scores, right = [0.9] * 30 + [0.6] * 20, [True] * 24 + [False] * 6 + [True] * 10 + [False] * 10
     temperature, bias = fit_calibration(scores, right)
     for score, share in ((0.9, 0.8), (0.6, 0.5)):
-        assert calibrated(math.log(score), temperature, bias) == pytest.approx(share)
+        assert calibrate_score(math.log(score), temperature, bias) == pytest.approx(share)
     assert fit_calibration(scores[1:], right[1:]) is None
 
 

@@ -26,7 +26,7 @@ from mtl_bioner.comparison.cells import Cells, Primary
 from mtl_bioner.comparison.plan import Cell, corpora_of, finished, keep_plan, plan, teachers_of
 from mtl_bioner.comparison.runner import by_name, take_out
 from mtl_bioner.evaluation.error_analysis import KINDS
-from mtl_bioner.evaluation.significance import holm
+from mtl_bioner.evaluation.significance import correct_holm
 from mtl_bioner.reporting.plots import import_pyplot, save_figure
 from mtl_bioner.training.arguments import ModelArguments
 
@@ -799,7 +799,7 @@ def test_real_cells_are_tuned_and_taught(arguments: list[str], tmp_path: Path, c
 def test_p_values_but_that_of_the_primary_comparison_are_corrected() -> None:
     others = [row for row in statistics.compare(Cells(CELLS), PRIMARY) if not row["primary"]]
     plain = [row["p"] for row in others]
-    assert [row["p_corrected"] for row in others] == holm(plain) != plain
+    assert [row["p_corrected"] for row in others] == correct_holm(plain) != plain
 
 
 def test_a_difference_that_chance_can_explain_is_told(tmp_path: Path) -> None:

@@ -17,9 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer, BertConfig, CanineConfig, MPNetConfig, RobertaConfig
 
-from data_collators import MultiTaskCollator, Row, TaskBatchSampler, TaskRows, TaskText, bucket_lengths, rows_per_epoch
+from data_collators import (
+    MultiTaskCollator,
+    Row,
+    TaskBatchSampler,
+    TaskRows,
+    TaskText,
+    choose_padded_lengths,
+    count_rows_per_epoch,
+)
 from modeling_mtl_bioner import IGNORE, split_subwords
-from mtl_bioner.tokenizer import length_limit, load_tokenizer, lowers_cased_vocabulary
+from mtl_bioner.tokenizer import get_max_length, load_tokenizer, lowercases_cased_vocabulary
 
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -51,7 +59,7 @@ def test_cased_vocabulary_behind_a_lowering_tokenizer_is_mended(
     folder = vocabulary_folder(tmp_path / "biobert", CASED)
     raw = AutoTokenizer.from_pretrained(folder)
     assert pieces(raw, "EGFR") == [["egfr"]]  # the fault is there
-    assert lowers_cased_vocabulary(raw)
+    assert lowercases_cased_vocabulary(raw)
     with caplog.at_level(logging.WARNING, "data_collators"):
         tokenizer = load_tokenizer(folder)
     assert [record.getMessage() for record in caplog.records] == [
@@ -120,14 +128,14 @@ def test_a_space_before_every_word_survives_saving(encoder_type: str, toy_tokeni
     ],
 )
 def test_length_limit(config: Any, declared: int, limit: int) -> None:
-    assert length_limit(SimpleNamespace(model_max_length=declared), config) == limit
+    assert get_max_length(SimpleNamespace(model_max_length=declared), config) == limit
 
 
 def test_length_limit_is_what_the_encoder_takes(
     encoder_type: str, toy_encoder: Callable, toy_tokenizer: Callable
 ) -> None:
     encoder = AutoModel.from_pretrained(toy_encoder(encoder_type)).eval()
-    limit = length_limit(toy_tokenizer(encoder_type), encoder.config)
+    limit = get_max_length(toy_tokenizer(encoder_type), encoder.config)
     assert limit == (128 if encoder_type == "roberta" else 130)
     ids = torch.full((1, limit), 20)
     with torch.no_grad():
@@ -246,13 +254,13 @@ def test_collator() -> None:
     ],
 )
 def test_rows_per_epoch(sizes: list[int], alpha: float, counts: list[int]) -> None:
-    assert rows_per_epoch(sizes, alpha) == counts
+    assert count_rows_per_epoch(sizes, alpha) == counts
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=8), st.sampled_from([0, 0.3, 0.5, 1, 2]))
 def test_rows_per_epoch_add_up(sizes: list[int], alpha: float) -> None:
-    counts = rows_per_epoch(sizes, alpha)
+    counts = count_rows_per_epoch(sizes, alpha)
     assert sum(counts) == sum(sizes)
     assert min(counts) >= 0
     if alpha == 1:
@@ -412,7 +420,7 @@ def test_only_where_rows_are_fewer_than_processes_do_they_come_twice() -> None:
     ],
 )
 def test_bucket_lengths(lengths: list[int], most: int, expected: list[int]) -> None:
-    found = bucket_lengths(lengths, most)
+    found = choose_padded_lengths(lengths, most)
     pad = lambda ends: sum(min(end - length for end in ends if end >= length) for length in lengths)  # noqa: E731
     assert pad(found) == pad(expected)
     assert len(found) <= most
@@ -425,7 +433,7 @@ def test_no_other_buckets_pad_less(lengths: list[int], most: int) -> None:
     def padding(ends: Iterable[int]) -> int:
         return sum(min(end - length for end in ends if end >= length) for length in lengths)
 
-    found = bucket_lengths(lengths, most)
+    found = choose_padded_lengths(lengths, most)
     longest, shorter = max(lengths), sorted(set(lengths) - {max(lengths)})
     best = min(padding([*ends, longest]) for k in range(most) for ends in itertools.combinations(shorter, k))
     assert padding(found) == best

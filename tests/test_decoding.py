@@ -12,10 +12,10 @@ from modeling_mtl_bioner import (
     MtlBionerConfig,
     Window,
     WordSpan,
+    build_transition_mask,
     decode_labels,
     decode_spans,
-    take_words,
-    transition_mask,
+    gather_word_logits,
 )
 
 
@@ -43,7 +43,7 @@ def test_word_pattern_of_model_and_corpora() -> None:
 
 
 def test_transition_mask() -> None:
-    start, follow = transition_mask(["O", "B-X", "I-X", "B-XX", "I-XX"])
+    start, follow = build_transition_mask(["O", "B-X", "I-X", "B-XX", "I-XX"])
     assert start.eq(0).tolist() == [True, True, False, True, False]
     assert follow.eq(0).tolist() == [
         [True, True, False, True, False],
@@ -159,24 +159,24 @@ def test_a_small_margin_counts_also_at_the_end_of_a_long_text() -> None:
 def test_words_without_subwords_are_passed_over() -> None:
     window = Window((0, 4), [2, 7, 8, 9, 3], [1, -1, 3, -1], [2, 0, 1, 0])
     logits = torch.arange(25.0).view(5, 5)
-    words = take_words(logits, window)
+    words = gather_word_logits(logits, window)
     assert words[[0, 2]].tolist() == logits[[1, 3]].tolist()
     assert words[[1, 3]].isneginf().all()
     begins = torch.tensor([[0, 9.0, 0, 0, 0]] * 5)  # B- at each sub-word
-    spans = decode_spans([take_words(begins, window)], LABELS)[0]
+    spans = decode_spans([gather_word_logits(begins, window)], LABELS)[0]
     assert [(span.start, span.end) for span in spans] == [(0, 1), (2, 3)]
     goes_on = begins.clone()
     goes_on[3] = torch.tensor([0, 0, 9.0, 0, 0])  # I-: one entity from the first word to the third, not to the last
-    (span,) = decode_spans([take_words(goes_on, window)], LABELS)[0]
+    (span,) = decode_spans([gather_word_logits(goes_on, window)], LABELS)[0]
     (alone,) = decode_spans([goes_on[[1, 3]]], LABELS)[0]
     assert (span.start, span.end, span.score) == (0, 3, alone.score) and (alone.start, alone.end) == (0, 2)
     nothing = Window((0, 2), [2, 3], [-1, -1], [0, 0])
-    assert decode_spans([take_words(begins, nothing)], LABELS) == [[]]
+    assert decode_spans([gather_word_logits(begins, nothing)], LABELS) == [[]]
     assert torch.equal(logits, torch.arange(25.0).view(5, 5))  # taken, not changed
 
 
 def test_take_words_of_an_empty_core() -> None:
-    assert take_words(torch.zeros(2, 5), Window((0, 0), [2, 3], [], [])).shape == (0, 5)
+    assert gather_word_logits(torch.zeros(2, 5), Window((0, 0), [2, 3], [], [])).shape == (0, 5)
 
 
 def test_score_of_a_single_word() -> None:

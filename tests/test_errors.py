@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_bioner.evaluation.error_analysis import classify_errors, error_report, mean_report
+from mtl_bioner.evaluation.error_analysis import average_error_reports, build_error_report, classify_errors
 
 
 TEXT = "Lung cancer and BRCA1 and asthma and severe gout"
@@ -38,7 +38,7 @@ def test_what_overlaps_a_mention_of_its_type_is_not_spurious_beside_a_wrong_type
 
 
 def test_report_of_types_examples_and_seen_mentions() -> None:
-    report = error_report(GOLD, PREDICTED, {"d": TEXT}, {("lung cancer", "Disease"), ("gout", "Disease")})
+    report = build_error_report(GOLD, PREDICTED, {"d": TEXT}, {("lung cancer", "Disease"), ("gout", "Disease")})
     assert report["by_type"] == {
         "Disease": {"missed": 1, "spurious": 0, "wrong boundary": 1, "wrong type": 0},
         "Gene": {"missed": 0, "spurious": 1, "wrong boundary": 0, "wrong type": 1},
@@ -47,7 +47,7 @@ def test_report_of_types_examples_and_seen_mentions() -> None:
     assert report["examples"]["spurious"] == [["and", "Gene", 1]]
     assert report["recall"] == {"seen": [1, 2], "unseen": [0, 2]}
     other_head = {**report, "examples": {"missed": [["asthma", "Disease", 5]]}}
-    mean = mean_report([report, other_head, report], trainings=2)
+    mean = average_error_reports([report, other_head, report], trainings=2)
     assert mean["by_type"]["Disease"] == {"missed": 1.5, "spurious": 0, "wrong boundary": 1.5, "wrong type": 0}
     assert mean["examples"]["missed"] == [["asthma", "Disease", 3.5]]
     assert mean["recall"] == {"seen": [1.5, 3], "unseen": [0, 3]}
@@ -81,7 +81,7 @@ def test_spans_that_touch_do_not_overlap() -> None:
 def test_examples_are_the_most_frequent_and_of_one_key_however_they_are_written() -> None:
     text = "lung  cancer Lung\ncancer gout asthma"
     gold = [("d", 0, 12, "Disease"), ("d", 13, 24, "Disease"), ("d", 25, 29, "Disease"), ("d", 30, 36, "Disease")]
-    report = error_report(gold[::-1], [], {"d": text}, {("lung cancer", "Disease")}, examples=2)
+    report = build_error_report(gold[::-1], [], {"d": text}, {("lung cancer", "Disease")}, examples=2)
     assert report["examples"]["missed"] == [["lung cancer", "Disease", 2], ["asthma", "Disease", 1]]
     assert report["recall"] == {"seen": [0, 2], "unseen": [0, 2]}
-    assert mean_report([report], 1, examples=1)["examples"]["missed"] == [["lung cancer", "Disease", 2]]
+    assert average_error_reports([report], 1, examples=1)["examples"]["missed"] == [["lung cancer", "Disease", 2]]

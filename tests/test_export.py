@@ -11,7 +11,7 @@ import pytest
 
 from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.__main__ import main
-from dataset_scripts.bio import decode_bio, labelled
+from dataset_scripts.bio import decode_bio, label_words
 from dataset_scripts.export import export_corpus, label_names
 from dataset_scripts.formats.conll import read_conll
 
@@ -136,7 +136,7 @@ def test_conll_of_the_sample_holds_the_kept_mentions(tmp_path: Path, name: str) 
         found = {raw.document_id: raw for raw in read_conll(folder / f"{split}.conll")}
         assert list(found) == [document.document_id for document in documents]
         for document in documents:
-            words, tags, _ = labelled(document)
+            words, tags, _ = label_words(document)
             kept = [("".join(document.text[e.start : e.end].split()), e.type) for e in decode_bio(words, tags)]
             raw = found[document.document_id]
             mentions = [("".join(raw.text[slice(*m.spans[0])].split()), m.type) for m in raw.mentions]

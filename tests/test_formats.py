@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataset_scripts.formats import is_corpus_path, read_any
-from dataset_scripts.formats.bc2gm import read_bc2gm, read_together
+from dataset_scripts.formats.bc2gm import find_companion_files, read_bc2gm
 from dataset_scripts.formats.bioc import read_bioc, write_bioc
 from dataset_scripts.formats.brat import read_brat, write_brat
 from dataset_scripts.formats.conll import read_conll
@@ -899,7 +899,7 @@ def test_bc2gm_gzipped_with_the_files_beside_it(tmp_path):
     path = tmp_path / "test.IN.gz"
     (first, _) = read_any(path)
     assert (len(first.mentions), len(first.alternatives), first.group) == (2, 1, "00000042")
-    assert [own.name for own in read_together(path)] == [
+    assert [own.name for own in find_companion_files(path)] == [
         "test.IN.gz", "GENE.eval.gz", "ALTGENE.eval.gz", "test.idmap.gz",
     ]  # fmt: skip
 

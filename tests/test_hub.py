@@ -28,8 +28,10 @@ from dataset_scripts.schema import Document, Entity
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, MtlBionerPipeline
 from mtl_bioner.hub import export
 from mtl_bioner.hub import push as push_module
+from mtl_bioner.hub.export import build_stock_model
 from mtl_bioner.hub.model_card import spread_over, write_card
-from mtl_bioner.hub.push import PushError, published_files
+from mtl_bioner.hub.push import PushError, collect_push_files
+from mtl_bioner.training.model_building import build_model, with_tasks
 
 
 ROOT = Path(__file__).parents[1]
@@ -149,7 +151,7 @@ def test_a_branch_and_a_repository_that_exists(hub: HubDouble, trained: Path, tm
     assert push(hub, tmp_path / "a", str(folder), "me/ner").returncode == 0
     first = local_entities(folder)
     model = MtlBionerModel.from_pretrained(folder)
-    model.with_tasks([{"name": "new", "types": ["Gene"]}], drop=["ncbi"]).save_pretrained(folder)
+    with_tasks(model, [{"name": "new", "types": ["Gene"]}], drop=["ncbi"]).save_pretrained(folder)
     assert push(hub, tmp_path / "a", str(folder), "me/ner", "--revision", "next").returncode == 0
     assert len(hub.commits("me/ner")) == 2
     assert load(hub, tmp_path / "b", "me/ner", TEXT) == [["ncbi", "bc5cdr"], json.loads(json.dumps(first))]
@@ -282,24 +284,24 @@ def test_what_is_not_complete_or_holds_a_secret_is_not_pushed(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(trained, tmp_path / "model"))
-    names = set(published_files(folder))
+    names = set(collect_push_files(folder))
     assert {"model.safetensors", "modeling_mtl_bioner.py", "run.json"} <= names
     assert not any(name.startswith("predictions") for name in names)
     (folder / "other.py").write_text("")
-    assert set(published_files(folder)) == names
-    assert published_files(folder, token="hf_other")
+    assert set(collect_push_files(folder)) == names
+    assert collect_push_files(folder, token="hf_other")
     monkeypatch.setattr(push_module, "get_token", lambda: "hf_secret")
     (folder / "ledger.json").write_text('{"a": "hf_secret"}')
     with pytest.raises(PushError, match="ledger.json holds the token of the Hub"):
-        published_files(folder)
+        collect_push_files(folder)
     (folder / "ledger.json").write_text(json.dumps({"a": str(Path.home() / "corpus")}))
     with pytest.raises(PushError, match="ledger.json holds a path of this machine"):
-        published_files(folder)
+        collect_push_files(folder)
     (folder / "modeling_mtl_bioner.py").unlink()
     with pytest.raises(PushError, match=r"has no modeling_mtl_bioner\.py"):
-        published_files(folder)
+        collect_push_files(folder)
     with pytest.raises(PushError, match="no such folder"):
-        published_files(tmp_path / "nowhere")
+        collect_push_files(tmp_path / "nowhere")
 
 
 # ----------------------------------------------------------------------------------------------------------- endpoint
@@ -383,24 +385,24 @@ def test_exported_head_has_the_same_logits_in_a_stock_model(
     toy_encoder: Callable[[str], str], family: str, tmp_path: Path
 ) -> None:
     tasks = [{"name": "a", "types": ["Gene"]}, {"name": "b", "types": ["Disease", "Chemical"]}]
-    model = MtlBionerModel.from_encoder(toy_encoder(family), tasks).eval()
-    model.export_task("b").save_pretrained(tmp_path)
+    model = build_model(toy_encoder(family), tasks).eval()
+    build_stock_model(model, "b").save_pretrained(tmp_path)
     stock = AutoModelForTokenClassification.from_pretrained(tmp_path).eval()
     assert type(stock).__module__.startswith("transformers.models")
     assert stock.config.id2label == {0: "O", 1: "B-Disease", 2: "I-Disease", 3: "B-Chemical", 4: "I-Chemical"}
     ids = torch.randint(5, 20, (2, 7))
     torch.testing.assert_close(stock(ids).logits, model(ids).task_logits["b"], rtol=0, atol=1e-6)
-    assert model.to(torch.bfloat16).export_task("b").dtype == torch.bfloat16
+    assert build_stock_model(model.to(torch.bfloat16), "b").dtype == torch.bfloat16
 
 
 def test_what_no_stock_model_computes_is_refused(toy_encoder: Callable[[str], str]) -> None:
     tasks = [{"name": "a", "types": ["Gene"]}, {"name": "b", "types": ["Disease"]}]
     with pytest.raises(ValueError, match="cross sharing, which no stock model computes"):
-        MtlBionerModel.from_encoder(toy_encoder("bert"), tasks, sharing="cross").export_task("a")
+        build_stock_model(build_model(toy_encoder("bert"), tasks, sharing="cross"), "a")
     with pytest.raises(ValueError, match="no task 'c' to export; the model's are a, b"):
-        MtlBionerModel.from_encoder(toy_encoder("bert"), tasks).export_task("c")
+        build_stock_model(build_model(toy_encoder("bert"), tasks), "c")
     with pytest.raises(ValueError, match="ModernBertForTokenClassification"):
-        MtlBionerModel.from_encoder(toy_encoder("modernbert"), tasks).export_task("a")
+        build_stock_model(build_model(toy_encoder("modernbert"), tasks), "a")
 
 
 def test_export_command_writes_a_model_for_the_stock_pipeline(
@@ -464,7 +466,7 @@ def test_a_push_holds_what_a_model_needs_and_nothing_else(trained: Path, tmp_pat
     assert (folder / "training_args.bin").is_file() and (folder / "begun_with.json").is_file()
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "notes.txt"):
         (folder / name).write_text("{}")
-    assert set(published_files(folder)) == {
+    assert set(collect_push_files(folder)) == {
         "README.md", "all_results.json", "config.json", "handler.py", "learning_curves.png", "ledger.json",
         "model.safetensors", "modeling_mtl_bioner.py", "reliability.png", "requirements.txt", "run.json",
         "tokenizer.json", "tokenizer_config.json",
@@ -478,7 +480,7 @@ def test_the_token_that_is_given_for_a_push_is_looked_for_too(
     (folder / "ledger.json").write_text('{"a": "hf_given"}')
     monkeypatch.setattr(push_module, "get_token", lambda: "hf_of_the_login")
     with pytest.raises(PushError, match="ledger.json holds the token of the Hub"):
-        published_files(folder, token="hf_given")
+        collect_push_files(folder, token="hf_given")
 
 
 def test_scores_of_the_stock_pipeline_by_document_and_by_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -509,7 +511,7 @@ def test_no_card_with_a_secret_is_pushed(trained: Path, tmp_path: Path, monkeypa
     with (folder / "README.md").open("a") as card:
         card.write("Log in with hf_secret.\n")
     with pytest.raises(PushError, match="README.md holds the token of the Hub"):
-        published_files(folder)
+        collect_push_files(folder)
 
 
 class Api:
@@ -552,7 +554,7 @@ def test_a_push_is_one_commit_to_its_branch_that_deletes_old_weights_only(traine
         "https://hub/me/ner/commit/1"
     )
     assert api.calls[:3] == [("branch", "next"), ("list", "next"), ("commit", "Epoch 1", "next")]
-    assert {name for kind, name in api.calls[3:] if kind == "add"} == set(published_files(trained))
+    assert {name for kind, name in api.calls[3:] if kind == "add"} == set(collect_push_files(trained))
     deleted = [name for kind, name in api.calls[3:] if kind == "delete"]
     assert deleted == ["model-00001-of-00002.safetensors", "vocab.txt"]
 
@@ -581,7 +583,7 @@ def test_what_the_hub_refuses_has_a_remedy(status: int, remedy: str) -> None:
         raise HfHubHTTPError("no", response=response)
 
     with pytest.raises(PushError, match=rf"the Hub refused me/ner \({status}\): {remedy}"):
-        push_module.explained(refuse, "me/ner")
+        push_module.explain_hub_errors(refuse, "me/ner")
 
 
 def test_the_push_command_writes_the_card_first(
@@ -591,17 +593,17 @@ def test_the_push_command_writes_the_card_first(
     results = json.loads((other / "all_results.json").read_text())
     results["test_ncbi_f1"] += 0.02
     (other / "all_results.json").write_text(json.dumps(results))
-    assert push_module.push_main([str(folder), "ner", "--seeds", str(other)]) == 0
+    assert push_module.main_push([str(folder), "ner", "--seeds", str(other)]) == 0
     assert capsys.readouterr().out == "https://hub/me/ner/commit/1\n"
     card = (folder / "README.md").read_text()
     assert 'model="me/ner"' in card and "| 1.41 |" in card
     with (folder / "README.md").open("a") as edited:
         edited.write("Ask Ann.\n")
-    assert push_module.push_main([str(folder), "you/ner"]) == 0
+    assert push_module.main_push([str(folder), "you/ner"]) == 0
     card = (folder / "README.md").read_text()
     assert 'model="you/ner"' in card and card.endswith("Ask Ann.\n")
     api.calls.clear()
-    assert push_module.push_main([str(folder), "me/ner", "--space", "--revision", "next"]) == 2
+    assert push_module.main_push([str(folder), "me/ner", "--space", "--revision", "next"]) == 2
     assert "leave out --revision, or --space" in capsys.readouterr().err and api.calls == []
 
 

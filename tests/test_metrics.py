@@ -18,13 +18,13 @@ from dataset_scripts.bio import decode_bio
 from mtl_bioner.evaluation.metrics import (
     Score,
     Span,
-    score_by_type,
+    compute_task_metrics,
     score_spans,
+    score_spans_by_type,
     score_with_alternatives,
     summarise,
-    task_metrics,
 )
-from mtl_bioner.evaluation.significance import bootstrap_difference, holm
+from mtl_bioner.evaluation.significance import bootstrap_difference, correct_holm
 
 
 ROOT = Path(__file__).parents[1]
@@ -66,7 +66,7 @@ def test_a_span_given_twice_counts_once() -> None:
 
 
 def test_by_type_in_the_order_asked_for() -> None:
-    assert list(score_by_type(GOLD, FOUND, ["Gene", "Disease", "RNA"]).items()) == [
+    assert list(score_spans_by_type(GOLD, FOUND, ["Gene", "Disease", "RNA"]).items()) == [
         ("Gene", Score(2, 3, 3)),
         ("Disease", Score(0, 2, 1)),
         ("RNA", Score(0, 0, 0)),
@@ -74,7 +74,7 @@ def test_by_type_in_the_order_asked_for() -> None:
 
 
 def test_keys_and_values_of_a_task() -> None:
-    metrics, total = task_metrics("test_ncbi", GOLD, FOUND, ["Gene", "Disease"])
+    metrics, total = compute_task_metrics("test_ncbi", GOLD, FOUND, ["Gene", "Disease"])
     assert total == Score(2, 5, 4)
     assert metrics == {
         "test_ncbi_precision": 0.4,
@@ -114,7 +114,7 @@ SPANS = st.frozensets(
 def test_recall_times_support_and_precision_times_predictions_are_whole_numbers(
     gold: frozenset[Span], found: frozenset[Span]
 ) -> None:
-    metrics, total = task_metrics("t", gold, found, ["Gene", "Disease"])
+    metrics, total = compute_task_metrics("t", gold, found, ["Gene", "Disease"])
     for suffix in ("", "_Gene", "_Disease"):
         right = metrics[f"t_recall{suffix}"] * metrics[f"t_support{suffix}"]
         assert right == pytest.approx(round(right), abs=1e-9)
@@ -349,6 +349,6 @@ def test_bootstrap_keeps_the_false_alarms_at_their_level() -> None:
 
 
 def test_holm_correction() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []
+    assert correct_holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert correct_holm([0.9, 0.8]) == [1.0, 1.0]
+    assert correct_holm([]) == []

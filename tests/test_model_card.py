@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from mtl_bioner.hub.model_card import is_edited, make_card, name_repository, write_card
-from mtl_bioner.reporting.tables import plain, score_table
+from mtl_bioner.reporting.tables import escape_markdown, format_scores
 
 
 CONFIG: dict[str, Any] = {
@@ -68,7 +68,7 @@ def test_the_official_rule_is_in_the_card_and_the_table() -> None:
     task = {"name": "gene", "types": ["Gene"], "corpora": ["bc2gm", "mine"]}
     card = str(make_card(CONFIG | {"tasks": [task]}, scores, RUN))
     assert "| gene | bc2gm official rule | 86.10 | 86.10 | 86.10 |" in card
-    (row,) = [row for row in score_table(scores, SimpleNamespace(tasks=[task])).splitlines() if "official" in row]
+    (row,) = [row for row in format_scores(scores, SimpleNamespace(tasks=[task])).splitlines() if "official" in row]
     assert row.split() == ["test", "gene", "bc2gm", "official", "rule", "86.10", "86.10", "86.10"]
 
 
@@ -140,7 +140,7 @@ def test_text_of_users_is_no_markup() -> None:
     assert "<b>" not in text().split("---\n", 2)[2]
     assert "mine\\|&lt;b&gt;" in text()
     odd = "_u_ ~s~ shared_private x\u202ey\x07\u200b [l](u)\n`c` *"
-    assert plain(odd) == r"\_u\_ \~s\~ shared_private xy \[l\](u) \`c\` \*"
+    assert escape_markdown(odd) == r"\_u\_ \~s\~ shared_private xy \[l\](u) \`c\` \*"
 
 
 def test_every_recorded_number_is_in_the_card() -> None:

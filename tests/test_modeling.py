@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoModel, BertConfig
 
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel, MtlBionerOutput, multi_task_loss
+from mtl_bioner.training.model_building import build_model, rename_task, with_tasks
 
 
 TASKS = [
@@ -306,12 +307,12 @@ def test_gradient_of_a_mixed_batch_is_the_sum_of_the_tasks(model: MtlBionerModel
 
 def test_with_tasks_keeps_adds_and_drops(model: MtlBionerModel) -> None:
     new = {"name": "beta", "types": ["DNA", "RNA"]}
-    grown = model.with_tasks([{"name": "alpha", "types": ["Gene"]}, new])
+    grown = with_tasks(model, [{"name": "alpha", "types": ["Gene"]}, new])
     assert grown.config.tasks == [*TASKS, new]
     for key, value in model.state_dict().items():
         assert torch.equal(grown.state_dict()[key], value), key
     assert grown.heads["beta"].weight.shape == (5, 4)
-    smaller = grown.with_tasks([new], drop=["zeta"])
+    smaller = with_tasks(grown, [new], drop=["zeta"])
     assert smaller.config.task_names == ["alpha", "beta"]
     assert list(smaller.heads) == ["alpha", "beta"]
     assert torch.equal(smaller.heads["beta"].weight, grown.heads["beta"].weight)
@@ -321,7 +322,7 @@ def test_with_tasks_keeps_adds_and_drops(model: MtlBionerModel) -> None:
 
 
 def test_with_tasks_copies_the_weights(model: MtlBionerModel) -> None:
-    other = model.with_tasks([])
+    other = with_tasks(model, [])
     with torch.no_grad():
         other.heads["alpha"].weight.add_(1)
     assert not torch.equal(other.heads["alpha"].weight, model.heads["alpha"].weight)
@@ -329,24 +330,24 @@ def test_with_tasks_copies_the_weights(model: MtlBionerModel) -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_with_tasks_keeps_the_mode(training: bool) -> None:
-    grown = tiny_model().train(training).with_tasks([{"name": "b", "types": ["X"]}])
+    grown = with_tasks(tiny_model().train(training), [{"name": "b", "types": ["X"]}])
     assert {module.training for module in grown.modules()} == {training}
 
 
 def test_with_tasks_keeps_the_settings() -> None:
-    other = tiny_model(max_seq_length=77, word_pattern=r"\w+|\S").with_tasks([{"name": "b", "types": ["X"]}])
+    other = with_tasks(tiny_model(max_seq_length=77, word_pattern=r"\w+|\S"), [{"name": "b", "types": ["X"]}])
     assert (other.config.max_seq_length, other.config.word_pattern) == (77, r"\w+|\S")
 
 
 def test_with_tasks_updates_the_labels_stock_code_reads() -> None:
     one = tiny_model(TASKS[1:])
-    assert one.with_tasks([{"name": "b", "types": ["X"]}]).config.num_labels == 2
-    again = one.with_tasks([{"name": "b", "types": ["X"]}], drop=["alpha"])
+    assert with_tasks(one, [{"name": "b", "types": ["X"]}]).config.num_labels == 2
+    again = with_tasks(one, [{"name": "b", "types": ["X"]}], drop=["alpha"])
     assert again.config.id2label == {0: "O", 1: "B-X", 2: "I-X"}
 
 
 def test_types_in_another_order_continue_the_head_in_its_own(model: MtlBionerModel) -> None:
-    other = model.with_tasks([{"name": "zeta", "types": ["Chemical", "Disease"]}])
+    other = with_tasks(model, [{"name": "zeta", "types": ["Chemical", "Disease"]}])
     assert other.config.tasks == TASKS
     assert torch.equal(other.heads["zeta"].weight, model.heads["zeta"].weight)
 
@@ -355,18 +356,18 @@ def test_with_tasks_errors(model: MtlBionerModel) -> None:
     with pytest.raises(
         ValueError, match="task alpha finds Protein, the model's head of that name Gene; .*other=alpha"
     ):
-        model.with_tasks([{"name": "alpha", "types": ["Protein"]}])
+        with_tasks(model, [{"name": "alpha", "types": ["Protein"]}])
     with pytest.raises(ValueError, match="no head 'gamma' to drop; the model's are zeta, alpha"):
-        model.with_tasks([], drop=["gamma"])
+        with_tasks(model, [], drop=["gamma"])
     with pytest.raises(ValueError, match="no encoder_config or no tasks"):
-        model.with_tasks([], drop=["zeta", "alpha"])
-    assert model.with_tasks([], drop=[""]).config.task_names == ["zeta", "alpha"]  # "".split(",")
+        with_tasks(model, [], drop=["zeta", "alpha"])
+    assert with_tasks(model, [], drop=[""]).config.task_names == ["zeta", "alpha"]  # "".split(",")
 
 
 @pytest.mark.parametrize("types", [["Gene"], ["DNA", "RNA"]])
 def test_a_task_dropped_and_named_starts_afresh(model: MtlBionerModel, types: list[str]) -> None:
     torch.manual_seed(1)
-    other = model.with_tasks([{"name": "alpha", "types": types}], drop=["alpha"])
+    other = with_tasks(model, [{"name": "alpha", "types": types}], drop=["alpha"])
     assert other.config.tasks == [TASKS[0], {"name": "alpha", "types": types}]
     assert other.heads["alpha"].weight.shape == (1 + 2 * len(types), 4)
     assert not torch.equal(other.heads["alpha"].weight[:3], model.heads["alpha"].weight)
@@ -379,7 +380,7 @@ def test_a_task_dropped_and_named_starts_afresh(model: MtlBionerModel, types: li
 @pytest.fixture(scope="session")
 def family(encoder_type: str, toy_encoder: Callable, toy_tokenizer: Callable) -> tuple[str, MtlBionerModel, Any]:
     torch.manual_seed(0)
-    model = MtlBionerModel.from_encoder(toy_encoder(encoder_type), TASKS, head_dropout=0.0, max_seq_length=64)
+    model = build_model(toy_encoder(encoder_type), TASKS, head_dropout=0.0, max_seq_length=64)
     return toy_encoder(encoder_type), model.eval(), toy_tokenizer(encoder_type)
 
 
@@ -437,7 +438,7 @@ def test_padding_changes_nothing(family: tuple) -> None:
 
 
 def test_token_type_ids_reach_the_encoder(toy_encoder: Callable) -> None:
-    model = MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS).eval()
+    model = build_model(toy_encoder("bert"), TASKS).eval()
     ids = torch.tensor([[2, 9, 10, 3]])
     plain = model(ids, task_id=torch.tensor([0])).logits
     assert torch.equal(model(ids, token_type_ids=torch.zeros_like(ids), task_id=torch.tensor([0])).logits, plain)
@@ -446,7 +447,7 @@ def test_token_type_ids_reach_the_encoder(toy_encoder: Callable) -> None:
 
 def test_encoder_overrides(toy_encoder: Callable) -> None:
     overrides = {"attention_probs_dropout_prob": 0.0, "attention_dropout": 0.0, "hidden_dropout_prob": 0.3}
-    model = MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS, overrides, max_seq_length=77)
+    model = build_model(toy_encoder("bert"), TASKS, overrides, max_seq_length=77)
     assert model.config.encoder_config.attention_probs_dropout_prob == 0.0
     assert not hasattr(model.config.encoder_config, "attention_dropout")
     assert {m.p for m in model.encoder.modules() if isinstance(m, nn.Dropout)} <= {0.0, 0.3}
@@ -456,9 +457,9 @@ def test_encoder_overrides(toy_encoder: Callable) -> None:
 def test_a_model_saved_in_half_precision_goes_on_in_full(tmp_path: Path) -> None:
     tiny_model().to(torch.bfloat16).save_pretrained(tmp_path)
     assert MtlBionerModel.from_pretrained(tmp_path).dtype == torch.bfloat16
-    full = MtlBionerModel.from_pretrained(tmp_path, dtype=torch.float32).with_tasks([{"name": "b", "types": ["X"]}])
+    full = with_tasks(MtlBionerModel.from_pretrained(tmp_path, dtype=torch.float32), [{"name": "b", "types": ["X"]}])
     assert {parameter.dtype for parameter in full.parameters()} == {torch.float32}
-    half = MtlBionerModel.from_pretrained(tmp_path).with_tasks([{"name": "b", "types": ["X"]}])
+    half = with_tasks(MtlBionerModel.from_pretrained(tmp_path), [{"name": "b", "types": ["X"]}])
     assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
     assert half(torch.tensor([[1, 2, 3]]), task_id=torch.tensor([2])).logits.isfinite().any()
 
@@ -473,17 +474,17 @@ def test_attention_implementation_reaches_the_encoder(implementation: str, tmp_p
 @pytest.mark.parametrize("sharing", ["hard", "shared_private", "cross"])
 def test_a_renamed_head_is_the_same_head(toy_encoder: Callable[[str], str], sharing: str, tmp_path: Path) -> None:
     tasks = [{"name": "a", "types": ["Gene"]}, {"name": "b", "types": ["Disease"]}]
-    model = MtlBionerModel.from_encoder(toy_encoder("bert"), tasks, sharing=sharing).eval()
+    model = build_model(toy_encoder("bert"), tasks, sharing=sharing).eval()
     ids = torch.randint(5, 20, (2, 7))
     before = model(ids).task_logits
-    model.rename_task("a", "gene")
+    rename_task(model, "a", "gene")
     model.save_pretrained(tmp_path)
     after = MtlBionerModel.from_pretrained(tmp_path).eval()(ids).task_logits
     assert list(after) == ["gene", "b"]
     assert torch.equal(after["gene"], before["a"]) and torch.equal(after["b"], before["b"])
     for old, new in (("a", "c"), ("b", "gene")):
         with pytest.raises(ValueError, match=f"can't rename head '{old}' to '{new}'; the model's are gene, b"):
-            model.rename_task(old, new)
+            rename_task(model, old, new)
 
 
 def test_an_unknown_task(model: MtlBionerModel) -> None:

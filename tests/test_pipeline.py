@@ -29,10 +29,11 @@ from modeling_mtl_bioner import (
     MtlBionerModel,
     MtlBionerPipeline,
     make_windows,
-    settle_overlaps,
+    resolve_overlaps,
 )
-from mtl_bioner.evaluation.spans import predicted_entities, span_metrics
+from mtl_bioner.evaluation.spans import compute_span_metrics, decode_entities
 from mtl_bioner.tokenizer import load_tokenizer
+from mtl_bioner.training.model_building import build_model
 
 
 TASKS = [{"name": "a", "types": ["Disease", "Chemical"]}, {"name": "b", "types": ["Gene"]}]
@@ -174,7 +175,7 @@ def test_oracle(oracle_tokenizer: BertTokenizer, max_length: int, context: int) 
         [(s.start, s.end, s.type) for s in decode_bio([(i, i + 1) for i in range(3000)], tags[task])]
         for task in (0, 1)
     ]
-    metrics = span_metrics(rows, predicted_entities(rows, logits.numpy()), model.config, "test")
+    metrics = compute_span_metrics(rows, decode_entities(rows, logits.numpy()), model.config, "test")
     assert metrics["test_a_f1"] == metrics["test_b_f1"] == metrics["test_macro_f1"] == 1.0
     assert metrics["test_a_support"] == len(gold[0])
 
@@ -201,7 +202,7 @@ def test_oracle_logits_that_are_wrong_are_noticed(oracle_tokenizer: BertTokenize
 def toy_pipeline(folder: str, tokenizer: Any, **options: Any) -> MtlBionerPipeline:
     """Random weights, but large ones, so that many words become entities and no decision hangs by a hair."""
     torch.manual_seed(3)
-    model = MtlBionerModel.from_encoder(folder, TASKS, max_seq_length=16, context_size=4)
+    model = build_model(folder, TASKS, max_seq_length=16, context_size=4)
     for head in model.heads.values():
         torch.nn.init.normal_(head.weight, std=1.0)
     return MtlBionerPipeline(model=model, tokenizer=tokenizer, **options)
@@ -509,7 +510,7 @@ def entity(start: int, end: int, score: float, task: str = "a") -> dict[str, Any
 def test_overlaps_between_tasks(overlaps: str, kept: list[tuple[int, int]]) -> None:
     entities = [entity(0, 5, 0.9), entity(9, 12, 0.7), entity(3, 9, 0.6, "b"), entity(9, 12, 0.8, "b")]
     entities.append(entity(4, 6, 0.85, "c"))
-    found = settle_overlaps(entities, overlaps)
+    found = resolve_overlaps(entities, overlaps)
     assert sorted((e["start"], e["end"]) for e in found) == kept
     if overlaps != "all":
         assert next(e for e in found if e["start"] == 9)["score"] == 0.8
@@ -518,7 +519,7 @@ def test_overlaps_between_tasks(overlaps: str, kept: list[tuple[int, int]]) -> N
 @pytest.mark.parametrize("overlaps", ["longest", "best"])
 def test_of_equals_the_earlier_is_kept_then_that_of_the_earlier_task(overlaps: str) -> None:
     entities = [entity(5, 8, 0.5, "a"), entity(3, 6, 0.5, "b"), entity(20, 23, 0.5, "a"), entity(20, 23, 0.5, "b")]
-    assert settle_overlaps(entities, overlaps) == [entities[1], entities[2]]
+    assert resolve_overlaps(entities, overlaps) == [entities[1], entities[2]]
 
 
 @given(
@@ -527,7 +528,7 @@ def test_of_equals_the_earlier_is_kept_then_that_of_the_earlier_task(overlaps: s
 )
 def test_what_is_kept_overlaps_nothing_and_what_is_not_does(spans: list, overlaps: str) -> None:
     entities = [entity(start, start + length, score) for start, length, score in spans]
-    kept = settle_overlaps(entities, overlaps)
+    kept = resolve_overlaps(entities, overlaps)
     assert all(first["end"] <= second["start"] for first, second in itertools.pairwise(kept))
     for one in entities:
         assert one in kept or any(k["start"] < one["end"] and one["start"] < k["end"] for k in kept)
@@ -542,7 +543,7 @@ def test_threshold_and_overlaps_in_a_call_and_for_all_calls(ner: MtlBionerPipeli
     assert ner(text, threshold=np.float32(0)) == everything
     for overlaps in ("longest", "best"):
         found = ner(text, overlaps=overlaps)
-        assert found == sorted(settle_overlaps(everything, overlaps), key=lambda e: (e["start"], e["end"]))
+        assert found == sorted(resolve_overlaps(everything, overlaps), key=lambda e: (e["start"], e["end"]))
         assert 0 < len(found) < len(everything)
     strict = MtlBionerPipeline(model=ner.model, tokenizer=ner.tokenizer, overlaps="best", threshold=middle)
     assert strict(text) == ner(text, overlaps="best", threshold=middle)
@@ -577,7 +578,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 @pytest.mark.slow
 def test_a_text_of_a_megabyte_takes_bounded_memory(toy_encoder: Callable[[str], str], tmp_path: Path) -> None:
     folder = toy_encoder("bert")
-    model = MtlBionerModel.from_encoder(folder, [{"name": "a", "types": ["Gene"]}], max_seq_length=100, context_size=8)
+    model = build_model(folder, [{"name": "a", "types": ["Gene"]}], max_seq_length=100, context_size=8)
     model.save_pretrained(tmp_path)
     load_tokenizer(folder).save_pretrained(tmp_path)
     peaks = []

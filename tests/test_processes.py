@@ -170,7 +170,7 @@ sys.exit(run_mtl_ner.main())
 
 
 def test_the_wrapped_model_goes_before_the_process_group(workplace: Path, tmp_path: Path) -> None:
-    """Else some runs hang at exit, see `leave_processes`; the race itself is too rare to wait for."""
+    """Else some runs hang at exit, see `shut_down_processes`; the race itself is too rare to wait for."""
     script = tmp_path / "script.py"
     script.write_text(PARTING)
     arguments = command(workplace, tmp_path / "out", TWO, 0.0, max_steps=1, **NO_EVALUATION)

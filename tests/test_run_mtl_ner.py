@@ -25,8 +25,8 @@ from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.formats import read_any
 from modeling_mtl_bioner import IGNORE, SHARING, MtlBionerModel, MtlBionerPipeline
 from mtl_bioner.reporting.plots import plot_curves
-from mtl_bioner.reporting.run_record import model_hash, processor_name
-from mtl_bioner.reporting.tables import forgetting_table
+from mtl_bioner.reporting.run_record import get_processor_name, hash_model
+from mtl_bioner.reporting.tables import format_forgetting
 from mtl_bioner.tokenizer import load_tokenizer
 from mtl_bioner.training import model_setup
 from mtl_bioner.training.dataset import corpus_names
@@ -178,15 +178,15 @@ def test_the_record_names_the_processor(tmp_path: Path) -> None:
     cpuinfo.write_text(
         "processor\t: 0\nmodel\t\t: 85\nmodel name\t: Intel(R) Xeon(R) CPU @ 2.00GHz\n\nprocessor\t: 1\n"
     )
-    assert processor_name(cpuinfo) == "Intel(R) Xeon(R) CPU @ 2.00GHz"
-    assert processor_name(tmp_path / "none") == (platform.processor() or platform.machine())
+    assert get_processor_name(cpuinfo) == "Intel(R) Xeon(R) CPU @ 2.00GHz"
+    assert get_processor_name(tmp_path / "none") == (platform.processor() or platform.machine())
 
 
 def test_record_of_the_run_names_no_path_of_this_machine_and_no_token(trained: Path, encoder: str) -> None:
     record = read_json(trained / "run.json")
     assert record["arguments"]["tasks"] == "ncbi,bc5cdr"
     assert record["arguments"]["model_name_or_path"] == Path(encoder).name
-    assert record["base_model"] is None and record["base_model_hash"] == model_hash(encoder)
+    assert record["base_model"] is None and record["base_model_hash"] == hash_model(encoder)
     assert record["arguments"]["output_dir"] == "model"
     assert record["arguments"]["average_tokens_across_devices"] is True  # its name only resembles a secret's
     assert record["seed"] == 42
@@ -218,23 +218,23 @@ def test_record_of_the_run_names_no_path_of_this_machine_and_no_token(trained: P
     ],
 )
 def test_paths_are_recorded_by_their_last_part(value: Any, recorded: Any) -> None:
-    from mtl_bioner.reporting.run_record import recorded_arguments
+    from mtl_bioner.reporting.run_record import collect_arguments
 
     run = SimpleNamespace(
         model_args=SimpleNamespace(value=value),
         data_args=SimpleNamespace(),
         args=SimpleNamespace(to_dict=lambda: {"hub_token": SECRET}),
     )
-    assert recorded_arguments(run) == {"value": recorded}
+    assert collect_arguments(run) == {"value": recorded}
 
 
 def test_a_folder_named_sample_is_not_the_embedded_one() -> None:
-    from mtl_bioner.reporting.run_record import recorded_arguments
+    from mtl_bioner.reporting.run_record import collect_arguments
 
     def recorded(data_dir: str) -> str:
         given = SimpleNamespace(to_dict=dict)
         data_args = SimpleNamespace(data_dir=data_dir)
-        return recorded_arguments(SimpleNamespace(model_args=SimpleNamespace(), data_args=data_args, args=given))
+        return collect_arguments(SimpleNamespace(model_args=SimpleNamespace(), data_args=data_args, args=given))
 
     assert recorded("sample") == {"data_dir": "sample"}
     assert recorded("/data/sample") == {"data_dir": "a folder named sample"}
@@ -492,7 +492,7 @@ def test_after_a_failed_push_the_model_is_there_and_no_process_waits(
     left: list[Any] = []
     monkeypatch.setattr(run_mtl_ner.MultiTaskTrainer, "init_hf_repo", name_it)
     monkeypatch.setattr(run_mtl_ner.MultiTaskTrainer, "push_to_hub", fail)
-    monkeypatch.setattr(run_mtl_ner, "leave_processes", left.append)
+    monkeypatch.setattr(run_mtl_ner, "shut_down_processes", left.append)
     output = tmp_path / "a"
     arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(output), *SMALL, "--do_train"]
     assert run_mtl_ner.main([*arguments, "--push_to_hub", "--save_strategy", "no", "--eval_strategy", "no"]) == 1
@@ -1064,7 +1064,7 @@ def test_one_request_tells_whether_the_hub_answers(
     monkeypatch.setattr(model_setup, "get_hf_file_metadata", head)
     model_setup.hub_answers.cache_clear()
     arguments = run_mtl_ner.ModelArguments(model_name_or_path="me/model", model_revision="v1")
-    options = [model_setup.hub_options(arguments) for _ in range(3)]
+    options = [model_setup.get_hub_options(arguments) for _ in range(3)]
     model_setup.hub_answers.cache_clear()
     assert options[0] == {"revision": "v1", "cache_dir": None, "local_files_only": not answers}
     assert len(asked) == 1
@@ -1367,7 +1367,7 @@ def test_a_training_does_not_go_on_without_what_it_was_begun_with(
 ) -> None:
     arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(tmp_path), *SMALL]
     begun = run_mtl_ner.begun_with(
-        run_mtl_ner.given_arguments(arguments), ["none"], run_mtl_ner.parse_arguments(arguments)[2]
+        run_mtl_ner.collect_given_arguments(arguments), ["none"], run_mtl_ner.parse_arguments(arguments)[2]
     )
     for other, told in {
         ("seed", 7): "was begun with --seed=7, not with 'no --seed'; give the same",
@@ -1415,8 +1415,8 @@ def test_bf16_alone_means_true(given: list[str], wanted: bool) -> None:
 
 def test_memory_of_trainer_is_no_score_of_other_heads() -> None:
     metrics = {"before_init_mem_cpu": 1.0, "before_ncbi_f1": 0.5, "after_ncbi_f1": 0.25}
-    assert forgetting_table({"before_init_mem_cpu": 1.0}) == ""
-    assert forgetting_table(metrics).splitlines()[1].split() == [
+    assert format_forgetting({"before_init_mem_cpu": 1.0}) == ""
+    assert format_forgetting(metrics).splitlines()[1].split() == [
         "test", "ncbi", "f1", "50.00", "25.00", "-25.00",
     ]  # fmt: skip
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
+from mtl_bioner.training.model_building import build_model, with_tasks
 
 
 TASKS = [{"name": "zeta", "types": ["Disease", "Chemical"], "corpora": ["ncbi"]}, {"name": "alpha", "types": ["Gene"]}]
@@ -89,7 +90,7 @@ def saved(
     expected: dict[str, dict[str, Any]] = {}
     for family in FAMILIES:
         torch.manual_seed(5)
-        model = MtlBionerModel.from_encoder(toy_encoder(family), TASKS, max_seq_length=32, context_size=6).eval()
+        model = build_model(toy_encoder(family), TASKS, max_seq_length=32, context_size=6).eval()
         for head in model.heads.values():
             torch.nn.init.normal_(head.weight, std=1.0)
         tokenizer = toy_tokenizer(family)
@@ -159,7 +160,7 @@ def test_a_loaded_model_is_saved_as_it_was(saved: tuple, family: str) -> None:
 
 def test_heads_added_to_a_loaded_model_hide_the_path_too(saved: tuple, tmp_path: Path) -> None:
     source = saved[0] / "first" / "bert"
-    model = MtlBionerModel.from_pretrained(source).with_tasks([{"name": "new", "types": ["DNA"]}])
+    model = with_tasks(MtlBionerModel.from_pretrained(source), [{"name": "new", "types": ["DNA"]}])
     model.save_pretrained(tmp_path)
     found = list(strings(json.loads((tmp_path / "config.json").read_text())))
     assert [text for text in found if "/" in text] == []

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 import run_mtl_ner
 from mtl_bioner.training import trainer as trainer_module
-from mtl_bioner.training.search import SearchSpace, search, search_table
+from mtl_bioner.training.search import SearchSpace, format_trials, search
 
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ def test_table_is_sorted_by_score() -> None:
         {"trial": 0, "macro_f1": 0.5, "stopped": False, "learning_rate": 0.00012345},
         {"trial": 1, "macro_f1": 0.75, "stopped": True, "learning_rate": 0.001},
     ]
-    assert search_table(rows).splitlines() == [
+    assert format_trials(rows).splitlines() == [
         "trial  macro F1  learning_rate",
         "    1     75.00          0.001 (stopped)",
         "    0     50.00       0.000123",
@@ -179,8 +179,10 @@ def test_named_teachers_teach_every_trial_and_the_training_with_what_was_found(
     single = ["ncbi" if argument == "ncbi,bc5cdr" else argument for argument in arguments]
     assert run_mtl_ner.main([*single, "--output_dir", str(teacher), "--do_train"]) == 0
     taught = []
-    real = trainer_module.soft_loss
-    monkeypatch.setattr(trainer_module, "soft_loss", lambda *given: taught.append(tuple(given[0])) or real(*given))
+    real = trainer_module.distillation_loss
+    monkeypatch.setattr(
+        trainer_module, "distillation_loss", lambda *given: taught.append(tuple(given[0])) or real(*given)
+    )
     for number in ("1", "2"):
         taught.clear()
         options = ["--teachers", str(teacher), "--search", number, "--output_dir", str(output)]

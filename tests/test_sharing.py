@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import BertConfig
 
 from modeling_mtl_bioner import SHARING, MtlBionerConfig, MtlBionerModel, multi_task_loss
+from mtl_bioner.training.model_building import freeze_all_but, with_tasks
 
 
 TASKS = [{"name": name, "types": ["Gene"] * (i == 0) or ["Disease", "Chemical"]} for i, name in enumerate("abc")]
@@ -186,7 +187,7 @@ def test_gates_begin_almost_open() -> None:
 def test_tasks_are_added_and_dropped_with_their_part_of_the_sharing_layer(sharing: str, tmp_path: Path) -> None:
     model = make_model(sharing)
     ids = torch.arange(8).view(2, 4)
-    grown = model.with_tasks([{"name": "d", "types": ["DNA"]}], drop=["b"])
+    grown = with_tasks(model, [{"name": "d", "types": ["DNA"]}], drop=["b"])
     assert grown.config.task_names == ["a", "c", "d"]
     old, new = model.state_dict(), grown.state_dict()
     for key in old.keys() & new.keys():
@@ -201,7 +202,7 @@ def test_tasks_are_added_and_dropped_with_their_part_of_the_sharing_layer(sharin
 @pytest.mark.parametrize("sharing", ["adversarial", "cross"])
 def test_a_dropped_task_of_the_same_name_starts_afresh(sharing: str) -> None:
     model = make_model(sharing)
-    fresh = model.with_tasks([TASKS[1]], drop=["b"])
+    fresh = with_tasks(model, [TASKS[1]], drop=["b"])
     assert fresh.config.task_names == ["a", "c", "b"]
     old, new = model.state_dict(), fresh.state_dict()
     for key in new:
@@ -228,7 +229,7 @@ def test_bad_sharing_size(size: Any) -> None:
 @pytest.mark.parametrize("sharing", SHARING)
 def test_what_is_trained_where_all_else_is_frozen(sharing: str) -> None:
     model = make_model(sharing, [{"name": name, "types": ["Gene"]} for name in ("a", "ab", "b")])
-    model.freeze(["a"])
+    freeze_all_but(model, ["a"])
     trained = {name.rpartition(".")[0] for name, own in model.named_parameters() if own.requires_grad}
     private = {"heads.a", "sharing.private.a"}
     gates = {"sharing.gates.a.ab", "sharing.gates.a.b"}

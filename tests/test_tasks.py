@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dataset_scripts import CorpusError
-from dataset_scripts.tasks import Source, Task, TaskSpec, only_type, parse_tasks, resolve_tasks
+from dataset_scripts.tasks import Source, Task, TaskSpec, infer_single_type, parse_tasks, resolve_tasks
 
 
 TYPES = {
@@ -139,4 +139,4 @@ def test_the_remedy_names_the_common_type() -> None:
     ],
 )
 def test_tags_without_a_type_are_of_the_only_type_taken_from_their_corpus(tasks: str, expected: str | None) -> None:
-    assert only_type(parse_tasks(tasks), "./a") == expected
+    assert infer_single_type(parse_tasks(tasks), "./a") == expected

@@ -16,9 +16,10 @@ import run_mtl_ner
 from data_collators import MultiTaskCollator, TaskRows
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel
 from mtl_bioner.hub import model_card
-from mtl_bioner.reporting.run_record import model_hash
-from mtl_bioner.reporting.tables import sharing_table
-from mtl_bioner.training.distillation import load_teachers, soft_loss, teach
+from mtl_bioner.reporting.run_record import hash_model
+from mtl_bioner.reporting.tables import format_sharing_gain
+from mtl_bioner.training.distillation import add_soft_labels, distillation_loss, load_teachers
+from mtl_bioner.training.model_building import build_model, with_tasks
 from mtl_bioner.training.trainer import MultiTaskTrainer
 from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
 from tests.test_trainer import NAMES, TASKS, make_rows
@@ -38,7 +39,7 @@ def teacher(toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Path) -
 
     def make(tasks: list[dict[str, Any]], name: str = "teacher") -> tuple[str, MtlBionerModel]:
         torch.manual_seed(1)
-        model = MtlBionerModel.from_encoder(toy_encoder("bert"), tasks).eval()
+        model = build_model(toy_encoder("bert"), tasks).eval()
         model.save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
         return str(tmp_path / name), model
@@ -47,12 +48,12 @@ def teacher(toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Path) -
 
 
 def label(rows: TaskRows, config: MtlBionerConfig, tokenizer: Any, folders: list[str]) -> None:
-    teach(rows, load_teachers(folders, NAMES, config, tokenizer), config, tokenizer, CPU, bf16=False)
+    add_soft_labels(rows, load_teachers(folders, NAMES, config, tokenizer), config, tokenizer, CPU, bf16=False)
 
 
 @pytest.fixture
 def config(toy_encoder: Callable[[str], str]) -> MtlBionerConfig:
-    return MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS).config
+    return build_model(toy_encoder("bert"), TASKS).config
 
 
 def test_a_teacher_labels_the_rows_of_other_tasks_alone(
@@ -78,7 +79,7 @@ def test_several_teachers_and_one_with_several_heads_say_the_same(
     label(rows, config, tokenizer, [folder])
     parts = []
     for name in ("gene", "ill"):
-        single = model.with_tasks([], drop=[name])
+        single = with_tasks(model, [], drop=[name])
         single.save_pretrained(Path(folder).parent / name)
         tokenizer.save_pretrained(Path(folder).parent / name)
         parts.append(str(Path(folder).parent / name))
@@ -91,10 +92,10 @@ def test_the_loss_has_the_value_of_its_equation() -> None:
     logits = {"a": torch.tensor([[[0.0, 0.0], [5.0, 1.0]]]), "b": torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])}
     soft = torch.tensor([[[0.25, 0.75, 0.0, 0.0, 0.0], [0.5, 0.5, 1.0, 0.0, 0.0]]])
     labels = torch.tensor([[2, IGNORE]])  # the second sub-word counts for nothing
-    assert soft_loss(logits, soft, labels).item() == pytest.approx(0.6931, abs=1e-4)  # log 2
+    assert distillation_loss(logits, soft, labels).item() == pytest.approx(0.6931, abs=1e-4)  # log 2
     soft[0, 0, 2:] = torch.tensor([0.0, 1.0, 0.0])
     expected = 0.693147 + 1.551445  # log 2 + log(e + 2)
-    assert soft_loss(logits, soft, labels).item() == pytest.approx(expected, abs=1e-4)
+    assert distillation_loss(logits, soft, labels).item() == pytest.approx(expected, abs=1e-4)
 
 
 def test_padding_has_no_soft_labels(
@@ -122,7 +123,7 @@ def test_a_step_loses_by_gold_labels_and_by_teachers(
     losses = {}
     for weight in (0.0, 1.0, 3.0):
         torch.manual_seed(2)
-        model = MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS).eval()
+        model = build_model(toy_encoder("bert"), TASKS).eval()
         args = MultiTaskTrainingArguments(
             str(tmp_path / "out"), task_loss_weights="equal", teacher_weight=weight, bf16=False, use_cpu=True,
             eval_strategy="no",
@@ -133,7 +134,7 @@ def test_a_step_loses_by_gold_labels_and_by_teachers(
         ]
     plain = model(**{key: value for key, value in batch.items() if key != "soft_labels"}).loss.item()
     outputs = model(batch["input_ids"], batch["attention_mask"], tasks=NAMES)
-    soft = soft_loss(outputs.task_logits, batch["soft_labels"], batch["labels"]).item() / labelled
+    soft = distillation_loss(outputs.task_logits, batch["soft_labels"], batch["labels"]).item() / labelled
     assert soft > 0.5
     for weight, (whole, half) in losses.items():
         assert whole == pytest.approx(plain + weight * soft, rel=1e-5)
@@ -159,11 +160,11 @@ def test_a_head_learns_from_a_teacher_what_no_gold_label_says(
     ]  # fmt: skip
     assert run_mtl_ner.main(arguments) == 0
     run = json.loads((tmp_path / "student" / "run.json").read_text())
-    assert run["teachers"] == [{"name": "teacher", "model": model_hash(folder)}]
+    assert run["teachers"] == [{"name": "teacher", "model": hash_model(folder)}]
     losses = [entry["teacher_loss"] for entry in run["history"] if "teacher_loss" in entry]
     assert len(losses) > 1 and losses[-1] < losses[0]
     card = (tmp_path / "student" / "README.md").read_text()
-    assert f"labelled the training text of the other tasks: teacher ({model_hash(folder)})" in card
+    assert f"labelled the training text of the other tasks: teacher ({hash_model(folder)})" in card
     student = MtlBionerModel.from_pretrained(tmp_path / "student").eval()
     ids = torch.tensor([tokenizer(["EGFR", "binds"], is_split_into_words=True)["input_ids"]])
     logits = student(input_ids=ids, task_id=torch.tensor([0])).logits[0, 1:-1]
@@ -191,10 +192,10 @@ def test_auto_trains_the_teachers_itself(
         assert run_mtl_ner.main([*common, *arguments, "--leak_corpora=ncbi,bc5cdr", f"--output_dir={folder}"]) == 0
     by_hand = ["--sharing=cross", "--teachers", *folders, f"--output_dir={tmp_path / 'by_hand'}"]
     assert run_mtl_ner.main([*common, *own, *by_hand]) == 0
-    assert model_hash(str(auto)) == model_hash(str(tmp_path / "by_hand"))
+    assert hash_model(str(auto)) == hash_model(str(tmp_path / "by_hand"))
 
     run = json.loads((auto / "run.json").read_text())
-    assert run["teachers"] == [{"name": Path(folder).name, "model": model_hash(folder)} for folder in folders]
+    assert run["teachers"] == [{"name": Path(folder).name, "model": hash_model(folder)} for folder in folders]
     assert run["arguments"]["teachers"] == ["auto"]
     alone = json.loads((auto / "teachers" / "ncbi" / "run.json").read_text())["arguments"]
     assert alone["leak_corpora"] == "ncbi,bc5cdr"
@@ -241,7 +242,7 @@ def test_a_teacher_that_was_interrupted_goes_on_from_its_checkpoint(
     stop_at = 0
     assert run_mtl_ner.main([*again[::-1], "--save_total_limit=2"]) == 0  # in other words
     assert steps.count("ncbi") == 0 and 0 < steps.count("bc5cdr") < whole.count("bc5cdr")
-    assert model_hash(str(tmp_path / "student")) == model_hash(str(tmp_path / "whole"))
+    assert hash_model(str(tmp_path / "student")) == hash_model(str(tmp_path / "whole"))
 
 
 def test_auto_goes_on_where_it_was_interrupted(toy_encoder: Callable[[str], str], tmp_path: Path) -> None:
@@ -249,7 +250,7 @@ def test_auto_goes_on_where_it_was_interrupted(toy_encoder: Callable[[str], str]
     arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", "--teachers=auto"]
     arguments += [f"--output_dir={output}"]
     assert run_mtl_ner.main(arguments) == 0
-    whole = model_hash(str(output))
+    whole = hash_model(str(output))
     for path in output.iterdir():  # as if killed in the training of the second teacher, before its first checkpoint
         if path.is_dir() and path.name != "teachers":
             shutil.rmtree(path)
@@ -262,7 +263,7 @@ def test_auto_goes_on_where_it_was_interrupted(toy_encoder: Callable[[str], str]
     assert run_mtl_ner.main([*arguments, "--resume_from_checkpoint=true"]) == 0
     again = [path.stat().st_mtime_ns for path in models]
     assert again[0] == times[0] and again[1] > times[1]
-    assert model_hash(str(output)) == whole
+    assert hash_model(str(output)) == whole
     (output / "teachers" / "plants").mkdir()  # of an earlier training with another task
     assert run_mtl_ner.main([*arguments, "--overwrite_output"]) == 0  # begins anew
     assert not (output / "teachers" / "plants").exists()
@@ -399,14 +400,14 @@ def test_the_table_of_single_task_models_beside_the_shared_one() -> None:
         "eval_a_f1": 0.5, "eval_b_f1": 0.25, "test_a_f1": 0.75, "eval_macro_f1": 0.375, "single_eval_a_f1": 0.5,
         "single_eval_b_f1": 0.125, "single_test_a_f1": 1.0,
     }  # fmt: skip
-    lines = [line.split() for line in sharing_table(metrics).splitlines()[1:]]
+    lines = [line.split() for line in format_sharing_gain(metrics).splitlines()[1:]]
     assert lines == [
         ["dev", "a", "50.00", "50.00", "+0.00"],
         ["dev", "b", "12.50", "25.00", "+12.50"],
         ["dev", "macro", "over", "tasks", "31.25", "37.50", "+6.25"],
         ["test", "a", "100.00", "75.00", "-25.00"],
     ]
-    assert sharing_table({"eval_a_f1": 0.5}) == ""
+    assert format_sharing_gain({"eval_a_f1": 0.5}) == ""
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,15 @@ from torch import Tensor
 from transformers import BertConfig
 
 from data_collators import MultiTaskCollator, TaskBatchSampler, TaskRows, TaskText
-from dataset_scripts.bio import labelled
+from dataset_scripts.bio import label_words
 from dataset_scripts.schema import Document, Entity
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel
-from mtl_bioner.evaluation.spans import predicted_entities, span_metrics
+from mtl_bioner.evaluation.spans import compute_span_metrics, decode_entities
 from mtl_bioner.training import trainer as trainer_module
 from mtl_bioner.training.callbacks import SetEpoch, log_line
 from mtl_bioner.training.checkpointing import last_complete_checkpoint
 from mtl_bioner.training.loss_weights import balanced_weights, parse_loss_weights
+from mtl_bioner.training.model_building import build_model, freeze_all_but
 from mtl_bioner.training.runtime import ByteDropout, LaunchError, check_processes
 from mtl_bioner.training.trainer import MultiTaskTrainer
 from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
@@ -51,7 +52,7 @@ def make_rows(tokenizer: Any, texts: Sequence[tuple] = TEXTS) -> TaskRows:
     for number, (task, corpus, text, mentions) in enumerate(texts):
         entities = [Entity(text.index(words), text.index(words) + len(words), name) for words, name in mentions]
         document = Document(str(number), text, sorted(entities))
-        words, tags, lost = labelled(document)
+        words, tags, lost = label_words(document)
         assert not lost
         made.append(TaskText(task, corpus, document, words, tags))
     labels = [["O", "B-Disease", "I-Disease"], ["O", "B-Gene", "I-Gene", "B-Protein", "I-Protein"]]
@@ -77,7 +78,7 @@ def trainer_of(toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Path
     ) -> MultiTaskTrainer:
         torch.manual_seed(1)
         no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-        model = MtlBionerModel.from_encoder(toy_encoder("bert"), TASKS, no_dropout, head_dropout=0.0)
+        model = build_model(toy_encoder("bert"), TASKS, no_dropout, head_dropout=0.0)
         if dev is None:
             options = {"eval_strategy": "no", "save_strategy": "no", **options}
         plain = {"use_cpu": True, "disable_tqdm": True, "warmup_steps": 0, "lr_scheduler_type": "constant"}
@@ -527,7 +528,7 @@ def test_scores_by_task_corpus_and_type_have_literal_values(
     logits[0][1:, :] = torch.tensor([9.0, 0, 0, 0, 0])  # misses "Lupus"
     logits[2][1, :] = torch.tensor([0, 9.0, 0, 0, 0])  # finds "No"
     logits[4][1, :] = torch.tensor([0, 0, 0, 9.0, 0])  # calls the gene BRCA1 a protein
-    metrics = span_metrics(rows, predicted_entities(rows, logits), config_of(trainer_of, rows), "eval")
+    metrics = compute_span_metrics(rows, decode_entities(rows, logits), config_of(trainer_of, rows), "eval")
 
     def four(key: str, *values: float) -> dict[str, float]:
         return {
@@ -561,11 +562,13 @@ def test_scores_by_task_corpus_and_type_have_literal_values(
 def test_gold_that_no_label_can_say_is_a_miss(trainer_of: Callable[..., MultiTaskTrainer], tokenizer: Any) -> None:
     text = "Cancers of the lungs"
     document = Document("1", text, [Entity(0, 6, "Disease"), Entity(15, 20, "Disease"), Entity(0, 20, "Disease")])
-    words, tags, lost = labelled(document, types=["Disease"])
+    words, tags, lost = label_words(document, types=["Disease"])
     assert lost == {"nested": 2}
     labels = [["O", "B-Disease", "I-Disease"], ["O"]]
     rows = TaskRows([TaskText(0, "first", document, words, tags)], labels, tokenizer, 64, 8)
-    metrics = span_metrics(rows, predicted_entities(rows, oracle_logits(rows)), config_of(trainer_of, rows), "test")
+    metrics = compute_span_metrics(
+        rows, decode_entities(rows, oracle_logits(rows)), config_of(trainer_of, rows), "test"
+    )
     assert (metrics["test_ill_precision"], metrics["test_ill_recall"]) == (1.0, pytest.approx(1 / 3))
     assert metrics["test_ill_support"] == 3
     assert "test_gene_f1" not in metrics  # a task without texts
@@ -581,8 +584,8 @@ def test_types_that_a_text_is_not_scored_for_are_no_errors(
         # What the model would find: the logits are made from these tags, the gold from the document.
         text = TaskText(1, "own", document, words, ["B-Gene", "O", "B-Protein"], types=types)
         rows = TaskRows([text], labels, tokenizer, 64, 8)
-        metrics = span_metrics(
-            rows, predicted_entities(rows, oracle_logits(rows)), config_of(trainer_of, rows), "test"
+        metrics = compute_span_metrics(
+            rows, decode_entities(rows, oracle_logits(rows)), config_of(trainer_of, rows), "test"
         )
         assert (metrics["test_gene_precision"], metrics["test_gene_recall"]) == (precision, 1.0)
         assert ("test_gene_f1_Protein" in metrics) == (types is None)
@@ -601,7 +604,9 @@ def test_official_score_where_alternatives_are_listed(
         TaskText(1, "other", plain, [(0, 5), (6, 10)], ["B-Gene", "O"]),
     ]
     rows = TaskRows(texts, labels, tokenizer, 64, 8)
-    metrics = span_metrics(rows, predicted_entities(rows, oracle_logits(rows)), config_of(trainer_of, rows), "test")
+    metrics = compute_span_metrics(
+        rows, decode_entities(rows, oracle_logits(rows)), config_of(trainer_of, rows), "test"
+    )
     assert metrics["test_gene_f1"] == 0.5
     assert metrics["test_gene_official_f1"] == 1.0
     assert metrics["test_gene_f1_bc2gm"] == 0.0
@@ -647,9 +652,9 @@ def test_scores_fitted_before_a_training_are_forgotten(
     toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Path, frozen: bool, left: list[str]
 ) -> None:
     tasks = [task | {"temperature": 2.0, "score_bias": 1.0} for task in TASKS]
-    model = MtlBionerModel.from_encoder(toy_encoder("bert"), tasks)
+    model = build_model(toy_encoder("bert"), tasks)
     if frozen:
-        model.freeze(["ill"])
+        freeze_all_but(model, ["ill"])
     only_ill = make_rows(tokenizer, [text for text in TEXTS if text[0] == 0])
     args = MultiTaskTrainingArguments(str(tmp_path), use_cpu=True, eval_strategy="no")
     MultiTaskTrainer(model, args, train_dataset=only_ill, processing_class=tokenizer)
@@ -687,7 +692,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
     def plant(scores: list[float]) -> None:
         left = iter(scores)
         monkeypatch.setattr(
-            trainer_module, "span_metrics", lambda *_: {"eval_macro_f1": next(left), "eval_micro_f1": 0.0}
+            trainer_module, "compute_span_metrics", lambda *_: {"eval_macro_f1": next(left), "eval_micro_f1": 0.0}
         )
 
     return plant
@@ -839,7 +844,7 @@ def test_mean_gates_are_of_all_subwords_and_no_padding(
 ) -> None:
     tasks = [*TASKS, {"name": "cell", "types": ["Cell"]}]
     torch.manual_seed(1)
-    model = MtlBionerModel.from_encoder(toy_encoder("bert"), tasks, sharing="cross", sharing_size=3).eval()
+    model = build_model(toy_encoder("bert"), tasks, sharing="cross", sharing_size=3).eval()
     args = MultiTaskTrainingArguments(str(tmp_path), use_cpu=True, bf16=False, eval_strategy="no")
     collator = MultiTaskCollator(tokenizer.pad_token_id)
     found = MultiTaskTrainer(model, args, data_collator=collator, processing_class=tokenizer).mean_gates(rows)

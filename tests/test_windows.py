@@ -15,11 +15,11 @@ from dataset_scripts.bio import SENTENCE_PATTERN, split_sentences, split_words
 from modeling_mtl_bioner import (
     MtlBionerConfig,
     Window,
+    find_sentence_breaks,
+    get_special_ids,
     make_windows,
     pad_batch,
     plan_windows,
-    sentence_breaks,
-    special_ids,
     split_subwords,
 )
 
@@ -109,7 +109,7 @@ def check_windows(
 @pytest.mark.parametrize("length", [3, 5, 8, 20, 64])
 def test_windows_of_any_text(encoder_type: str, toy_tokenizer: Callable, length: int) -> None:
     tokenizer = toy_tokenizer(encoder_type)
-    specials = special_ids(tokenizer)
+    specials = get_special_ids(tokenizer)
     assert specials == ([tokenizer.cls_token_id], [tokenizer.sep_token_id])
 
     @settings(parent=relaxed, max_examples=25)
@@ -190,7 +190,7 @@ def test_sentence_breaks(pattern: str, breaks: list[int]) -> None:
     text = " One e.g. \nTwo is. Three "
     words = split_words(text)
     assert [text[slice(*word)] for word in words] == ["One", "e", ".", "g", ".", "Two", "is", ".", "Three"]
-    assert sentence_breaks(text, words, pattern) == breaks
+    assert find_sentence_breaks(text, words, pattern) == breaks
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_truncation_and_padding_of_the_tokenizer_file_do_not_count(minilm: str) 
     tokenizer: Any = load_tokenizer(minilm)
     assert len(split_subwords(tokenizer, ["cancer"] * 700)) == 700
     assert all(len(ids) == 1 for ids in split_subwords(tokenizer, ["cancer"] * 700))
-    assert special_ids(tokenizer) == ([101], [102])
+    assert get_special_ids(tokenizer) == ([101], [102])
 
 
 def test_pad_batch() -> None:

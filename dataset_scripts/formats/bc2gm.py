@@ -107,7 +107,7 @@ def _read_bc2gm_folder(in_path: Path) -> Iterator[RawDocument]:
     return read_bc2gm(in_path, genes, _beside(in_path, "ALTGENE.eval"), idmap)
 
 
-def read_together(path: Path) -> list[Path]:
+def find_companion_files(path: Path) -> list[Path]:
     """The file, and those beside it that `read_any` reads with it: gold mentions and ids of BC2GM."""
     if not re.search(r"\.in(\.gz)?$", path.name, re.IGNORECASE):
         return [path]

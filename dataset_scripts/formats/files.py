@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from dataset_scripts.schema import CorpusError, Entity, Mention, trim
+from dataset_scripts.schema import CorpusError, Entity, Mention, trim_span
 
 
 FilePath = str | os.PathLike[str]
@@ -75,7 +75,7 @@ def _columns(line: str) -> list[str]:
 
 def _stripped(name: str) -> str:
     """The name of a type without what can't be seen around it, which would make it another type."""
-    start, end = trim(name, 0, len(name))
+    start, end = trim_span(name, 0, len(name))
     return name[start:end]
 
 

@@ -12,7 +12,7 @@ from dataset_scripts import CorpusError
 from dataset_scripts.tasks import parse_tasks, split_tasks
 from mtl_bioner.comparison.cells import SINGLE, TAUGHT
 from mtl_bioner.reporting.run_record import (
-    without_path,
+    strip_paths,
 )
 
 
@@ -127,12 +127,12 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
 def check_known(rest: Iterable[str]) -> None:
     """Raises ValueError for an argument to hand on that `run_mtl_ner.py` doesn't have."""
     from mtl_bioner.training.parsing import make_parser as parser_of_trainings
-    from mtl_bioner.training.parsing import unknown_argument
+    from mtl_bioner.training.parsing import suggest_argument
 
     own, theirs = make_parser()._option_string_actions, parser_of_trainings([])[0]._option_string_actions
     for name in (part.partition("=")[0] for part in rest):
         if name.startswith("--") and name not in theirs:
-            raise ValueError(unknown_argument(name, [*own, *theirs]))
+            raise ValueError(suggest_argument(name, [*own, *theirs]))
 
 
 def check_group(group: str, specs: Sequence[str]) -> None:
@@ -148,7 +148,7 @@ def check_group(group: str, specs: Sequence[str]) -> None:
     own = split_tasks(group)
     if set(own) == set(specs) or (len(own) == 1 and own[0] in specs):
         raise ValueError(f"--groups {group!r} is trained for --tasks anyway; leave it out")
-    if without_path(group) in (SINGLE, TAUGHT, *STRUCTURES):
+    if strip_paths(group) in (SINGLE, TAUGHT, *STRUCTURES):
         raise ValueError(f"--groups {group!r} has the name of a structure; rename the file or folder")
 
 
@@ -188,9 +188,9 @@ def argument_and_values(text: str) -> tuple[str, tuple[str, ...]]:
 
 def shared_arguments(path: Path) -> list[str]:
     """Those arguments of a file of `run_mtl_ner.py` that all cells can have."""
-    from mtl_bioner.training.argument_files import as_argv, read_arguments
+    from mtl_bioner.training.argument_files import as_argv, read_argument_file
 
-    return as_argv({k: v for k, v in read_arguments(path).items() if argument_name(k) not in DECIDED})
+    return as_argv({k: v for k, v in read_argument_file(path).items() if argument_name(k) not in DECIDED})
 
 
 def argument_name(given: str) -> str:

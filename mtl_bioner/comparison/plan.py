@@ -16,7 +16,7 @@ from mtl_bioner.comparison.arguments import QUICK_NOTE
 from mtl_bioner.comparison.cells import SINGLE, TAUGHT, Primary
 from mtl_bioner.reporting.files import write_json
 from mtl_bioner.reporting.run_record import (
-    without_path,
+    strip_paths,
 )
 
 
@@ -45,7 +45,7 @@ class Cell:
     @property
     def name(self) -> str:
         """A file name; that of many tasks is cut, and told apart by a hash."""
-        system, tasks = without_path(self.system), without_path(self.tasks)
+        system, tasks = strip_paths(self.system), strip_paths(self.tasks)
         name = file_name(tasks if system == tasks else f"{system}_{tasks}")
         if len(name.encode()) > LONGEST_NAME:
             name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}~{hash_ids([name])}"
@@ -113,7 +113,7 @@ def keep_plan(arguments: argparse.Namespace) -> Primary:
     """
     path = arguments.output_dir / "plan.json"
     fraction = max(fraction for fraction, _ in arguments.fractions)
-    named = {"primary": arguments.primary, "tasks": without_path(arguments.tasks), "fraction": fraction,
+    named = {"primary": arguments.primary, "tasks": strip_paths(arguments.tasks), "fraction": fraction,
              "seeds": len(arguments.seeds), "note": QUICK_NOTE if arguments.quick else ""}  # fmt: skip
     if path.is_file():
         before = {"seeds": 0, "note": "", **json.loads(path.read_text(encoding="utf-8"))}  # older plans lack these

@@ -7,11 +7,11 @@ from typing import Any
 
 from mtl_bioner.comparison.arguments import CELL_ARGUMENTS
 from mtl_bioner.comparison.plan import hash_ids
-from mtl_bioner.evaluation.error_analysis import error_report, mention_key
+from mtl_bioner.evaluation.error_analysis import build_error_report, normalize_mention
 from mtl_bioner.reporting.run_record import (
-    package_version,
-    processor_name,
-    recorded_arguments,
+    collect_arguments,
+    get_package_version,
+    get_processor_name,
 )
 
 
@@ -39,7 +39,7 @@ def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
         "training_documents": training_documents(run),
         "counts": document_counts(run, trainer.entities),
         "errors": errors_by_corpus(run, trainer.entities),
-        "processor": processor_name(),
+        "processor": get_processor_name(),
         "cost": {
             "seconds": metrics["train_runtime"] + run.teaching_seconds,
             "steps": trainer.state.global_step,
@@ -52,8 +52,8 @@ def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
 
 def identity_of(run: Any) -> dict[str, Any]:
     """What cells that are compared have in common: arguments, and versions of what computes."""
-    arguments = {name: value for name, value in recorded_arguments(run).items() if name not in CELL_ARGUMENTS}
-    return arguments | {name: package_version(name) for name in ("torch", "transformers", "accelerate")}
+    arguments = {name: value for name, value in collect_arguments(run).items() if name not in CELL_ARGUMENTS}
+    return arguments | {name: get_package_version(name) for name in ("torch", "transformers", "accelerate")}
 
 
 def development(history: Iterable[dict[str, float]]) -> list[list[float]]:
@@ -90,7 +90,7 @@ def document_counts(run: Any, entities: Sequence[Sequence[dict[str, Any]]]) -> d
 
 
 def errors_by_corpus(run: Any, entities: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
-    """`error_report` of each corpus, over the heads that are scored on it."""
+    """`build_error_report` of each corpus, over the heads that are scored on it."""
     types, corpora = run.model.config.tasks, dict.fromkeys(text.corpus for text in run.rows["test"].texts)
     found = {}
     for corpus in corpora:
@@ -103,10 +103,10 @@ def errors_by_corpus(run: Any, entities: Sequence[Sequence[dict[str, Any]]]) -> 
                 gold |= {(key, e.start, e.end, e.type) for e in text.document.entities if e.type in wanted}
                 predicted |= {(key, e["start"], e["end"], e["type"]) for e in own}
         seen = {
-            mention_key(text.document.text, ("", e.start, e.end, e.type))
+            normalize_mention(text.document.text, ("", e.start, e.end, e.type))
             for text in run.rows["train"].texts
             if text.corpus == corpus
             for e in text.document.entities
         }
-        found[corpus] = error_report(gold, predicted, texts, seen)
+        found[corpus] = build_error_report(gold, predicted, texts, seen)
     return found

@@ -18,7 +18,7 @@ from mtl_bioner.comparison.statistics import compare, costs, development, errors
 from mtl_bioner.evaluation.error_analysis import KINDS
 from mtl_bioner.evaluation.significance import RESAMPLES
 from mtl_bioner.reporting.files import write_json, write_text
-from mtl_bioner.reporting.tables import markdown_table
+from mtl_bioner.reporting.tables import format_markdown_table
 
 
 Table = list[Sequence[Any]]
@@ -72,7 +72,7 @@ def markdown(summary: Mapping[str, Any], plots: Sequence[str]) -> str:
     parts = ["# Single-task against multi-task training", _verdict(summary), summary["primary"]["note"]]
     parts += [_plateau_note(summary), _rows_note(summary), EXPLANATION]
     for title, rows, header in tables:
-        parts += [title, markdown_table(header, rows)] if rows else []
+        parts += [title, format_markdown_table(header, rows)] if rows else []
     parts += [f"![{name}]({name})" for name in plots]
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -37,9 +37,9 @@ from mtl_bioner.comparison.plan import (
 )
 from mtl_bioner.reporting.files import write_json
 from mtl_bioner.reporting.run_record import (
-    model_hash,
+    hash_model,
     remove_checkpoints,
-    without_path,
+    strip_paths,
 )
 
 
@@ -54,10 +54,10 @@ def settings_of(arguments: argparse.Namespace, rest: Sequence[str]) -> dict[str,
     check_names(corpora.split(","))
     return {
         "tune": [arguments.tune[0], *arguments.tune[1]] if arguments.tune else None,
-        "arguments": by_name([without_path(part) for part in take_out(rest, *HASHED)[1]]),
-        "leak_corpora": without_path(corpora),
-        "corpora": {without_path(source): hash_corpus(source, data_dir) for source in corpora.split(",")},
-        "encoder": model_hash(encoder, revision),
+        "arguments": by_name([strip_paths(part) for part in take_out(rest, *HASHED)[1]]),
+        "leak_corpora": strip_paths(corpora),
+        "corpora": {strip_paths(source): hash_corpus(source, data_dir) for source in corpora.split(",")},
+        "encoder": hash_model(encoder, revision),
     }
 
 
@@ -126,7 +126,7 @@ def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], sett
     """
     path = cell_path(cell, arguments)
     path.parent.mkdir(parents=True, exist_ok=True)
-    about = {"cell": {**asdict(cell), "tasks": without_path(cell.tasks), "system": without_path(cell.system)}}
+    about = {"cell": {**asdict(cell), "tasks": strip_paths(cell.tasks), "system": strip_paths(cell.system)}}
     about["settings"] = settings
     for teacher in teachers_of(cell, arguments):
         if not model_path(teacher, arguments).is_dir():
@@ -154,7 +154,7 @@ def tuned_before(cell: Cell, arguments: argparse.Namespace) -> dict[str, Any] | 
     """What `tune` gave for the same training with another seed, if that is finished."""
     for content in finished(arguments.output_dir):
         other = Cell(**content["cell"] | {"seed": cell.seed, "sharing": cell.sharing})
-        if other == replace(cell, tasks=without_path(cell.tasks), system=without_path(cell.system)):
+        if other == replace(cell, tasks=strip_paths(cell.tasks), system=strip_paths(cell.system)):
             return content["tuned"]
     return None
 

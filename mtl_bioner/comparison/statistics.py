@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from mtl_bioner.comparison.cells import SINGLE, Cells, Primary, by_system
-from mtl_bioner.evaluation.error_analysis import mean_report
+from mtl_bioner.evaluation.error_analysis import average_error_reports
 from mtl_bioner.evaluation.metrics import Score
-from mtl_bioner.evaluation.significance import Difference, bootstrap_difference, holm
+from mtl_bioner.evaluation.significance import Difference, bootstrap_difference, correct_holm
 
 
 def scores(cells: Cells) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ def compare(cells: Cells, primary: Primary) -> list[dict[str, Any]]:
                     | vars(_difference(*sides))
                 )
     others = [row for row in found if not row["primary"]]
-    for row, p in zip(others, holm([row["p"] for row in others]), strict=True):
+    for row, p in zip(others, correct_holm([row["p"] for row in others]), strict=True):
         row["p_corrected"] = p
     return found
 
@@ -195,7 +195,7 @@ def errors(cells: Cells) -> dict[str, dict[str, Any]]:
     return {
         system: {
             corpus: {"seeds": len(own)}
-            | mean_report((report for run in own.values() for report in run["errors"]), trainings=len(own))
+            | average_error_reports((report for run in own.values() for report in run["errors"]), trainings=len(own))
             for corpus, own in cells.runs[system, fraction].items()
         }
         for system in cells.systems(fraction)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 
-def reliability(scores: Sequence[float], right: Sequence[bool], bins: int = 10) -> list[tuple[float, float, int]]:
+def bin_by_score(scores: Sequence[float], right: Sequence[bool], bins: int = 10) -> list[tuple[float, float, int]]:
     """Mean score, share that is right, and number of the entities in each of equally wide bins that holds any."""
     values, hits = np.asarray(scores, float), np.asarray(right, float)
     place = np.minimum((values * bins).astype(int), bins - 1)
@@ -16,10 +16,10 @@ def reliability(scores: Sequence[float], right: Sequence[bool], bins: int = 10) 
     return [(float(values[own].mean()), float(hits[own].mean()), int(own.sum())) for own in inside if own.any()]
 
 
-def calibration_error(scores: Sequence[float], right: Sequence[bool]) -> float:
+def compute_calibration_error(scores: Sequence[float], right: Sequence[bool]) -> float:
     """Expected calibration error (Naeini et al. 2015): by how much, on average, a score differs from the share that is
     right of the entities in its bin; 0 without entities."""
-    found = reliability(scores, right)
+    found = bin_by_score(scores, right)
     return sum(count * abs(score - share) for score, share, count in found) / max(1, len(scores))
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from mtl_bioner.evaluation.metrics import Span, task_metrics
+from mtl_bioner.evaluation.metrics import Span, compute_task_metrics
 
 
 SPAN = {"start": datasets.Value("int64"), "end": datasets.Value("int64"), "type": datasets.Value("string")}
@@ -58,7 +58,7 @@ class EntityF1(evaluate.Metric):
         self, predictions: Sequence[Sequence[Mapping[str, Any]]], references: Sequence[Sequence[Mapping[str, Any]]]
     ) -> dict[str, float]:
         gold, predicted = _spans(references), _spans(predictions)
-        metrics, _ = task_metrics("", gold, predicted, sorted({span[3] for span in gold | predicted}))
+        metrics, _ = compute_task_metrics("", gold, predicted, sorted({span[3] for span in gold | predicted}))
         return {key.removeprefix("_"): value for key, value in metrics.items()}
 
 

@@ -41,7 +41,7 @@ def classify_errors(gold: Collection[Span], predicted: Collection[Span]) -> list
     return errors + [("spurious", span) for span in spurious]
 
 
-def error_report(
+def build_error_report(
     gold: Collection[Span],
     predicted: Collection[Span],
     texts: Mapping[Any, str],
@@ -52,7 +52,7 @@ def error_report(
 
     Args:
         texts: text of each span's document.
-        seen: `mention_key` of each mention in training.
+        seen: `normalize_mention` of each mention in training.
 
     Returns:
         `{"by_type": {type: {kind: count}}, "examples": {kind: [[mention, type, count], ...]}, "recall": {"seen" and
@@ -62,11 +62,11 @@ def error_report(
     mentions: dict[str, Counter] = {kind: Counter() for kind in KINDS}
     for kind, span in classify_errors(gold, predicted):
         by_type[span[3]][kind] += 1
-        mentions[kind][mention_key(texts[span[0]], span)] += 1
+        mentions[kind][normalize_mention(texts[span[0]], span)] += 1
     recall = {"seen": [0, 0], "unseen": [0, 0]}
     found = set(predicted)
     for span in set(gold):
-        own = recall["seen" if mention_key(texts[span[0]], span) in seen else "unseen"]
+        own = recall["seen" if normalize_mention(texts[span[0]], span) in seen else "unseen"]
         own[0] += span in found
         own[1] += 1
     return {
@@ -79,7 +79,7 @@ def error_report(
     }
 
 
-def mention_key(text: str, span: Span) -> tuple[str, str]:
+def normalize_mention(text: str, span: Span) -> tuple[str, str]:
     """What two mentions have in common that are written alike: their words, case folded, and their type."""
     return " ".join(text[span[1] : span[2]].casefold().split()), span[3]
 
@@ -88,7 +88,7 @@ def _most_common(counter: Counter, number: int) -> list[tuple[tuple[str, str], i
     return sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:number]
 
 
-def mean_report(reports: Iterable[Mapping[str, Any]], trainings: int, examples: int = 10) -> dict[str, Any]:
+def average_error_reports(reports: Iterable[Mapping[str, Any]], trainings: int, examples: int = 10) -> dict[str, Any]:
     """Several reports (tasks of one corpus, seeds) added, and divided by the number of trainings of each task."""
     by_type: dict[str, Counter] = defaultdict(Counter)
     found: dict[str, Counter] = {kind: Counter() for kind in KINDS}

@@ -48,7 +48,7 @@ def score_spans(gold: Collection[Span], predicted: Collection[Span]) -> Score:
     return Score(len(gold & predicted), len(predicted), len(gold))
 
 
-def score_by_type(gold: Collection[Span], predicted: Collection[Span], types: Iterable[str]) -> dict[str, Score]:
+def score_spans_by_type(gold: Collection[Span], predicted: Collection[Span], types: Iterable[str]) -> dict[str, Score]:
     """`score_spans` of each type alone."""
     return {
         name: score_spans([s for s in gold if s[3] == name], [s for s in predicted if s[3] == name]) for name in types
@@ -75,13 +75,13 @@ def score_with_alternatives(
     return Score(found, found + false, len(gold))
 
 
-def task_metrics(
+def compute_task_metrics(
     prefix: str, gold: Collection[Span], predicted: Collection[Span], types: Iterable[str], suffix: str = ""
 ) -> tuple[dict[str, float], Score]:
     """Keys `{prefix}_{precision,recall,f1,support}{suffix}`, the same with `_{Type}`; and the score over all types."""
     total = score_spans(gold, predicted)
     metrics = total.as_dict(prefix, suffix)
-    for name, score in score_by_type(gold, predicted, types).items():
+    for name, score in score_spans_by_type(gold, predicted, types).items():
         metrics |= score.as_dict(prefix, f"{suffix}_{name}")
     return metrics, total
 

@@ -67,7 +67,7 @@ def bootstrap_difference(
     return Difference(float(observed / len(baseline)), float(low), float(high), min(1.0, float(p)))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def correct_holm(p_values: Sequence[float]) -> list[float]:
     """The p values of several tests, corrected for their number (Holm 1979), in their order."""
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from data_collators import TaskRows, TaskText
-from mtl_bioner.evaluation.calibration import calibration_error
-from mtl_bioner.evaluation.metrics import Score, score_with_alternatives, summarise, task_metrics
+from mtl_bioner.evaluation.calibration import compute_calibration_error
+from mtl_bioner.evaluation.metrics import Score, compute_task_metrics, score_with_alternatives, summarise
 
 
-def predicted_entities(
+def decode_entities(
     rows: TaskRows, logits: Any, calibrations: list[tuple[float, float]] | None = None
 ) -> list[list[dict[str, Any]]]:
     """Per text its predicted entities `{start, end, type, score}`, character offsets into the document; of the types
@@ -24,16 +24,18 @@ def predicted_entities(
     ]
 
 
-def gold_of(text: TaskText) -> set[tuple[int, int, str]]:
+def collect_gold(text: TaskText) -> set[tuple[int, int, str]]:
     """The gold entities of a document, of all types."""
     return {(e.start, e.end, e.type) for e in text.document.entities}
 
 
-def span_metrics(rows: TaskRows, predicted: list[list[dict[str, Any]]], config: Any, prefix: str) -> dict[str, float]:
+def compute_span_metrics(
+    rows: TaskRows, predicted: list[list[dict[str, Any]]], config: Any, prefix: str
+) -> dict[str, float]:
     """Scores of all tasks with rows, by corpus and type, against the corpora's gold.
 
     Args:
-        predicted: per text its entities, as from `predicted_entities`.
+        predicted: per text its entities, as from `decode_entities`.
     """
     metrics: dict[str, float] = {}
     totals: dict[str, Score] = {}
@@ -55,12 +57,14 @@ def span_metrics(rows: TaskRows, predicted: list[list[dict[str, Any]]], config: 
 def _score_texts(
     prefix: str, rows: TaskRows, own: list[int], predicted: list[list[dict]], types: list[str], suffix: str = ""
 ) -> tuple[dict[str, float], Score]:
-    """Scores of some texts of a task, with the keys of `task_metrics`, `{prefix}_ece{suffix}` and, of a corpus with
+    """Score some texts of a task: the keys of `compute_task_metrics`, `{prefix}_ece{suffix}` and, for a corpus with
     alternatives, `{prefix}_official_..{suffix}`."""
     gold = {(i, e.start, e.end, e.type) for i in own for e in rows.texts[i].document.entities if e.type in types}
     found = {(i, e["start"], e["end"], e["type"]): e["score"] for i in own for e in predicted[i]}
-    metrics, total = task_metrics(prefix, gold, found, types, suffix)
-    metrics[f"{prefix}_ece{suffix}"] = calibration_error(list(found.values()), [span in gold for span in found])
+    metrics, total = compute_task_metrics(prefix, gold, found, types, suffix)
+    metrics[f"{prefix}_ece{suffix}"] = compute_calibration_error(
+        list(found.values()), [span in gold for span in found]
+    )
     other = {(i, e.start, e.end, e.type) for i in own for e in rows.texts[i].document.alternatives if e.type in types}
     if other:
         official = score_with_alternatives(gold, other, found)

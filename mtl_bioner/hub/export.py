@@ -10,6 +10,7 @@ is taken, and stands in the card beside the head's own.
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 import re
 import sys
@@ -18,13 +19,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import AutoModelForTokenClassification, PreTrainedModel
+
 from dataset_scripts import list_corpora, load_corpus
-from modeling_mtl_bioner import MtlBionerModel, sentence_breaks
-from mtl_bioner.evaluation.metrics import task_metrics
+from modeling_mtl_bioner import MtlBionerModel, find_sentence_breaks
+from mtl_bioner.evaluation.metrics import compute_task_metrics
 from mtl_bioner.hub.model_card import STOCK_PIPELINE, recorded, write_task_card
 from mtl_bioner.hub.push import run_command
 from mtl_bioner.reporting.files import write_json
-from mtl_bioner.tokenizer import length_limit
+from mtl_bioner.tokenizer import get_max_length
 
 
 def export_task(folder: Path, task: str, output: Path, data_dir: str | None = None) -> dict[str, float]:
@@ -44,11 +48,11 @@ def export_task(folder: Path, task: str, output: Path, data_dir: str | None = No
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} has no config.json; name the --output_dir of a training")
     model = MtlBionerModel.from_pretrained(folder)
-    stock = model.export_task(task)
+    stock = build_stock_model(model, task)
     documents = test_documents(folder, task, data_dir) if data_dir else []
     tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.encoder_config)
     # else the stock pipeline runs into the encoder's limit
-    tokenizer.model_max_length = length_limit(tokenizer, model.config.encoder_config)
+    tokenizer.model_max_length = get_max_length(tokenizer, model.config.encoder_config)
     scores = stock_scores(stock, tokenizer, model.config, task, documents) if documents else {}
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as temporary:
@@ -62,6 +66,43 @@ def export_task(folder: Path, task: str, output: Path, data_dir: str | None = No
             output.rmdir()  # it is empty
         whole.rename(output)
     return scores
+
+
+def build_stock_model(model: MtlBionerModel, task: str) -> PreTrainedModel:
+    """A stock token-classification model of the encoder's own class, with the head of one task.
+
+    It needs no remote code, and its logits are the head's own, which is tried on random sub-words.
+
+    Raises:
+        ValueError: an unknown task; a sharing layer, or a stock class, that holds more than a linear head.
+    """
+    names = model.config.task_names
+    if task not in names:
+        raise ValueError(f"no task {task!r} to export; the model's are {', '.join(names)}")
+    if model.config.sharing != "hard":
+        raise ValueError(
+            f"the head of {task} sees features of {model.config.sharing} sharing, which no stock model computes; "
+            "train with --sharing hard to export single tasks"
+        )
+    labels = dict(enumerate(model.config.labels(names.index(task))))
+    config = copy.deepcopy(model.config.encoder_config)
+    config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
+    stock = AutoModelForTokenClassification.from_config(config).to(model.device, model.dtype).eval()
+    try:
+        stock.base_model.load_state_dict(model.encoder.state_dict())
+        stock.classifier.load_state_dict(model.heads[task].state_dict())
+        ids = torch.randint(config.vocab_size, (2, 8), device=model.device)
+        training, _ = model.training, model.eval()
+        with torch.no_grad():
+            logits = model.classify(model.encode(ids), [task])[task]
+            atol = 1e-5 if model.dtype == torch.float32 else 0.1
+            same = torch.allclose(stock(ids).logits.float(), logits.float(), atol=atol)
+        model.train(training)
+    except (AttributeError, RuntimeError) as error:
+        raise ValueError(f"{type(stock).__name__} has other layers than this encoder: {error}") from error
+    if not same:
+        raise ValueError(f"{type(stock).__name__} computes more between encoder and logits than a linear head")
+    return stock
 
 
 def test_documents(folder: Path, task: str, data_dir: str) -> list[Any]:
@@ -102,14 +143,14 @@ def stock_scores(model: Any, tokenizer: Any, config: Any, task: str, documents: 
             for start, end in parts_of(document.text):
                 found = ner(document.text[start:end])
                 predicted |= {(i, e["start"] + start, e["end"] + start, e["entity_group"]) for e in found}
-        metrics |= task_metrics(f"{unit}_{task}", gold, predicted, types)[0]
+        metrics |= compute_task_metrics(f"{unit}_{task}", gold, predicted, types)[0]
     return metrics
 
 
 def sentences(text: str, config: Any) -> list[tuple[int, int]]:
     """Character ranges of a text's sentences, as the model was trained on them; they leave out nothing."""
     words = [match.span() for match in re.finditer(config.word_pattern, text)]
-    begins = [words[word][0] for word in sentence_breaks(text, words, config.sentence_pattern)]
+    begins = [words[word][0] for word in find_sentence_breaks(text, words, config.sentence_pattern)]
     cuts = sorted({0, *begins, len(text)})
     return [(start, end) for start, end in itertools.pairwise(cuts) if not text[start:end].isspace()]
 

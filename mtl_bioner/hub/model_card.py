@@ -18,8 +18,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from dataset_scripts import get_corpus, list_corpora
 from mtl_bioner.reporting.files import write_text
-from mtl_bioner.reporting.tables import markdown_table as table
-from mtl_bioner.reporting.tables import plain, score_keys
+from mtl_bioner.reporting.tables import escape_markdown, list_score_keys
+from mtl_bioner.reporting.tables import format_markdown_table as table
 
 
 # Ids of the corpora on the Hub, for the card's metadata.
@@ -256,7 +256,7 @@ def introduction(config: Mapping[str, Any], stock: bool = False) -> str:
         "a stock token-classification model, one task of a model trained on several; the scores below are those of "
         "the task's head there, and the stock pipeline, which splits text into words in another way, can differ"
         if stock
-        else f"one {plain(encoder)} encoder feeds a head for each task (sharing: `{config['sharing']}`)"
+        else f"one {escape_markdown(encoder)} encoder feeds a head for each task (sharing: `{config['sharing']}`)"
     )
     return f"Finds entities in biomedical text: {how}.\n\n{table(['task', 'finds', 'trained on'], rows)}"
 
@@ -302,7 +302,7 @@ def scores(config: Mapping[str, Any], results: Mapping[str, float], spread: Mapp
     rows = []
     for task in config["tasks"]:
         corpora, types = ([*names] if len(names) > 1 else [] for names in (task.get("corpora", ()), task["types"]))
-        for what, keys in score_keys(f"{split}_{task['name']}", types, corpora).items():
+        for what, keys in list_score_keys(f"{split}_{task['name']}", types, corpora).items():
             if keys[2] in results:
                 known = f"{100 * spread[keys[2]]:.2f}" if keys[2] in spread else ""
                 deviation = [known] if spread else []
@@ -328,9 +328,9 @@ def calibration(config: Mapping[str, Any], results: Mapping[str, float]) -> str:
     """What the entities' scores mean."""
     fitted = [task["name"] for task in config["tasks"] if "temperature" in task]
     keys = {name: f"test_{name}_ece" for name in fitted}
-    errors = [f"{plain(name)} {results[key]:.3f}" for name, key in keys.items() if key in results]
+    errors = [f"{escape_markdown(name)} {results[key]:.3f}" for name, key in keys.items() if key in results]
     measured = f" Expected calibration error on the test split: {', '.join(errors)}." if errors else ""
-    others = [plain(task["name"]) for task in config["tasks"] if task["name"] not in fitted]
+    others = [escape_markdown(task["name"]) for task in config["tasks"] if task["name"] not in fitted]
     raw = f" Of {', '.join(others)} the scores are as the model gives them, and not fitted." if others else ""
     what = "An entity's score is its chance to be right, as fitted on development data." if fitted else ""
     return f"\n\n{what}{measured}{raw}"
@@ -393,7 +393,7 @@ def training_data(config: Mapping[str, Any], run: Mapping[str, Any]) -> str:
                 f"- **{corpus.title}** ({corpus.homepage}): {corpus.licence}\n\n```bibtex\n{corpus.citation}\n```"
             )
         else:
-            terms.append(f"- **{plain(name)}**: a corpus of the model's maker; ask them for its terms.")
+            terms.append(f"- **{escape_markdown(name)}**: a corpus of the model's maker; ask them for its terms.")
     leaks = run["leaks"]["train_documents"]
     header = ["corpus", "documents of its training split", "mentions in them", "kept as labels", "lost"]
     mode = run["arguments"].get("leaks", "drop")
@@ -422,19 +422,25 @@ def training(results: Mapping[str, float], run: Mapping[str, Any]) -> str:
     if "teachers_runtime" in results:
         minutes += f" (its teachers for {results['teachers_runtime'] / 60:.0f} before)"
     base = run.get("base_model")
-    encoder = f"the encoder `{plain(base)}`" if base else "an encoder in a folder (it has no name on the Hub)"
+    encoder = (
+        f"the encoder `{escape_markdown(base)}`" if base else "an encoder in a folder (it has no name on the Hub)"
+    )
     machine = run["machine"]
-    devices = f", in {machine['processes']} processes on {plain(machine['device'])}" if "device" in machine else ""
+    devices = (
+        f", in {machine['processes']} processes on {escape_markdown(machine['device'])}" if "device" in machine else ""
+    )
     return (
         f"Trained for {minutes}, from {encoder}, on a machine with {machine['cpus']} CPUs "
-        f"({plain(machine['processor'])}){devices}, with {plain(versions)}.{taught_by(run)}\n\n"
+        f"({escape_markdown(machine['processor'])}){devices}, with {escape_markdown(versions)}.{taught_by(run)}\n\n"
         f"{table(['argument', 'value'], arguments)}"
     )
 
 
 def taught_by(run: Mapping[str, Any]) -> str:
     """Which models labelled training text."""
-    names = ", ".join(f"{plain(one['name'])} ({plain(one['model'])})" for one in run.get("teachers", ()))
+    names = ", ".join(
+        f"{escape_markdown(one['name'])} ({escape_markdown(one['model'])})" for one in run.get("teachers", ())
+    )
     if not names:
         return ""
     told = f" Teachers, which are saved models, labelled the training text of the other tasks: {names}."
@@ -453,7 +459,8 @@ def limits(config: Mapping[str, Any], stock: bool = False) -> str:
     """What not to expect."""
     types = ", ".join(dict.fromkeys(name for task in config["tasks"] for name in task["types"]))
     lines = [
-        f"It finds {plain(types)} as the guidelines of its corpora define them, in English abstracts; nothing else.",
+        f"It finds {escape_markdown(types)} as the guidelines of its corpora define them, in English abstracts; "
+        "nothing else.",
         "Names are found, not linked to a database.",
         "It is a tool for research, and no medical device: check what it finds before anyone is treated by it.",
     ]

@@ -47,7 +47,7 @@ class PushError(RuntimeError):
     """Nothing was pushed; says why, and what to do."""
 
 
-def published_files(folder: Path, token: str | None = None) -> dict[str, Path]:
+def collect_push_files(folder: Path, token: str | None = None) -> dict[str, Path]:
     """The files of a push by their names in the repository.
 
     Args:
@@ -102,7 +102,7 @@ def push_folder(
     Raises:
         PushError: the folder is not complete, or the Hub refuses or can't be reached; says so.
     """
-    files, api = published_files(Path(folder), token), HfApi(token=token)
+    files, api = collect_push_files(Path(folder), token), HfApi(token=token)
 
     def push() -> str:
         name = created(api, repository, private)
@@ -114,7 +114,7 @@ def push_folder(
         operations += [CommitOperationDelete(own) for own in old]
         return api.create_commit(name, operations, commit_message=message, revision=revision).commit_url
 
-    address = explained(push, repository)
+    address = explain_hub_errors(push, repository)
     logger.info("pushed %d files to %s", len(files), address)
     return address
 
@@ -153,10 +153,10 @@ def push_space(repository: str, private: bool | None = None) -> str:
         api.create_commit(name, operations, commit_message="Page", repo_type="space")
         return f"{api.endpoint}/spaces/{name}"
 
-    return explained(push, f"the Space {repository}")
+    return explain_hub_errors(push, f"the Space {repository}")
 
 
-def explained(action: Callable[[], Any], what: str) -> Any:
+def explain_hub_errors(action: Callable[[], Any], what: str) -> Any:
     """What the action returns.
 
     Raises:
@@ -199,7 +199,7 @@ def run_command(parser: argparse.ArgumentParser, action: Callable[[argparse.Name
     return 0
 
 
-def push_main(argv: Sequence[str] | None = None) -> int:
+def main_push(argv: Sequence[str] | None = None) -> int:
     """`mtl-bioner-push`; exit status 0, or 2 if not all was pushed."""
     parser = argparse.ArgumentParser(prog="mtl-bioner-push", description="Push a trained model to the Hub.")
     parser.add_argument("folder", type=Path, help="--output_dir of a training, or --output of mtl-bioner-export")
@@ -216,11 +216,11 @@ def push_main(argv: Sequence[str] | None = None) -> int:
         folder, repository, private = arguments.folder, arguments.repository, arguments.private or None
         if arguments.space and arguments.revision:
             raise ValueError("--space shows what is on the main branch; leave out --revision, or --space")
-        published_files(folder)
+        collect_push_files(folder)
         if is_stock(folder) and (arguments.space or arguments.seeds):
             raise ValueError("--space and --seeds are for models of several heads; leave them out for an exported one")
         if "/" not in repository:
-            repository = explained(lambda: created(HfApi(), arguments.repository, private), repository)
+            repository = explain_hub_errors(lambda: created(HfApi(), arguments.repository, private), repository)
         if is_stock(folder) or is_edited(folder):
             name_repository(folder, repository)
         elif (folder / "run.json").is_file():  # not so in a checkpoint
@@ -239,4 +239,4 @@ def push_main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(push_main())
+    sys.exit(main_push())

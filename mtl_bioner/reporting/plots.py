@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.formats.files import temporary_name
-from mtl_bioner.evaluation.calibration import calibration_error, reliability
+from mtl_bioner.evaluation.calibration import bin_by_score, compute_calibration_error
 from mtl_bioner.reporting.files import write_json
 
 
@@ -69,8 +69,8 @@ def plot_reliability(path: Path, scored: Mapping[str, tuple[Sequence[float], Seq
     figure, axis = pyplot.subplots(figsize=(5, 5), layout="constrained")
     axis.plot([0, 1], [0, 1], color="grey", linewidth=1)
     for name, (scores, right) in scored.items():
-        bins = reliability(scores, right)
-        label = f"{name}, error {calibration_error(scores, right):.3f}"
+        bins = bin_by_score(scores, right)
+        label = f"{name}, error {compute_calibration_error(scores, right):.3f}"
         axis.plot([score for score, _, _ in bins], [share for _, share, _ in bins], marker=".", label=label)
     axis.set(
         title="entities of the test split", xlabel="score", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1)

@@ -17,7 +17,7 @@ from typing import Any
 
 from mtl_bioner.reporting.files import write_json
 from mtl_bioner.reporting.plots import plot_curves
-from mtl_bioner.reporting.tables import _SPLIT_NAMES, spread_table
+from mtl_bioner.reporting.tables import _SPLIT_NAMES, format_spread
 
 
 RECORD = "run.json"
@@ -35,7 +35,7 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def remove_old(output: Path) -> None:
+def remove_old_results(output: Path) -> None:
     """Delete what an earlier run wrote here: its checkpoints would be resumed, its scores taken for the new ones."""
     for pattern in (
         "all_results.json",
@@ -51,11 +51,11 @@ def remove_old(output: Path) -> None:
         for path in output.glob(pattern):
             path.unlink()
     remove_checkpoints(output)
-    if trained_teachers(output) and (output / TEACHERS).is_dir():  # else it is somebody else's folder
+    if trains_own_teachers(output) and (output / TEACHERS).is_dir():  # else it is somebody else's folder
         shutil.rmtree(output / TEACHERS)
 
 
-def trained_teachers(output: Path) -> bool:
+def trains_own_teachers(output: Path) -> bool:
     """Whether the training that was begun in a folder trains its own teachers there."""
     record = output / BEGUN
     return record.is_file() and "auto" in json.loads(record.read_text(encoding="utf-8")).get("teachers", ())
@@ -79,9 +79,9 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
     write_json(
         output / RECORD,
         {
-            "versions": {name: package_version(name) for name in PACKAGES} | {"python": platform.python_version()},
+            "versions": {name: get_package_version(name) for name in PACKAGES} | {"python": platform.python_version()},
             "machine": {
-                "processor": processor_name(),
+                "processor": get_processor_name(),
                 "cpus": os.cpu_count(),
                 "device": run.args.device.type,
                 "processes": run.args.world_size,
@@ -89,9 +89,9 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
             "seed": run.args.seed,
             "base_model": hub_name(run.model_args.model_name_or_path),
             "base_model_hash": run.inputs["base_model"],
-            "arguments": recorded_arguments(run),
+            "arguments": collect_arguments(run),
             "teachers": [
-                {"name": Path(name).name if os.path.isdir(name) else name, "model": model_hash(name)}
+                {"name": Path(name).name if os.path.isdir(name) else name, "model": hash_model(name)}
                 for name in run.teachers
             ],
             "corpora": run.inputs["corpora"],
@@ -103,7 +103,7 @@ def write_run(output: Path, run: Any, metrics: Mapping[str, float], history: Seq
     plot_curves(output / "learning_curves.png", history, run.model.config.task_names)
 
 
-def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+def get_processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """Which processor this is (on Linux its model, which speed and the last digits of a float depend on)."""
     with contextlib.suppress(OSError):
         if found := re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE):
@@ -116,7 +116,7 @@ def hub_name(name_or_path: str) -> str | None:
     return None if os.path.isdir(name_or_path) else name_or_path
 
 
-def model_hash(name: str, revision: str = "main") -> str:
+def hash_model(name: str, revision: str = "main") -> str:
     """Name and revision of a model on the Hub, or a hash of its folder's config and weights."""
     folder = Path(name)
     if not folder.is_dir():
@@ -131,7 +131,7 @@ def model_hash(name: str, revision: str = "main") -> str:
     return digest.hexdigest()[:16]
 
 
-def package_version(name: str) -> str | None:
+def get_package_version(name: str) -> str | None:
     """Installed version, None if it isn't installed."""
     try:
         return importlib.metadata.version(name)
@@ -139,25 +139,25 @@ def package_version(name: str) -> str | None:
         return None
 
 
-def recorded_arguments(run: Any) -> dict[str, Any]:
+def collect_arguments(run: Any) -> dict[str, Any]:
     """All arguments as given; of paths only the last part, of secrets nothing."""
     arguments = {**vars(run.model_args), **vars(run.data_args), **run.args.to_dict()}
     data_dir = arguments.get("data_dir") or ""
     if data_dir != "sample" and Path(data_dir).name == "sample":
         arguments["data_dir"] = "a folder named sample"  # which alone means the embedded corpus
-    return {key: without_path(value) for key, value in sorted(arguments.items()) if not key.endswith("_token")}
+    return {key: strip_paths(value) for key, value in sorted(arguments.items()) if not key.endswith("_token")}
 
 
 # The folders of a path that begins with `/`, `~`, `.` or `..`, wherever in a value: `mine=/home/me/mine.txt:Disease`.
 _FOLDERS = re.compile(r"(?<![\w.~:/-])(?:~|\.{1,2})?/+(?:[^/,:+|=]+/+)*(?=[^/])")
 
 
-def without_path(value: Any) -> Any:
+def strip_paths(value: Any) -> Any:
     """A value, or the values in it, without the folders of absolute paths."""
     if isinstance(value, Mapping):
-        return {key: without_path(item) for key, item in value.items()}
+        return {key: strip_paths(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [without_path(item) for item in value]
+        return [strip_paths(item) for item in value]
     return _FOLDERS.sub("", value) if isinstance(value, str) else value
 
 
@@ -166,7 +166,7 @@ def read_scores(folder: Path) -> dict[str, float]:
     return json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
 
 
-def single_scores(found: Mapping[str, float], task: str) -> dict[str, float]:
+def select_single_scores(found: Mapping[str, float], task: str) -> dict[str, float]:
     """The F1 among all scores of a single-task model, as `single_test_ncbi_f1`."""
     keys = [f"{split}_{task}_f1" for split in _SPLIT_NAMES]
     return {f"single_{key}": found[key] for key in keys if key in found}
@@ -177,4 +177,4 @@ if __name__ == "__main__":
         if not (Path(folder) / "all_results.json").is_file():
             sys.exit(f"results_mtl_bioner: error: {folder} has no all_results.json; name output folders of trainings")
     contents = [read_scores(Path(folder)) for folder in sys.argv[1:]]
-    sys.stdout.write(f"{spread_table(contents)}\n" if contents else f"{__doc__}\n")
+    sys.stdout.write(f"{format_spread(contents)}\n" if contents else f"{__doc__}\n")

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
-def score_table(metrics: Mapping[str, float], config: Any) -> str:
+def format_scores(metrics: Mapping[str, float], config: Any) -> str:
     """Precision, recall and F1 in per cent by split, task, corpus (of a task with several) and type."""
     lines = [f"{'split':6}{'task':24}{'of':24}{'precision':>10}{'recall':>9}{'F1':>9}{'support':>9}"]
     for split in ("eval", "test"):
         for task in config.tasks:
-            for what, keys in score_keys(f"{split}_{task['name']}", task["types"], task.get("corpora", ())).items():
+            for what, keys in list_score_keys(
+                f"{split}_{task['name']}", task["types"], task.get("corpora", ())
+            ).items():
                 if keys[2] in metrics:
                     lines.append(_score_row(split, task["name"], what, metrics, keys))
         if f"{split}_micro_f1" in metrics:
@@ -29,7 +31,7 @@ def score_table(metrics: Mapping[str, float], config: Any) -> str:
 _SPLIT_NAMES = {"eval": "dev", "test": "test"}
 
 
-def score_keys(prefix: str, types: Sequence[str], corpora: Sequence[str]) -> dict[str, list[str]]:
+def list_score_keys(prefix: str, types: Sequence[str], corpora: Sequence[str]) -> dict[str, list[str]]:
     """By what they are of (all, a type, a corpus, a type in it, the official rule), the keys of precision, recall, F1
     and support that the scores of a task may have.
 
@@ -57,13 +59,13 @@ def _score_row(split: str, task: str, part: str, metrics: Mapping[str, float], k
 _PRF = ("precision", "recall", "f1")
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def format_markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table of untrusted cells."""
-    lines = [header, ["---"] * len(header), *([plain(value) for value in row] for row in rows)]
+    lines = [header, ["---"] * len(header), *([escape_markdown(value) for value in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def plain(value: Any) -> str:
+def escape_markdown(value: Any) -> str:
     """Text, on one line, that neither Markdown nor HTML takes for its own, and without characters that can't be seen,
     some of which turn the direction of what follows."""
     seen = "".join(c for c in " ".join(str(value).split()) if unicodedata.category(c) not in ("Cc", "Cf"))
@@ -71,7 +73,7 @@ def plain(value: Any) -> str:
     return re.sub(r"[\\|`*~\[\]]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 
 
-def forgetting_table(metrics: Mapping[str, float]) -> str:
+def format_forgetting(metrics: Mapping[str, float]) -> str:
     """F1 of the heads that were not trained, before and after, per cent; empty if there are none."""
     scores = [key for key in metrics if key.startswith("before_") and "_f1" in key]  # not `before_init_mem_cpu`
     names = [key.removeprefix("before_") for key in scores]
@@ -84,7 +86,7 @@ def forgetting_table(metrics: Mapping[str, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def sharing_table(metrics: Mapping[str, float]) -> str:
+def format_sharing_gain(metrics: Mapping[str, float]) -> str:
     """F1 of the single-task models of `--teachers auto` beside the model's, per cent; empty without them."""
     lines = [f"{'F1 of each task; one seed, 1 or 2 may be chance':54}{'alone':>9}{'shared':>9}{'change':>9}"]
     for split, shown in _SPLIT_NAMES.items():
@@ -100,7 +102,7 @@ def sharing_table(metrics: Mapping[str, float]) -> str:
     return "\n".join(lines) + "\n" if len(lines) > 1 else ""
 
 
-def spread_table(runs: Sequence[Mapping[str, float]]) -> str:
+def format_spread(runs: Sequence[Mapping[str, float]]) -> str:
     """Mean and standard deviation (of the sample) of the test precision, recall and F1 of all runs, per cent, as
     Markdown.
 

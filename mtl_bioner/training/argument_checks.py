@@ -19,7 +19,7 @@ from mtl_bioner.reporting import run_record, tables
 from mtl_bioner.training import search
 from mtl_bioner.training.arguments import DataArguments, ModelArguments
 from mtl_bioner.training.checkpointing import is_complete, resume_argument, resumes
-from mtl_bioner.training.distillation import AUTO, NONE, named_teachers
+from mtl_bioner.training.distillation import AUTO, NONE, list_named_teachers
 from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
 
 
@@ -96,7 +96,7 @@ def check_metric(args: MultiTaskTrainingArguments, tasks: Sequence[Task]) -> Non
     metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
     known = ["loss", "macro_f1", "micro_precision", "micro_recall", "micro_f1"]
     for task in tasks:  # a single corpus has no scores of its own
-        keys = tables.score_keys(task.name, task.types, task.corpora if len(task.corpora) > 1 else ())
+        keys = tables.list_score_keys(task.name, task.types, task.corpora if len(task.corpora) > 1 else ())
         known += [key for own in keys.values() for key in own[:3]]
     if args.do_train and metric not in known:
         raise ValueError(
@@ -140,7 +140,7 @@ def check_sources(args: MultiTaskTrainingArguments, model_args: ModelArguments) 
     """Raises ValueError for a model that training begins with, or is taught by, among what it deletes."""
     folder = Path(args.output_dir).resolve()
     sources = {
-        "model_name_or_path": [model_args.model_name_or_path], "teachers": named_teachers(model_args.teachers)
+        "model_name_or_path": [model_args.model_name_or_path], "teachers": list_named_teachers(model_args.teachers)
     }  # fmt: skip
     for argument, name in ((argument, name) for argument, names in sources.items() for name in names):
         path = Path(name).resolve()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def read_arguments(path: Path) -> dict[str, Any]:
+def read_argument_file(path: Path) -> dict[str, Any]:
     """The arguments of a JSON file.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 from transformers.trainer import TRAINER_STATE_NAME
 
 from mtl_bioner.reporting import run_record
-from mtl_bioner.training.argument_files import as_argv, read_arguments
+from mtl_bioner.training.argument_files import as_argv, read_argument_file
 from mtl_bioner.training.distillation import AUTO, NONE
 from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
 
@@ -78,7 +78,7 @@ PROCESSES = "processes"  # not an argument, but of those that launch the trainin
 def begun_with(given: Mapping[str, Any], teachers: Sequence[str], args: MultiTaskTrainingArguments) -> dict[str, Any]:
     """Those of the given arguments that a training must go on with, and its teachers; of paths only the last part.
     What a machine decides, the data type and the number of processes, is among them: steps hold other rows then."""
-    settled = run_record.without_path({**given, "teachers": list(teachers)})
+    settled = run_record.strip_paths({**given, "teachers": list(teachers)})
     kept = {key: value for key, value in settled.items() if not HARMLESS.match(key)}
     return {**kept, "bf16": args.bf16, PROCESSES: args.world_size}
 
@@ -96,7 +96,7 @@ def check_same_inputs(inputs: Mapping[str, Any], args: MultiTaskTrainingArgument
         inputs: as `run_mtl_ner.Run.inputs`.
     """
     begun = begun_in(args) / run_record.BEGUN
-    before = read_arguments(begun).get(INPUTS) if begun.is_file() else None
+    before = read_argument_file(begun).get(INPUTS) if begun.is_file() else None
     if before is None:  # begun by other code
         return
     names = [*(f"corpus {name}" for name in inputs["corpora"]), "encoder"]
@@ -126,7 +126,7 @@ def check_begun_with(wanted: Mapping[str, Any], args: MultiTaskTrainingArguments
         )
     if not (folder / run_record.BEGUN).is_file():  # begun by other code
         return
-    before = read_arguments(folder / run_record.BEGUN)
+    before = read_argument_file(folder / run_record.BEGUN)
     before.pop(INPUTS, None)  # `check_same_inputs`
     if (count := before.pop(PROCESSES, None)) not in (None, wanted[PROCESSES]):
         raise ValueError(

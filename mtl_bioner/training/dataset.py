@@ -10,10 +10,10 @@ from typing import Any
 
 from data_collators import TaskText
 from dataset_scripts import CorpusError, Document, LoadedCorpus, list_corpora, load_corpus, with_dev_in_train
-from dataset_scripts.bio import labelled
+from dataset_scripts.bio import label_words
 from dataset_scripts.leaks import Leak, drop_leaks
-from dataset_scripts.tasks import Task, only_type, parse_tasks, resolve_tasks
-from modeling_mtl_bioner import MtlBionerConfig, sentence_breaks
+from dataset_scripts.tasks import Task, infer_single_type, parse_tasks, resolve_tasks
+from modeling_mtl_bioner import MtlBionerConfig, find_sentence_breaks
 from mtl_bioner.training.arguments import DataArguments
 from mtl_bioner.training.loss_weights import values_by_task
 
@@ -41,7 +41,7 @@ def load_tasks(
             seed=data_args.split_seed,
             word_pattern=pattern,
             scoring_only=not training if scoring_only is None else scoring_only,
-            untyped=only_type(specs, source),
+            untyped=infer_single_type(specs, source),
         )
         for source in (sources + others if training else sources)
     }
@@ -97,8 +97,8 @@ def task_texts(
         share = (fractions or {}).get(task.name, 1)
         for corpus in task.corpora:
             for document in sample_documents(corpora[corpus].splits[split], share, seed)[:limit]:
-                words, tags, _ = labelled(document, config.word_pattern, task.types)
-                breaks = sentence_breaks(document.text, words, config.sentence_pattern)
+                words, tags, _ = label_words(document, config.word_pattern, task.types)
+                breaks = find_sentence_breaks(document.text, words, config.sentence_pattern)
                 texts.append(TaskText(task_ids[task.name], corpus, document, words, tags, breaks, task.types))
     return texts
 

@@ -38,7 +38,7 @@ STUDENTS_ARGUMENTS = (
 )  # fmt: skip
 
 
-def named_teachers(teachers: Sequence[str] | None) -> list[str]:
+def list_named_teachers(teachers: Sequence[str] | None) -> list[str]:
     """Those of `--teachers` that are saved models."""
     return [name for name in teachers or () if name not in (AUTO, NONE)]
 
@@ -131,7 +131,7 @@ def _is_multi_task(folder: Path) -> bool:
         return False
 
 
-def teach(
+def add_soft_labels(
     rows: TaskRows,
     teachers: Mapping[str, MtlBionerModel],
     config: MtlBionerConfig,
@@ -141,7 +141,7 @@ def teach(
 ) -> None:
     """Give each row `soft_labels`, (length, labels of the taught tasks): the probabilities that the teachers see.
 
-    Those of the row's own task are 0 (see `soft_loss`).
+    Those of the row's own task are 0 (see `distillation_loss`).
 
     Args:
         teachers: by the task they teach.
@@ -183,7 +183,7 @@ def _label(
             row.soft_labels[:, columns] = own[: len(row.input_ids)]
 
 
-def soft_loss(task_logits: Mapping[str, Tensor], soft_labels: Tensor, labels: Tensor) -> Tensor:
+def distillation_loss(task_logits: Mapping[str, Tensor], soft_labels: Tensor, labels: Tensor) -> Tensor:
     """Sum of the cross-entropies `- sum over labels of p log q` of the labelled sub-words, p the teachers'.
 
     Args:

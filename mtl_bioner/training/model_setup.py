@@ -19,9 +19,11 @@ from transformers import PreTrainedConfig
 from dataset_scripts.bio import SENTENCE_PATTERN
 from dataset_scripts.tasks import Task
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel
-from mtl_bioner.tokenizer import length_limit, load_tokenizer
+from mtl_bioner.messages import summarize_error
+from mtl_bioner.tokenizer import get_max_length, load_tokenizer
 from mtl_bioner.training.arguments import DataArguments, ModelArguments
 from mtl_bioner.training.distillation import AUTO, NONE
+from mtl_bioner.training.model_building import build_model, with_tasks
 
 
 logger = logging.getLogger(__name__)
@@ -48,11 +50,11 @@ def saved_model_config(model_args: ModelArguments) -> MtlBionerConfig | None:
     if local and not (Path(name) / "config.json").is_file():
         raise ValueError(f"--model_name_or_path {name}: the folder has no config.json")
     try:
-        found, _ = PreTrainedConfig.get_config_dict(name, **hub_options(model_args))
+        found, _ = PreTrainedConfig.get_config_dict(name, **get_hub_options(model_args))
     except OSError as error:
         problem = "is no folder, and the Hub can't be reached"
         if local or hub_answers(name, model_args.model_revision):
-            problem = f"can't be loaded ({first_line(error)})"
+            problem = f"can't be loaded ({summarize_error(error)})"
         raise ValueError(
             f"--model_name_or_path {name}: {problem}; give the folder of a downloaded encoder with "
             "--model_name_or_path, or check the name and the network"
@@ -60,7 +62,7 @@ def saved_model_config(model_args: ModelArguments) -> MtlBionerConfig | None:
     return MtlBionerConfig.from_dict(found) if found.get("model_type") == MtlBionerConfig.model_type else None
 
 
-def hub_options(model_args: ModelArguments) -> dict[str, Any]:
+def get_hub_options(model_args: ModelArguments) -> dict[str, Any]:
     """What `from_pretrained` needs to know of the Hub."""
     if os.path.isdir(model_args.model_name_or_path):
         return {}
@@ -84,25 +86,19 @@ def hub_answers(name: str, revision: str) -> bool:
     return True
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, and those that it announces."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return " ".join(lines[:4] if lines[0].endswith(":") else lines[:1])
-
-
 def find_tokenizer(model_args: ModelArguments, saved: MtlBionerConfig | None) -> Any:
     """The encoder's tokenizer.
 
     Raises:
         ValueError: there is none, or a slow one only.
     """
-    options = hub_options(model_args)
+    options = get_hub_options(model_args)
     if saved is not None:  # else AutoTokenizer looks for the config's class, and asks whether to trust a saved model
         options["config"] = saved.encoder_config
     try:
         return load_tokenizer(model_args.model_name_or_path, **options)
     except (OSError, ValueError) as error:
-        raise ValueError(f"--model_name_or_path {model_args.model_name_or_path}: {first_line(error)}") from error
+        raise ValueError(f"--model_name_or_path {model_args.model_name_or_path}: {summarize_error(error)}") from error
 
 
 def make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBionerConfig | None) -> MtlBionerModel:
@@ -114,7 +110,7 @@ def make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBion
     try:
         model = _make_model(model_args, tasks, saved)
     except (OSError, RuntimeError, SafetensorError) as error:  # no weights, of other shapes, or damaged
-        raise ValueError(f"--model_name_or_path {model_args.model_name_or_path}: {first_line(error)}") from error
+        raise ValueError(f"--model_name_or_path {model_args.model_name_or_path}: {summarize_error(error)}") from error
     check_encoder(model, model_args.model_name_or_path)
     return model
 
@@ -129,7 +125,7 @@ def check_encoder(model: MtlBionerModel, name: str) -> None:
         model.classify(hidden, model.config.task_names[:1])  # of another width than the config says?
         reason = "" if shape[:2] == (1, 4) else f"4 sub-words become hidden states of shape {shape}"
     except Exception as error:  # whatever the code of the encoder raises
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        reason = f"{type(error).__name__}: {summarize_error(error)}"
     if reason:
         kind = model.config.encoder_config.model_type
         raise ValueError(
@@ -140,10 +136,10 @@ def check_encoder(model: MtlBionerModel, name: str) -> None:
 
 def _make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBionerConfig | None) -> MtlBionerModel:
     wanted = [{"name": task.name, "types": list(task.types), "corpora": list(task.corpora)} for task in tasks]
-    options = hub_options(model_args)
+    options = get_hub_options(model_args)
     dropout = dict.fromkeys(ATTENTION_DROPOUT, model_args.attention_dropout or 0.0)
     if saved is None:
-        return MtlBionerModel.from_encoder(
+        return build_model(
             model_args.model_name_or_path,
             wanted,
             dropout,
@@ -157,7 +153,7 @@ def _make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBio
         if hasattr(saved.encoder_config, name):
             setattr(saved.encoder_config, name, model_args.attention_dropout)
     model = MtlBionerModel.from_pretrained(model_args.model_name_or_path, config=saved, dtype=torch.float32, **options)
-    return model.with_tasks(wanted, drop=dropped_tasks(model_args))
+    return with_tasks(model, wanted, drop=dropped_tasks(model_args))
 
 
 def given(arguments: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -245,7 +241,7 @@ def settle_arguments(
     if data_args.text_unit is not None:
         config.sentence_pattern = SENTENCE_PATTERN if data_args.text_unit == "sentence" else ""
     data_args.text_unit = "sentence" if config.sentence_pattern else "passage"
-    limit = length_limit(tokenizer, config.encoder_config)
+    limit = get_max_length(tokenizer, config.encoder_config)
     if data_args.max_seq_length is None:
         data_args.max_seq_length = min(config.max_seq_length, limit)
     if data_args.context_size is None:

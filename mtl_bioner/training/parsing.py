@@ -20,7 +20,7 @@ from mtl_bioner.training.argument_checks import (
     check_teachers,
     check_values,
 )
-from mtl_bioner.training.argument_files import as_argv, read_arguments
+from mtl_bioner.training.argument_files import as_argv, read_argument_file
 from mtl_bioner.training.arguments import DataArguments, ModelArguments
 from mtl_bioner.training.training_arguments import REFUSED, MultiTaskTrainingArguments
 
@@ -58,7 +58,7 @@ def make_parser(argv: Sequence[str]) -> tuple[OneLineParser, list[str]]:
             action.nargs, action.const = "?", True
     if argv and argv[0].endswith(".json"):
         parser.source = f"{argv[0]}: "
-        argv = [*as_argv(read_arguments(Path(argv[0]))), *argv[1:]]
+        argv = [*as_argv(read_argument_file(Path(argv[0]))), *argv[1:]]
     return parser, list(argv)
 
 
@@ -75,7 +75,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     if unknown:
         name = unknown[0].partition("=")[0]
         if name.startswith("-"):
-            parser.error(unknown_argument(name, parser._option_string_actions))
+            parser.error(suggest_argument(name, parser._option_string_actions))
         parser.error(
             f"unknown argument {name}; tasks are separated by commas alone (--tasks ncbi,bc5cdr), and an argument "
             "file stands first"
@@ -84,7 +84,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     if data_args.dry_run or data_args.search:
         args.push_to_hub = False  # there will be no model, and Trainer would make its repository at once
     if args.output_dir == DEFAULT_OUTPUT:
-        args.output_dir = "outputs/" + re.sub(r"[^\w=+,.-]", "_", run_record.without_path(data_args.tasks))
+        args.output_dir = "outputs/" + re.sub(r"[^\w=+,.-]", "_", run_record.strip_paths(data_args.tasks))
     if args.push_to_hub and args.hub_model_id is None:
         check_repository(Path(args.output_dir).name)
     check_values(model_args, data_args)
@@ -103,13 +103,13 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     return model_args, data_args, args
 
 
-def unknown_argument(name: str, known: Iterable[str]) -> str:
+def suggest_argument(name: str, known: Iterable[str]) -> str:
     """What is said of an argument that doesn't exist, with the nearest that does."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"unknown argument {name}" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def given_arguments(argv: Sequence[str]) -> dict[str, Any]:
+def collect_given_arguments(argv: Sequence[str]) -> dict[str, Any]:
     """Only what was given, by name, as it would stand in an argument file."""
     parser, argv = make_parser(argv)
     for action in parser._actions:

@@ -45,7 +45,7 @@ def check_processes(world_size: int) -> None:
         )
 
 
-def leave_processes(trainer: Trainer) -> None:
+def shut_down_processes(trainer: Trainer) -> None:
     """Part from the other processes at the end of a training, before Python shuts down.
 
     The wrapped model goes first. As the last owner of the process group, its destructor would join the group's threads

@@ -149,7 +149,7 @@ def finished_trials(study: Any, space: SearchSpace) -> list[dict[str, Any]]:
     ]
 
 
-def search_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def format_trials(rows: Sequence[Mapping[str, Any]]) -> str:
     """The trials, best first, for people."""
     names = [name for name in rows[0] if name not in ("trial", "macro_f1", "stopped")]
     lines = ["  ".join(["trial", "macro F1", *names])]

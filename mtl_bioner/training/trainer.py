@@ -26,14 +26,15 @@ from transformers import (
 )
 from transformers.trainer_utils import EvalLoopOutput, HubStrategy
 
-from data_collators import TaskBatchSampler, TaskRows, padded_length
+from data_collators import TaskBatchSampler, TaskRows, round_up_length
 from modeling_mtl_bioner import IGNORE, MtlBionerModel, multi_task_loss
 from mtl_bioner.evaluation.calibration import fit_calibration
-from mtl_bioner.evaluation.spans import gold_of, predicted_entities, span_metrics
-from mtl_bioner.hub.push import PushError, explained, push_folder
+from mtl_bioner.evaluation.spans import collect_gold, compute_span_metrics, decode_entities
+from mtl_bioner.hub.push import PushError, explain_hub_errors, push_folder
 from mtl_bioner.training.callbacks import LogEachEpoch, OneLinePrinter, OneLineProgress, SetEpoch
-from mtl_bioner.training.distillation import soft_loss
+from mtl_bioner.training.distillation import distillation_loss
 from mtl_bioner.training.loss_weights import balanced_weights, parse_loss_weights
+from mtl_bioner.training.model_building import learn_loss_weights
 from mtl_bioner.training.runtime import check_processes, use_byte_dropout, use_plain_attention
 
 
@@ -78,7 +79,7 @@ class MultiTaskTrainer(Trainer):
 
     def _prepare_model(self, model: MtlBionerModel) -> None:
         if self.args.loss_weighting == "uncertainty":
-            model.learn_loss_weights()
+            learn_loss_weights(model)
         if self.args.device.type == "cpu":
             use_byte_dropout(model)
             if self.args.bf16:
@@ -172,7 +173,7 @@ class MultiTaskTrainer(Trainer):
         )
         if soft_labels is not None:
             n = torch.as_tensor(counts.sum() if num_items_in_batch is None else num_items_in_batch).clamp(min=1)
-            taught = soft_loss(outputs.task_logits, soft_labels, inputs["labels"])
+            taught = distillation_loss(outputs.task_logits, soft_labels, inputs["labels"])
             loss = loss + self.args.teacher_weight * taught / n
         if model.training:
             self._loss_log[:, :-1] += torch.stack([sums, counts])
@@ -244,7 +245,7 @@ class MultiTaskTrainer(Trainer):
 
     def _padded(self, batch: list[int]) -> int:
         longest = max(self.train_sampler.lengths[row] for row in batch)
-        return padded_length(longest, self.train_sampler.padded_lengths)
+        return round_up_length(longest, self.train_sampler.padded_lengths)
 
     def _training_rate(self, batches: int = 4) -> float:
         """Sub-words a second of all processes, forward and backward, of some batches after a first one."""
@@ -274,7 +275,7 @@ class MultiTaskTrainer(Trainer):
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """As Trainer's, before training starts; what the Hub refuses is said in one line."""
         what = str(self.args.hub_model_id or Path(self.args.output_dir).name)
-        explained(lambda: super(MultiTaskTrainer, self).init_hf_repo(token, private), what)
+        explain_hub_errors(lambda: super(MultiTaskTrainer, self).init_hf_repo(token, private), what)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Pushes a whole checkpoint, code included, where Trainer's own leaves a repository that can't be loaded."""
@@ -324,8 +325,8 @@ class MultiTaskTrainer(Trainer):
         output = output._replace(predictions=logits, label_ids=labels)
         rows = dataloader.dataset
         output.metrics[f"{metric_key_prefix}_loss"] = self.loss_of(rows, logits, labels)
-        self.entities = predicted_entities(rows, output.predictions, self.calibrations())
-        output.metrics.update(span_metrics(rows, self.entities, self.model.config, metric_key_prefix))
+        self.entities = decode_entities(rows, output.predictions, self.calibrations())
+        output.metrics.update(compute_span_metrics(rows, self.entities, self.model.config, metric_key_prefix))
         return output
 
     def loss_of(self, rows: TaskRows, logits: Sequence[Any], labels: Sequence[Any]) -> float:
@@ -349,13 +350,13 @@ class MultiTaskTrainer(Trainer):
         Returns:
             The calibration errors that are left on these rows.
         """
-        self.entities = predicted_entities(rows, logits)
+        self.entities = decode_entities(rows, logits)
         for task, found in self.scored(rows).items():
             if calibration := fit_calibration(*found):
                 own = self.model.config.tasks[self.task_names.index(task)]
                 own["temperature"], own["score_bias"] = calibration
-        self.entities = predicted_entities(rows, logits, self.calibrations())
-        metrics = span_metrics(rows, self.entities, self.model.config, "eval")
+        self.entities = decode_entities(rows, logits, self.calibrations())
+        metrics = compute_span_metrics(rows, self.entities, self.model.config, "eval")
         return {key: value for key, value in metrics.items() if "_ece" in key}
 
     def calibrations(self) -> list[tuple[float, float]]:
@@ -367,7 +368,7 @@ class MultiTaskTrainer(Trainer):
         found: dict[str, tuple[list[float], list[bool]]] = {}
         for text, own in zip(rows.texts, self.entities, strict=True):
             scores, right = found.setdefault(self.task_names[text.task_id], ([], []))
-            gold = gold_of(text)
+            gold = collect_gold(text)
             scores += [e["score"] for e in own]
             right += [(e["start"], e["end"], e["type"]) in gold for e in own]
         return found
