@@ -32,6 +32,7 @@ from mtl_bioner.comparison.arguments import parse_arguments
 from mtl_bioner.comparison.plan import finished, keep_plan
 from mtl_bioner.comparison.record import check_heads, identity_of, record
 from mtl_bioner.comparison.runner import compute_all
+from mtl_bioner.messages import print_error
 from mtl_bioner.reporting.files import write_json
 
 
@@ -45,7 +46,7 @@ def train_cell(part: Path, argv: Sequence[str]) -> int:
         check_heads(run)
         trainer = run_mtl_ner.make_trainer(run)
     except (ValueError, CorpusError, OSError) as error:
-        sys.stderr.write(f"run_comparison: error: {' '.join(str(error).split())}\n")
+        print_error("run_comparison", error)
         return 2
     if run.data_args.dry_run:
         evaluates = run.args.eval_strategy != "no"
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         done = [] if arguments.report_only else compute_all(arguments, rest)
         report.write(list(finished(arguments.output_dir)), keep_plan(arguments), arguments.output_dir)
     except (ValueError, CorpusError, OSError) as error:
-        sys.stderr.write(f"run_comparison: error: {' '.join(str(error).split())}\n")
+        print_error("run_comparison", error)
         return 2
     written = arguments.output_dir / "comparison.md"
     sys.stdout.write(written.read_text(encoding="utf-8") if written.is_file() else "no cell is finished\n")

@@ -40,6 +40,7 @@ from dataset_scripts.tasks import Task, parse_tasks
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel
 from mtl_bioner.hub.model_card import write_card
 from mtl_bioner.hub.push import PushError
+from mtl_bioner.messages import print_error
 from mtl_bioner.reporting import files, plots, predictions, run_record, tables
 from mtl_bioner.training import search
 from mtl_bioner.training.argument_checks import check_metric
@@ -445,7 +446,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if run.args.do_train:
             trainer.check_optimizer()
     except (CorpusError, LaunchError, PushError, ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"run_mtl_ner: error: {' '.join(str(error).split())}\n")
+        print_error("run_mtl_ner", error)
         return 2
     transformers_logging.set_verbosity_warning()
     if run.data_args.dry_run:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 
-def summarize_error(error: Exception) -> str:
-    """The first line of an error's message, and those that it announces."""
+
+def summarize_error(error: BaseException) -> str:
+    """Return the first line of an error's message, with the lines that it announces by a final colon."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return " ".join(lines[:4] if lines[0].endswith(":") else lines[:1])
+
+
+def print_error(program: str, error: BaseException) -> None:
+    """Print `program: error: message` to standard error, the whole message on one line."""
+    sys.stderr.write(f"{program}: error: {' '.join(str(error).split())}\n")

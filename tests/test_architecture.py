@@ -27,7 +27,13 @@ ALLOWED = {
     "mtl_bioner.comparison": LIBRARY | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.training"},
     "run_mtl_ner": LIBRARY
     | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.hub", "mtl_bioner.training"},
-    "run_comparison": {"dataset_scripts", "mtl_bioner.comparison", "mtl_bioner.reporting", "run_mtl_ner"},
+    "run_comparison": {
+        "dataset_scripts",
+        "mtl_bioner.messages",
+        "mtl_bioner.comparison",
+        "mtl_bioner.reporting",
+        "run_mtl_ner",
+    },
 }
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -21,7 +19,7 @@ from dataset_scripts.formats.files import (
     _lines,
     _opened,
     _score_and_task,
-    temporary_name,
+    write_then_rename,
 )
 from dataset_scripts.formats.jsonl import _NOT_IN_NAMES
 from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument
@@ -111,16 +109,10 @@ def write_brat(documents: Iterable[Document], folder: FilePath) -> None:
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CorpusError(f"{folder}: exists and is not empty; remove it or choose another folder")
-    temporary = temporary_name(folder)
-    try:
-        temporary.mkdir(parents=True)
+    with write_then_rename(folder) as temporary:
+        temporary.mkdir()
         for document in documents:
             _write_brat_pair(document, temporary)
-        if folder.exists():
-            folder.rmdir()  # os.replace takes no existing folder on Windows
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_brat_pair(document: Document, folder: Path) -> None:

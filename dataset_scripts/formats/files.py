@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import re
+import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -117,23 +118,31 @@ def _score_and_task(entity: Entity) -> dict[str, float | str]:
     return score | ({"task": entity.task} if entity.task else {})
 
 
-def temporary_name(target: Path) -> Path:
-    """Hidden, in the same folder, and not that of another process that writes the same."""
-    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+@contextmanager
+def write_then_rename(path: FilePath) -> Iterator[Path]:
+    """Yield a hidden path beside `path` to write a file or folder to; rename it at the end, delete it after an error.
+
+    So a reader never sees half a file, and a killed process leaves none. A folder may replace an empty one only.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")  # not the name another process would choose
+    try:
+        yield temporary
+        if temporary.is_dir() and target.exists():
+            target.rmdir()  # os.replace takes no existing folder on Windows
+        os.replace(temporary, target)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _write(path: FilePath, parts: Iterable[str]) -> None:
-    """Write under a temporary name in the same folder, then rename: a killed run leaves no half file behind."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(target)
-    try:
-        with temporary.open("wb") as file:
-            if target.name.endswith(".gz"):  # without name and time, so that the same documents give the same bytes
-                with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed, io.BufferedWriter(packed) as buffered:
-                    buffered.writelines(part.encode() for part in parts)
-            else:
-                file.writelines(part.encode() for part in parts)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the parts of a text file, gzipped if its name ends in `.gz`, as `write_then_rename` does."""
+    with write_then_rename(path) as temporary, temporary.open("wb") as file:
+        if os.fspath(path).endswith(".gz"):  # without name and time, so that the same documents give the same bytes
+            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed, io.BufferedWriter(packed) as buffered:
+                buffered.writelines(part.encode() for part in parts)
+        else:
+            file.writelines(part.encode() for part in parts)

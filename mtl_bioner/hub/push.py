@@ -23,6 +23,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Re
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from mtl_bioner.hub.model_card import is_edited, name_repository, spread_over, write_card
+from mtl_bioner.messages import print_error
 
 
 logger = logging.getLogger(__name__)
@@ -194,7 +195,7 @@ def run_command(parser: argparse.ArgumentParser, action: Callable[[argparse.Name
     try:
         sys.stdout.write(f"{action(parser.parse_args(argv))}\n")
     except (PushError, ValueError, OSError) as error:
-        sys.stderr.write(f"{parser.prog}: error: {' '.join(str(error).split())}\n")
+        print_error(parser.prog, error)
         return 2
     return 0
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from dataset_scripts.formats.files import temporary_name
+from dataset_scripts.formats.files import write_then_rename
 
 
 def write_text(path: Path, text: str) -> None:
     """Text under a temporary name, then renamed: a reader never sees half a file."""
-    temporary = temporary_name(path)
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with write_then_rename(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:

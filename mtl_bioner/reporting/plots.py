@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset_scripts.formats.files import temporary_name
+from dataset_scripts.formats.files import write_then_rename
 from mtl_bioner.evaluation.calibration import bin_by_score, compute_calibration_error
 from mtl_bioner.reporting.files import write_json
 
@@ -56,10 +55,9 @@ def save_figure(figure: Any, path: Path) -> None:
     """Write a plot whole or not at all."""
     from matplotlib import pyplot
 
-    temporary = temporary_name(path)
-    figure.savefig(temporary, dpi=120, format=path.suffix.removeprefix("."))
+    with write_then_rename(path) as temporary:
+        figure.savefig(temporary, dpi=120, format=path.suffix.removeprefix("."))
     pyplot.close(figure)
-    os.replace(temporary, path)
 
 
 def plot_reliability(path: Path, scored: Mapping[str, tuple[Sequence[float], Sequence[bool]]]) -> None:
