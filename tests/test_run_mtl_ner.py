@@ -24,12 +24,15 @@ import run_mtl_ner
 from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.formats import read_any
 from modeling_mtl_bioner import IGNORE, SHARING, MtlBionerModel, MtlBionerPipeline
+from mtl_bioner.hub.push import PushError
 from mtl_bioner.reporting.plots import plot_curves
 from mtl_bioner.reporting.run_record import get_processor_name, hash_model
 from mtl_bioner.reporting.tables import format_forgetting
 from mtl_bioner.tokenizer import load_tokenizer
-from mtl_bioner.training import model_setup
-from mtl_bioner.training.dataset import corpus_names
+from mtl_bioner.training import checkpointing, model_setup, parsing
+from mtl_bioner.training.arguments import ModelArguments
+from mtl_bioner.training.dataset import build_rows, name_corpora
+from mtl_bioner.training.run import collect_arguments
 
 
 ROOT = Path(__file__).parents[1]
@@ -218,26 +221,19 @@ def test_record_of_the_run_names_no_path_of_this_machine_and_no_token(trained: P
     ],
 )
 def test_paths_are_recorded_by_their_last_part(value: Any, recorded: Any) -> None:
-    from mtl_bioner.reporting.run_record import collect_arguments
-
-    run = SimpleNamespace(
-        model_args=SimpleNamespace(value=value),
-        data_args=SimpleNamespace(),
-        args=SimpleNamespace(to_dict=lambda: {"hub_token": SECRET}),
-    )
-    assert collect_arguments(run) == {"value": recorded}
+    training = SimpleNamespace(to_dict=lambda: {"hub_token": SECRET})
+    arguments: Any = SimpleNamespace(model=SimpleNamespace(value=value), data=SimpleNamespace(), training=training)
+    assert collect_arguments(arguments) == {"value": recorded}
 
 
 def test_a_folder_named_sample_is_not_the_embedded_one() -> None:
-    from mtl_bioner.reporting.run_record import collect_arguments
-
     def recorded(data_dir: str) -> str:
-        given = SimpleNamespace(to_dict=dict)
-        data_args = SimpleNamespace(data_dir=data_dir)
-        return collect_arguments(SimpleNamespace(model_args=SimpleNamespace(), data_args=data_args, args=given))
+        training, data = SimpleNamespace(to_dict=dict), SimpleNamespace(data_dir=data_dir)
+        arguments: Any = SimpleNamespace(model=SimpleNamespace(), data=data, training=training)
+        return collect_arguments(arguments)["data_dir"]
 
-    assert recorded("sample") == {"data_dir": "sample"}
-    assert recorded("/data/sample") == {"data_dir": "a folder named sample"}
+    assert recorded("sample") == "sample"
+    assert recorded("/data/sample") == "a folder named sample"
 
 
 def test_predictions_of_two_tasks_are_two_files(tmp_path: Path) -> None:
@@ -400,7 +396,7 @@ def test_a_new_task_is_trained_though_the_corpora_of_old_heads_are_not_there(
     arguments = ["--model_name_or_path", str(trained), "--tasks", f"mine={own}", "--output_dir", str(tmp_path / "a")]
     arguments += ["--data_dir", str(tmp_path / "corpora"), "--use_cpu", *FEW]
     assert run_mtl_ner.main(arguments) == 0
-    assert "what other heads forget is not measured" in caplog.text
+    assert "forgetting of other heads is not measured" in caplog.text
 
 
 @pytest.mark.parametrize("freeze", [True, False])
@@ -432,13 +428,15 @@ def test_old_heads_are_scored_on_the_test_split_of_their_own_training(
     (saved / "run.json").write_text(json.dumps(record))
     arguments = ["--model_name_or_path", str(saved), "--tasks", f"mine={own}", "--output_dir", str(tmp_path / "a")]
     run = run_mtl_ner.prepare([*arguments, *SMALL, "--test_size", "0.15"])
-    assert "what bc5cdr forget is not measured: nothing tells which split they saw" in caplog.text
+    assert "forgetting of bc5cdr is not measured: no record tells which splits they were trained on" in caplog.text
     expected = load_corpus("ncbi", "sample", test_size=0.3, seed=7).splits["test"]
-    assert [text.document.document_id for text in run.old.texts] == [document.document_id for document in expected]
+    assert [text.document.document_id for text in run.other_heads.texts] == [
+        document.document_id for document in expected
+    ]
     changes = [{"tasks": None}, {"tasks": "a=,"}, {"test_size": "x"}, {"split_seed": None}]
     for changed in ([], {"arguments": None}, *({"arguments": record["arguments"] | change} for change in changes)):
         (saved / "run.json").write_text(json.dumps(changed))
-        assert run_mtl_ner.prepare([*arguments, *SMALL]).old is None
+        assert run_mtl_ner.prepare([*arguments, *SMALL]).other_heads is None
 
 
 def test_calibration_errors_are_those_that_the_fit_leaves(encoder: str, tmp_path: Path) -> None:
@@ -484,7 +482,7 @@ def test_after_a_failed_push_the_model_is_there_and_no_process_waits(
     encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     def fail(*_: Any) -> str:
-        raise run_mtl_ner.PushError("the Hub refused me/ner")
+        raise PushError("the Hub refused me/ner")
 
     def name_it(self: Any, *_: Any) -> None:
         self.hub_model_id = "me/ner"
@@ -503,12 +501,12 @@ def test_after_a_failed_push_the_model_is_there_and_no_process_waits(
 
 def test_no_path_has_the_name_of_a_registered_corpus() -> None:
     sources = ["ncbi", "/data/ncbi", "./bc5cdr", "/data/mine", "./mine"]
-    assert list(corpus_names(sources).values()) == ["ncbi", "ncbi-2", "bc5cdr-2", "mine", "mine-2"]
+    assert list(name_corpora(sources).values()) == ["ncbi", "ncbi-2", "bc5cdr-2", "mine", "mine-2"]
 
 
 def test_no_corpus_has_the_name_of_a_type() -> None:
     """Else the scores of the one stood in the place of the other's."""
-    names = corpus_names(["/data/Disease", "ncbi"], {"Disease", "Gene"})
+    names = name_corpora(["/data/Disease", "ncbi"], {"Disease", "Gene"})
     assert names == {"/data/Disease": "Disease-2", "ncbi": "ncbi"}
 
 
@@ -615,7 +613,7 @@ def test_corpora_of_one_name_are_told_apart(encoder: str, tmp_path: Path) -> Non
     assert run.tasks[0].corpora == ("own.jsonl", "own.jsonl-2")
     assert run.model.config.tasks[0]["corpora"] == ["own.jsonl", "own.jsonl-2"]
     trainer = run_mtl_ner.make_trainer(run)
-    metrics = trainer.predict(run_mtl_ner.make_rows(run, "test", None)).metrics
+    metrics = trainer.predict(build_rows(run, "test")).metrics
     assert metrics["test_both_support_own.jsonl"] == metrics["test_both_support_own.jsonl-2"] == 1
 
 
@@ -859,7 +857,7 @@ def test_what_training_cannot_begin_with_is_told_before_results_are_deleted(
 
 
 def test_without_tasks(fails: Fails) -> None:
-    assert "required: --tasks" in fails(tasks=None)
+    assert "--tasks is missing; name one or more corpora" in fails(tasks=None)
 
 
 def test_missing_file_of_a_corpus(fails: Fails, tmp_path: Path) -> None:
@@ -961,7 +959,7 @@ def test_encoders_of_another_kind(fails: Fails, tmp_path: Path, encoder: str, ki
     config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), **sizes)
     AutoModel.from_config(config).save_pretrained(tmp_path)
     message = fails("--model_name_or_path", str(tmp_path))
-    assert f"the encoder, of type {kind}, can't be used ({reason}" in message and "choose one as BERT" in message
+    assert f"the encoder, of type {kind}, can't be used ({reason}" in message and "choose one like BERT" in message
 
 
 def test_model_folders_that_lack_something(fails: Fails, tmp_path: Path, encoder: str) -> None:
@@ -1063,7 +1061,7 @@ def test_one_request_tells_whether_the_hub_answers(
 
     monkeypatch.setattr(model_setup, "get_hf_file_metadata", head)
     model_setup.hub_answers.cache_clear()
-    arguments = run_mtl_ner.ModelArguments(model_name_or_path="me/model", model_revision="v1")
+    arguments = ModelArguments(model_name_or_path="me/model", model_revision="v1")
     options = [model_setup.get_hub_options(arguments) for _ in range(3)]
     model_setup.hub_answers.cache_clear()
     assert options[0] == {"revision": "v1", "cache_dir": None, "local_files_only": not answers}
@@ -1112,14 +1110,13 @@ def test_help_from_any_folder_lists_the_arguments_of_the_project(tmp_path: Path)
 def test_default_output_folder_is_named_by_the_tasks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for tasks, expected in (
-        ("ncbi,bc5cdr", "outputs/ncbi,bc5cdr"),
-        ("a=bc5cdr:Disease|Chemical+ncbi", "outputs/a=bc5cdr_Disease_Chemical+ncbi"),
-        ("mine=../x/y.jsonl", "outputs/mine=y.jsonl"),
+        ("ncbi,bc5cdr", "outputs/ncbi-bc5cdr"),
+        ("a=bc5cdr:Disease|Chemical+ncbi", "outputs/a-bc5cdr-Disease-Chemical-ncbi"),
+        ("mine=../x/y.jsonl", "outputs/mine-y.jsonl"),
     ):
-        _, _, args = run_mtl_ner.parse_arguments(["--tasks", tasks, "--use_cpu"])
-        assert args.output_dir == expected
+        assert parsing.parse_arguments(["--tasks", tasks, "--use_cpu"]).training.output_dir == expected
     with pytest.raises(ValueError, match="'ncbi,bc5cdr', the name of --output_dir, can't be .*; give --hub_model_id"):
-        run_mtl_ner.parse_arguments(["--tasks", "ncbi,bc5cdr", "--use_cpu", "--push_to_hub"])
+        parsing.parse_arguments(["--tasks", "ncbi", "--output_dir", "ncbi,bc5cdr", "--use_cpu", "--push_to_hub"])
 
 
 def test_errors_of_a_corpus_are_value_errors() -> None:
@@ -1201,7 +1198,7 @@ def test_a_training_goes_on_only_with_the_arguments_that_it_was_begun_with(
     capsys.readouterr()
     again = [*begin, "--resume_from_checkpoint", "true"]
     for other, message in {
-        ("--seed", "7"): f"the training in {tmp_path} was begun with 'no --seed', not with --seed=7; give the same",
+        ("--seed", "7"): f"the training in {tmp_path} was begun without --seed, not with --seed=7; give the same",
         ("--num_train_epochs", "5"): "not with --num_train_epochs=5.0; give the same",
         ("--mask_probability", "0"): "not with --mask_probability=0",
     }.items():
@@ -1366,11 +1363,10 @@ def test_a_training_does_not_go_on_without_what_it_was_begun_with(
     encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     arguments = ["--tasks", "ncbi", "--model_name_or_path", encoder, "--output_dir", str(tmp_path), *SMALL]
-    begun = run_mtl_ner.begun_with(
-        run_mtl_ner.collect_given_arguments(arguments), ["none"], run_mtl_ner.parse_arguments(arguments)[2]
-    )
+    parsed = parsing.parse_arguments(arguments)
+    begun = checkpointing.describe_beginning(parsed.given, ["none"], parsed.training)
     for other, told in {
-        ("seed", 7): "was begun with --seed=7, not with 'no --seed'; give the same",
+        ("seed", 7): "was begun with --seed=7, not without --seed; give the same",
         ("bf16", not begun["bf16"]): f"was begun with --bf16={json.dumps(not begun['bf16'])}, not with --bf16=",
         ("processes", 2): "was begun with 2 processes, not with 1; launch as many, or begin anew",
     }.items():
@@ -1410,7 +1406,7 @@ def test_a_training_does_not_go_on_with_other_corpora_or_another_encoder(
     ("given", "wanted"), [(["--bf16"], True), (["--bf16", "false"], False), (["--bf16=true"], True)]
 )
 def test_bf16_alone_means_true(given: list[str], wanted: bool) -> None:
-    assert run_mtl_ner.parse_arguments(["--tasks", "ncbi", *given, "--seed", "3"])[2].bf16 is wanted
+    assert parsing.parse_arguments(["--tasks", "ncbi", *given, "--seed", "3"]).training.bf16 is wanted
 
 
 def test_memory_of_trainer_is_no_score_of_other_heads() -> None:

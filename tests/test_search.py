@@ -18,6 +18,7 @@ import pytest
 from filelock import FileLock
 
 import run_mtl_ner
+from mtl_bioner.training import search as search_module
 from mtl_bioner.training import trainer as trainer_module
 from mtl_bioner.training.search import SearchSpace, format_trials, search
 
@@ -39,14 +40,14 @@ def test_space_holds_what_matters_for_the_tasks_and_the_sharing_layer() -> None:
 
 def test_space_starts_with_what_was_given() -> None:
     space = SearchSpace(2e-4, 1.0, {"a": 1.5, "b": 7.0}, 96)
-    assert space(optuna.trial.FixedTrial(space.start())) == {
+    assert space(optuna.trial.FixedTrial(space.get_first_trial())) == {
         "learning_rate": 2e-4,
         "task_sampling_alpha": 1.0,
         "task_loss_weights": "a=1.5,b=7",
         "sharing_size": 96,
     }
     alone = SearchSpace(2e-4, 1.0, {}, None)
-    assert alone(optuna.trial.FixedTrial(alone.start())) == {"learning_rate": 2e-4}
+    assert alone(optuna.trial.FixedTrial(alone.get_first_trial())) == {"learning_rate": 2e-4}
 
 
 def test_table_is_sorted_by_score() -> None:
@@ -262,7 +263,7 @@ def test_a_frozen_encoder_is_so_in_each_trial(
         trained.extend(name for name, own in parameters if own.requires_grad)
         return [{"trial": 0, "macro_f1": 0.5, "stopped": False}]
 
-    monkeypatch.setattr(run_mtl_ner.search, "search", look)
+    monkeypatch.setattr(search_module, "search", look)
     options = ["--freeze_encoder", "--search", "1", "--output_dir", str(tmp_path / "a")]
     assert run_mtl_ner.main([*arguments, *options]) == 0
     assert trained == [f"heads.{name}.{part}" for name in ("ncbi", "bc5cdr") for part in ("weight", "bias")]
@@ -271,6 +272,6 @@ def test_a_frozen_encoder_is_so_in_each_trial(
 def test_a_search_killed_before_its_first_trial_begins_once_with_the_given_arguments(tmp_path: Path) -> None:
     study = optuna.create_study(study_name="mtl-bioner", storage=f"sqlite:///{tmp_path / 'search.db'}")
     space = SearchSpace(2e-4, 1.0, {}, None)
-    study.enqueue_trial(space.start())
+    study.enqueue_trial(space.get_first_trial())
     rows = search(LearningRateTrainer(), space, 2, tmp_path, {})
     assert [row["learning_rate"] == 2e-4 for row in rows] == [True, False]

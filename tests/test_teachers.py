@@ -420,7 +420,7 @@ def test_the_table_of_single_task_models_beside_the_shared_one() -> None:
         ("{damaged}", ["--teachers names", "which can't be loaded"]),
         ("{other}", ["--teachers names", "whose heads are plants; it has none of ncbi, bc5cdr: leave it out"]),
         ("{types}", ["whose head ncbi finds Gene, the model's Disease"]),
-        ("{vocabulary}", ["--teachers names", "sub-words are others"]),
+        ("{vocabulary}", ["--teachers names", "sub-words differ"]),
     ],
 )
 def test_teachers_that_can_teach_nothing(

@@ -22,7 +22,7 @@ from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel
 from mtl_bioner.evaluation.spans import compute_span_metrics, decode_entities
 from mtl_bioner.training import trainer as trainer_module
 from mtl_bioner.training.callbacks import SetEpoch, log_line
-from mtl_bioner.training.checkpointing import last_complete_checkpoint
+from mtl_bioner.training.checkpointing import find_last_checkpoint
 from mtl_bioner.training.loss_weights import balanced_weights, parse_loss_weights
 from mtl_bioner.training.model_building import build_model, freeze_all_but
 from mtl_bioner.training.runtime import ByteDropout, LaunchError, check_processes
@@ -424,7 +424,7 @@ def test_subwords_are_counted_for_the_progress_bar(
 
 
 def test_the_newest_whole_checkpoint(tmp_path: Path) -> None:
-    assert last_complete_checkpoint(tmp_path) is None
+    assert find_last_checkpoint(tmp_path) is None
     for name, state in (
         ("9", '{"global_step": 9}'),
         ("10", '{"global_step": 10}'),
@@ -436,7 +436,7 @@ def test_the_newest_whole_checkpoint(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "trainer_state.json").write_text(state)
     (tmp_path / "checkpoint-12").mkdir()
-    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert find_last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
 
 
 # ------------------------------------------------------------------------------------------------- epochs and heads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -126,10 +127,9 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
 
 def check_known(rest: Iterable[str]) -> None:
     """Raises ValueError for an argument to hand on that `run_mtl_ner.py` doesn't have."""
-    from mtl_bioner.training.parsing import make_parser as parser_of_trainings
-    from mtl_bioner.training.parsing import suggest_argument
+    from mtl_bioner.training.parsing import build_parser, suggest_argument
 
-    own, theirs = make_parser()._option_string_actions, parser_of_trainings([])[0]._option_string_actions
+    own, theirs = make_parser()._option_string_actions, build_parser()._option_string_actions
     for name in (part.partition("=")[0] for part in rest):
         if name.startswith("--") and name not in theirs:
             raise ValueError(suggest_argument(name, [*own, *theirs]))
@@ -188,9 +188,17 @@ def argument_and_values(text: str) -> tuple[str, tuple[str, ...]]:
 
 def shared_arguments(path: Path) -> list[str]:
     """Those arguments of a file of `run_mtl_ner.py` that all cells can have."""
-    from mtl_bioner.training.argument_files import as_argv, read_argument_file
+    from mtl_bioner.training.parsing import read_argument_file
 
-    return as_argv({k: v for k, v in read_argument_file(path).items() if argument_name(k) not in DECIDED})
+    argv = []
+    for name, value in read_argument_file(path).items():
+        if argument_name(name) not in DECIDED and value is not None:
+            argv += (
+                [f"--{name}", *map(str, value)]
+                if isinstance(value, list)
+                else [f"--{name}={value if isinstance(value, str) else json.dumps(value)}"]
+            )
+    return argv
 
 
 def argument_name(given: str) -> str:

@@ -9,10 +9,10 @@ from mtl_bioner.comparison.arguments import CELL_ARGUMENTS
 from mtl_bioner.comparison.plan import hash_ids
 from mtl_bioner.evaluation.error_analysis import build_error_report, normalize_mention
 from mtl_bioner.reporting.run_record import (
-    collect_arguments,
     get_package_version,
     get_processor_name,
 )
+from mtl_bioner.training.run import collect_arguments
 
 
 def check_heads(run: Any) -> None:
@@ -52,7 +52,7 @@ def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
 
 def identity_of(run: Any) -> dict[str, Any]:
     """What cells that are compared have in common: arguments, and versions of what computes."""
-    arguments = {name: value for name, value in collect_arguments(run).items() if name not in CELL_ARGUMENTS}
+    arguments = {name: value for name, value in collect_arguments(run.arguments).items() if name not in CELL_ARGUMENTS}
     return arguments | {name: get_package_version(name) for name in ("torch", "transformers", "accelerate")}
 
 

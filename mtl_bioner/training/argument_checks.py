@@ -10,17 +10,41 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers.integrations import get_available_reporting_integrations
+from transformers.trainer_utils import IntervalStrategy
 
 from dataset_scripts.leaks import MODES as LEAK_MODES
 from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task
 from modeling_mtl_bioner import SHARING
 from mtl_bioner.reporting import run_record, tables
-from mtl_bioner.training import search
 from mtl_bioner.training.arguments import DataArguments, ModelArguments
-from mtl_bioner.training.checkpointing import is_complete, resume_argument, resumes
+from mtl_bioner.training.checkpointing import find_resumed_checkpoint, is_complete, is_resumed
 from mtl_bioner.training.distillation import AUTO, NONE, list_named_teachers
 from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
+
+
+SEARCH_DATABASE = "search.db"
+
+
+def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: MultiTaskTrainingArguments) -> None:
+    """Check all that needs no corpus and no model.
+
+    Raises:
+        ValueError: names the argument, its value and the remedy.
+    """
+    check_values(model_args, data_args)
+    if args.push_to_hub and args.hub_model_id is None:
+        check_repository(Path(args.output_dir).name)
+    if data_args.search and (data_args.dry_run or not args.do_train or args.eval_strategy == IntervalStrategy.NO):
+        raise ValueError(
+            "--search trains and goes by development scores; leave out --train_on_dev, --eval_strategy no, --dry_run, "
+            "--do_*"
+        )
+    check_teachers(model_args, data_args, args)
+    if data_args.train_on_dev and args.do_train and model_args.report_gates:
+        raise ValueError("--report_gates reads the development split, which --train_on_dev takes; leave one out")
+    check_reports(args.report_to)
+    check_output(args, data_args, model_args)
 
 
 def check_teachers(model_args: ModelArguments, data_args: DataArguments, args: MultiTaskTrainingArguments) -> None:
@@ -55,6 +79,8 @@ def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
     check_share("--dev_size", data_args.dev_size)
     if data_args.test_size is not None:
         check_share("--test_size", data_args.test_size)
+    if data_args.context_size is not None and data_args.context_size < 0:
+        raise ValueError(f"--context_size is {data_args.context_size}; give 0 or more")
     for name in ("max_train_samples", "max_eval_samples", "max_predict_samples", "search"):
         value = getattr(data_args, name)
         if value is not None and value < 1:
@@ -108,7 +134,7 @@ def check_metric(args: MultiTaskTrainingArguments, tasks: Sequence[Task]) -> Non
 def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, model_args: ModelArguments) -> None:
     """Raises ValueError for an output folder that can't be written to, holds files and nobody said it may, or holds
     what is still needed."""
-    folder, resume = Path(args.output_dir), resume_argument(args)
+    folder, resume = Path(args.output_dir), find_resumed_checkpoint(args)
     if not args.do_train and Path(model_args.model_name_or_path).resolve() == folder.resolve():
         raise ValueError(
             f"--output_dir {folder} is the model's own folder, where scores would take the place of the record of its "
@@ -120,7 +146,7 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, mod
         raise ValueError(f"--output_dir {folder}: {existing.name} is a file; name a folder")
     if not os.access(existing, os.W_OK):
         raise ValueError(f"--output_dir {folder}: {existing} can't be written to; name another folder")
-    goes_on = resumes(args) or (data_args.search and (folder / search.DATABASE).is_file())
+    goes_on = is_resumed(args) or (data_args.search and (folder / SEARCH_DATABASE).is_file())
     may = data_args.overwrite_output or data_args.dry_run or goes_on
     if folder.is_dir() and any(folder.iterdir()) and not may:
         raise ValueError(
@@ -146,7 +172,7 @@ def check_sources(args: MultiTaskTrainingArguments, model_args: ModelArguments) 
         path = Path(name).resolve()
         parts = path.relative_to(folder).parts if folder in path.parents else ()
         deleted = (
-            parts and (parts[0] == run_record.TEACHERS or parts[0].startswith("checkpoint-")) and not resumes(args)
+            parts and (parts[0] == run_record.TEACHERS or parts[0].startswith("checkpoint-")) and not is_resumed(args)
         )
         if deleted or (argument == "teachers" and path == folder):
             raise ValueError(

@@ -13,16 +13,29 @@ from typing import Any
 from transformers.trainer import TRAINER_STATE_NAME
 
 from mtl_bioner.reporting import run_record
-from mtl_bioner.training.argument_files import as_argv, read_argument_file
-from mtl_bioner.training.distillation import AUTO, NONE
 from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
 
 
-def last_complete_checkpoint(folder: str | os.PathLike[str]) -> str | None:
-    """The newest whole `checkpoint-N` in a folder, None if there is none."""
-    found = [(path.name.removeprefix("checkpoint-"), path) for path in Path(folder).glob("checkpoint-*")]
-    numbered = sorted(((int(step), path) for step, path in found if step.isdecimal()), reverse=True)
-    return next((str(path) for _, path in numbered if is_complete(path)), None)
+# Arguments that change no weight of a model: a resumed training may have other ones.
+HARMLESS = re.compile(
+    "output_dir|overwrite_output|resume_from|run_name|report_|disable_tqdm|save_total|do_|dry_run|log_|logging_(?!steps)|"
+    "dataloader_|per_device_eval_|push_to_hub|hub_"
+)
+# Keys of `begun_with.json` that are no arguments.
+INPUTS = "inputs"
+PROCESSES = "processes"
+
+_OPTIMIZER = re.compile("optimizer|global_step")  # the second is DeepSpeed's folder
+
+
+# -------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def find_last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
+    """Return the newest whole `checkpoint-N` in a folder, None if there is none."""
+    numbers = ((path.name.removeprefix("checkpoint-"), path) for path in Path(folder).glob("checkpoint-*"))
+    newest_first = sorted(((int(step), path) for step, path in numbers if step.isdecimal()), reverse=True)
+    return next((str(path) for _, path in newest_first if is_complete(path)), None)
 
 
 def is_complete(checkpoint: Path) -> bool:
@@ -33,113 +46,134 @@ def is_complete(checkpoint: Path) -> bool:
         return False
 
 
-# Arguments that change no weight of a model: a training may go on with others.
-HARMLESS = re.compile(
-    "output_dir|overwrite_output|resume_from|run_name|report_|disable_tqdm|save_total|do_|dry_run|log_|logging_(?!steps)|"
-    "dataloader_|per_device_eval_|push_to_hub|hub_"
-)
-
-
-def resumes(args: MultiTaskTrainingArguments) -> bool:
-    """Whether `--resume_from_checkpoint` was given."""
+def is_resumed(args: MultiTaskTrainingArguments) -> bool:
+    """Whether `--resume_from_checkpoint` is given."""
     return str(args.resume_from_checkpoint or "false").lower() != "false"
 
 
-_OPTIMIZER = re.compile("optimizer|global_step")  # the second is DeepSpeed's folder
+def find_resumed_checkpoint(args: MultiTaskTrainingArguments) -> str | None:
+    """Return the checkpoint that `--resume_from_checkpoint` names; `true` is the newest whole one in the folder.
 
-
-def resume_argument(args: MultiTaskTrainingArguments) -> str | None:
-    """The checkpoint that `--resume_from_checkpoint` names, `true` being the newest whole one in the output folder;
-    None without the argument, or where the training was interrupted before its teachers had all been trained.
+    None without the argument, or where the training was interrupted before all its teachers were trained.
 
     Raises:
-        ValueError: there is none, or it holds no optimizer.
+        ValueError: there is no checkpoint, or it holds no optimizer.
     """
-    if not resumes(args):
+    if not is_resumed(args):
         return None
-    named = str(args.resume_from_checkpoint).lower() != "true"
-    newest = args.resume_from_checkpoint if named else last_complete_checkpoint(args.output_dir)
-    if newest and Path(newest).is_dir() and not any(map(_OPTIMIZER.match, os.listdir(newest))):
+    is_named = str(args.resume_from_checkpoint).lower() != "true"
+    checkpoint = args.resume_from_checkpoint if is_named else find_last_checkpoint(args.output_dir)
+    if checkpoint and Path(checkpoint).is_dir() and not any(map(_OPTIMIZER.match, os.listdir(checkpoint))):
         raise ValueError(
-            f"--resume_from_checkpoint: {newest} holds no optimizer (--save_only_model), so no training can go on "
+            f"--resume_from_checkpoint: {checkpoint} holds no optimizer (--save_only_model), so no training can go on "
             "with it to the same weights; begin anew with --overwrite_output"
         )
-    if newest or (Path(args.output_dir) / run_record.BEGUN).is_file():
-        return newest
+    if checkpoint or (Path(args.output_dir) / run_record.BEGUN).is_file():
+        return checkpoint
     raise ValueError(f"--resume_from_checkpoint: no whole checkpoint in {args.output_dir}; leave it out to begin anew")
 
 
-INPUTS = "inputs"
-
-
-PROCESSES = "processes"  # not an argument, but of those that launch the training
-
-
-def begun_with(given: Mapping[str, Any], teachers: Sequence[str], args: MultiTaskTrainingArguments) -> dict[str, Any]:
-    """Those of the given arguments that a training must go on with, and its teachers; of paths only the last part.
-    What a machine decides, the data type and the number of processes, is among them: steps hold other rows then."""
-    settled = run_record.strip_paths({**given, "teachers": list(teachers)})
-    kept = {key: value for key, value in settled.items() if not HARMLESS.match(key)}
-    return {**kept, "bf16": args.bf16, PROCESSES: args.world_size}
-
-
-def begun_in(args: MultiTaskTrainingArguments) -> Path:
-    """The output folder of the training that goes on."""
-    checkpoint = resume_argument(args)
+def find_resumed_folder(args: MultiTaskTrainingArguments) -> Path:
+    """Return the output folder of the training that goes on."""
+    checkpoint = find_resumed_checkpoint(args)
     return Path(checkpoint).parent if checkpoint else Path(args.output_dir)
 
 
-def check_same_inputs(inputs: Mapping[str, Any], args: MultiTaskTrainingArguments) -> None:
-    """Raises ValueError for a training that would go on with other corpora or another encoder.
+# ------------------------------------------------------------------------------------------------- what it began with
+
+
+def describe_beginning(
+    given: Mapping[str, Any], teachers: Sequence[str], args: MultiTaskTrainingArguments
+) -> dict[str, Any]:
+    """Return the given arguments that a resumed training must repeat, and its teachers; of paths only the last part.
+
+    The data type and the number of processes, which a machine decides, are among them: with others, steps would hold
+    other rows.
+    """
+    arguments = run_record.strip_paths({**given, "teachers": list(teachers)})
+    kept = {name: value for name, value in arguments.items() if not HARMLESS.match(name)}
+    return {**kept, "bf16": args.bf16, PROCESSES: args.world_size}
+
+
+def check_same_beginning(beginning: Mapping[str, Any], args: MultiTaskTrainingArguments) -> None:
+    """Check that a resumed training has the arguments, processes and teachers that it was begun with.
 
     Args:
-        inputs: as `run_mtl_ner.Run.inputs`.
+        beginning: as `describe_beginning` returns it, of the command that resumes.
+
+    Raises:
+        ValueError: an argument differs, so that no single command would have given the scores.
     """
-    begun = begun_in(args) / run_record.BEGUN
-    before = read_argument_file(begun).get(INPUTS) if begun.is_file() else None
-    if before is None:  # begun by other code
+    if not is_resumed(args):
         return
-    names = [*(f"corpus {name}" for name in inputs["corpora"]), "encoder"]
-    old, new = ([*own["corpora"].values(), own["base_model"]] for own in (before, inputs))
-    for name, was, is_ in zip(names, old, new, strict=False):  # paths, and so names, may be others
-        if was != is_:
-            raise ValueError(
-                f"--resume_from_checkpoint: the {name} is not the one that the training in {begun.parent} was begun "
-                "with; restore it, or begin anew with --overwrite_output"
-            )
-
-
-def check_begun_with(wanted: Mapping[str, Any], args: MultiTaskTrainingArguments) -> None:
-    """Raises ValueError for a training that would go on with other arguments than it was begun with, so that no single
-    command gave its scores, or without the teachers that it trained.
-
-    Args:
-        wanted: as `begun_with`.
-    """
-    if not resumes(args):
-        return
-    checkpoint, folder = resume_argument(args), begun_in(args)
-    if AUTO in wanted["teachers"] and folder.resolve() != Path(args.output_dir).resolve():
+    folder = find_resumed_folder(args)
+    if "auto" in beginning["teachers"] and folder.resolve() != Path(args.output_dir).resolve():
         raise ValueError(
-            f"--resume_from_checkpoint {checkpoint} is not in --output_dir {args.output_dir}, where its teachers "
-            f"would be; give {folder} as --output_dir, or say which --teachers it had ({NONE}, if it had none)"
+            f"--resume_from_checkpoint {args.resume_from_checkpoint} is not in --output_dir {args.output_dir}, where "
+            f"its teachers would be; give {folder} as --output_dir, or say which --teachers it had (none, if it had "
+            "none)"
         )
-    if not (folder / run_record.BEGUN).is_file():  # begun by other code
+    before = read_beginning(folder)
+    if before is None:  # begun by code that kept no record
         return
-    before = read_argument_file(folder / run_record.BEGUN)
-    before.pop(INPUTS, None)  # `check_same_inputs`
-    if (count := before.pop(PROCESSES, None)) not in (None, wanted[PROCESSES]):
+    if (count := before.get(PROCESSES)) not in (None, beginning[PROCESSES]):
         raise ValueError(
             f"--resume_from_checkpoint: the training in {folder} was begun with {count} processes, not with "
-            f"{wanted[PROCESSES]}; launch as many, or begin anew with --overwrite_output"
+            f"{beginning[PROCESSES]}; launch as many, or begin anew with --overwrite_output"
         )
-    wanted = {key: value for key, value in wanted.items() if key != PROCESSES}
-    before.setdefault("bf16", wanted["bf16"])  # as the count of processes, not in files of other versions
-    for key in {**before, **wanted}:
-        old, new = (as_argv({key: said[key]}) if key in said else [f"no --{key}"] for said in (before, wanted))
+    before.setdefault("bf16", beginning["bf16"])  # earlier versions did not record it
+    for name in (key for key in {**before, **beginning} if key not in (INPUTS, PROCESSES)):
+        old, new = (format_argument(name, said.get(name)) for said in (before, beginning))
         if old != new:
             raise ValueError(
-                f"--resume_from_checkpoint: the training in {folder} was begun with {shlex.join(old)}, not with "
-                f"{shlex.join(new)}; give the same arguments, begin anew with --overwrite_output, or train a saved "
-                "model on, with --model_name_or_path and another --output_dir"
+                f"--resume_from_checkpoint: the training in {folder} was begun {old}, not {new}; give the same "
+                "arguments, begin anew with --overwrite_output, or train a saved model on, with --model_name_or_path "
+                "and another --output_dir"
             )
+
+
+def check_same_inputs(inputs: Mapping[str, Any], args: MultiTaskTrainingArguments) -> None:
+    """Check that a resumed training has the corpora and the encoder that it was begun with.
+
+    Args:
+        inputs: hashes, as `Run.inputs`.
+
+    Raises:
+        ValueError: a corpus or the encoder differs.
+    """
+    folder = find_resumed_folder(args)
+    before = (read_beginning(folder) or {}).get(INPUTS)
+    if before is None:
+        return
+    names = [*(f"corpus {name}" for name in inputs["corpora"]), "encoder"]
+    old, new = ([*hashes["corpora"].values(), hashes["base_model"]] for hashes in (before, inputs))
+    for name, old_hash, new_hash in zip(names, old, new, strict=False):  # in order, since paths may be others
+        if old_hash != new_hash:
+            raise ValueError(
+                f"--resume_from_checkpoint: the {name} is not the one that the training in {folder} was begun with; "
+                "restore it, or begin anew with --overwrite_output"
+            )
+
+
+def read_beginning(folder: Path) -> dict[str, Any] | None:
+    """Return what `begun_with.json` in a folder says, None if it isn't there.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / run_record.BEGUN
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); begin anew with --overwrite_output") from error
+
+
+def format_argument(name: str, value: Any) -> str:
+    """Show an argument in a sentence: `with --seed=7`, or `without --seed` for None."""
+    if value is None:
+        return f"without --{name}"
+    if isinstance(value, list):
+        return f"with {shlex.join([f'--{name}', *map(str, value)])}"
+    return f"with {shlex.quote(f'--{name}={value if isinstance(value, str) else json.dumps(value)}')}"

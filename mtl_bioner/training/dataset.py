@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_collators import TaskText
+from data_collators import TaskRows, TaskText
 from dataset_scripts import CorpusError, Document, LoadedCorpus, list_corpora, load_corpus, with_dev_in_train
 from dataset_scripts.bio import label_words
 from dataset_scripts.leaks import Leak, drop_leaks
@@ -16,22 +16,28 @@ from dataset_scripts.tasks import Task, infer_single_type, parse_tasks, resolve_
 from modeling_mtl_bioner import MtlBionerConfig, find_sentence_breaks
 from mtl_bioner.training.arguments import DataArguments
 from mtl_bioner.training.loss_weights import values_by_task
+from mtl_bioner.training.run import Run
+
+
+# -------------------------------------------------------------------------------------------------- tasks and corpora
 
 
 def load_tasks(
-    data_args: DataArguments, pattern: str, training: bool, scoring_only: bool | None = None
-) -> tuple[list[Task], dict[str, LoadedCorpus], dict[str, list[dict]]]:
-    """The tasks; their corpora by `corpus_names`, each read once, without leaks; and the report of the leaks.
-
-    The report lists training text that is held-out text (`train`), and development text that is test text (`dev`).
+    data_args: DataArguments, word_pattern: str, training: bool, scoring_only: bool | None = None
+) -> tuple[list[Task], dict[str, LoadedCorpus], dict[str, Any]]:
+    """Load the corpora of `--tasks`, each once, and drop training text that is held-out text of any of them.
 
     Args:
         training: whether these tasks are trained, so that leaks count.
         scoring_only: whether nothing is trained at all, by default if these tasks aren't (see `load_corpus`).
+
+    Returns:
+        The tasks; the corpora by name; and the report of leaks, which lists training text that is held-out text
+        (`train`), development text that is test text (`dev`), and how many training documents leak.
     """
     specs = parse_tasks(data_args.tasks)
     sources = list(dict.fromkeys(source.corpus for spec in specs for source in spec.sources))
-    others = [name for name in (data_args.leak_corpora or "").split(",") if name and name not in sources]
+    leak_sources = [name for name in (data_args.leak_corpora or "").split(",") if name and name not in sources]
     loaded = {
         source: load_corpus(
             source,
@@ -39,32 +45,38 @@ def load_tasks(
             test_size=data_args.test_size,
             dev_size=data_args.dev_size,
             seed=data_args.split_seed,
-            word_pattern=pattern,
+            word_pattern=word_pattern,
             scoring_only=not training if scoring_only is None else scoring_only,
             untyped=infer_single_type(specs, source),
         )
-        for source in (sources + others if training else sources)
+        for source in (sources + leak_sources if training else sources)
     }
     if data_args.train_on_dev and training:
         loaded = {source: with_dev_in_train(corpus) for source, corpus in loaded.items()}
     corpora = {source: loaded[source] for source in sources}
     tasks = resolve_tasks(specs, {source: corpus.types for source, corpus in corpora.items()})
-    found: list[list[Leak]] = [[], []]
+    leaks: list[list[Leak]] = [[], []]
     if training:
-        corpora, *found = drop_leaks(corpora, data_args.leaks, {name: loaded[name] for name in others})
-    names = corpus_names(loaded, {name for task in tasks for name in task.types})
+        corpora, *leaks = drop_leaks(corpora, data_args.leaks, {name: loaded[name] for name in leak_sources})
+    names = name_corpora(loaded, {name for task in tasks for name in task.types})
+    tasks = [replace(task, corpora=tuple(names[source] for source in task.corpora)) for task in tasks]
+    return tasks, {names[source]: corpora[source] for source in sources}, report_leaks(*leaks, names)
+
+
+def report_leaks(train: Sequence[Leak], dev: Sequence[Leak], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return what `run.json` says of leaks; `names` are the corpora's by source."""
     report: dict[str, Any] = {
         split: [leak.as_dict() | {"train": names[leak.train], "held_out": names[leak.held_out]} for leak in leaks]
-        for split, leaks in zip(("train", "dev"), found, strict=True)
+        for split, leaks in (("train", train), ("dev", dev))
     }
-    report["train_documents"] = len({(leak.train, name) for leak in found[0] for name in leak.document_ids})
-    tasks = [replace(task, corpora=tuple(names[source] for source in task.corpora)) for task in tasks]
-    return tasks, {names[source]: corpora[source] for source in sources}, report
+    return report | {"train_documents": len({(leak.train, name) for leak in train for name in leak.document_ids})}
 
 
-def corpus_names(sources: Iterable[str], types: Collection[str] = ()) -> dict[str, str]:
-    """A name for each source: of a path only its last part, so that no path of this machine gets into results, and
-    never that of a registered corpus, whose it is not, or of a type, whose scores would have the same name."""
+def name_corpora(sources: Iterable[str], types: Collection[str] = ()) -> dict[str, str]:
+    """Name each source: a path by its last part, so that no path of this machine gets into results.
+
+    No path gets the name of a registered corpus, and none that of a type, whose scores would have the same key.
+    """
     names: dict[str, str] = {}
     for source in sources:
         base = name = Path(source).resolve().name if "/" in source else source
@@ -76,35 +88,53 @@ def corpus_names(sources: Iterable[str], types: Collection[str] = ()) -> dict[st
     return names
 
 
-def task_texts(
-    tasks: Sequence[Task],
-    corpora: Mapping[str, LoadedCorpus],
-    split: str,
-    task_ids: Mapping[str, int],
-    config: MtlBionerConfig,
-    limit: int | None,
-    fractions: Mapping[str, float] | None = None,
-    seed: int = 42,
-) -> list[TaskText]:
-    """The documents of a split as each task sees them.
+# --------------------------------------------------------------------------------------------------------------- rows
 
-    Args:
-        limit: most documents of a corpus.
-        fractions: of each task, the share of its documents that is drawn by `seed`; all by default.
+
+def list_needed_splits(run: Run) -> dict[str, int | None]:
+    """Return the splits that a run uses, each with the most documents of a corpus."""
+    args, data_args = run.args, run.data_args
+    splits = {}
+    if args.do_train:
+        splits["train"] = data_args.max_train_samples
+    if args.do_eval or run.model_args.report_gates or (args.do_train and args.eval_strategy != "no"):
+        splits["dev"] = data_args.max_eval_samples
+    if args.do_predict:
+        splits["test"] = data_args.max_predict_samples
+    return splits
+
+
+def build_rows(run: Run, split: str, limit: int | None = None) -> TaskRows:
+    """Build the rows of all tasks in a split, of at most `limit` documents of a corpus.
+
+    Raises:
+        CorpusError: a task has no text in the split.
     """
+    config, data_args = run.model.config, run.data_args
+    task_ids = {name: index for index, name in enumerate(config.task_names)}
+    shares = parse_fractions(data_args.train_fraction, run.task_names) if split == "train" else {}
     texts = []
-    for task in tasks:
-        share = (fractions or {}).get(task.name, 1)
+    for task in run.tasks:
         for corpus in task.corpora:
-            for document in sample_documents(corpora[corpus].splits[split], share, seed)[:limit]:
-                words, tags, _ = label_words(document, config.word_pattern, task.types)
-                breaks = find_sentence_breaks(document.text, words, config.sentence_pattern)
-                texts.append(TaskText(task_ids[task.name], corpus, document, words, tags, breaks, task.types))
-    return texts
+            documents = run.corpora[corpus].splits[split]
+            documents = sample_documents(documents, shares.get(task.name, 1), run.args.seed)[:limit]
+            texts += [build_text(document, task, task_ids[task.name], corpus, config) for document in documents]
+    check_texts(split, run.tasks, texts, task_ids)
+    labels = [config.labels(task) for task in range(len(task_ids))]
+    label_subwords = data_args.label_subwords if split == "train" else "first"
+    rows = TaskRows(texts, labels, run.tokenizer, data_args.max_seq_length, data_args.context_size, label_subwords)
+    return rows if split == "train" else rows.sort_by_length()
 
 
-def task_fractions(text: str | None, names: Sequence[str]) -> dict[str, float]:
-    """The share of training documents of each task that `--train_fraction` says.
+def build_text(document: Document, task: Task, task_id: int, corpus: str, config: MtlBionerConfig) -> TaskText:
+    """Label a document for a task, and find its sentences."""
+    words, tags, _ = label_words(document, config.word_pattern, task.types)
+    breaks = find_sentence_breaks(document.text, words, config.sentence_pattern)
+    return TaskText(task_id, corpus, document, words, tags, breaks, task.types)
+
+
+def parse_fractions(text: str | None, names: Sequence[str]) -> dict[str, float]:
+    """Return the share of training documents of each task that `--train_fraction` names.
 
     Raises:
         ValueError: an unknown task, or a share that is not above 0 and at most 1.
@@ -120,23 +150,27 @@ def task_fractions(text: str | None, names: Sequence[str]) -> dict[str, float]:
 
 
 def sample_documents(documents: Sequence[Document], share: float, seed: int) -> list[Document]:
-    """That share of the documents, at least one, in their order; a larger share holds the smaller one."""
+    """Draw a share of the documents, at least one, in their order; a larger share holds the smaller one."""
     shuffled = random.Random(seed).sample(range(len(documents)), len(documents))
     return [documents[i] for i in sorted(shuffled[: max(1, round(share * len(documents)))])]
 
 
 def check_texts(split: str, tasks: Sequence[Task], texts: Sequence[TaskText], task_ids: Mapping[str, int]) -> None:
-    """Raises CorpusError for a task without a text, or none of whose training texts holds a mention."""
+    """Check that each task has a text, and in training a mention.
+
+    Raises:
+        CorpusError: a task has none.
+    """
     for task in tasks:
-        own = [text for text in texts if text.task_id == task_ids[task.name]]
-        if not any(text.words for text in own):
+        task_texts = [text for text in texts if text.task_id == task_ids[task.name]]
+        if not any(text.words for text in task_texts):
             raise CorpusError(
                 f"task {task.name} has no {split} document with a word in it; add some to {', '.join(task.corpora)}, "
                 "or leave the task out, or choose what is done by --do_train, --do_eval (on dev), --do_predict (on "
                 "test), and with --eval_strategy no train without evaluations; if the leak check above dropped them, "
                 "--leaks warn keeps them"
             )
-        if split == "train" and not any(tag != "O" for text in own for tag in text.tags):
+        if split == "train" and not any(tag != "O" for text in task_texts for tag in text.tags):
             raise CorpusError(
                 f"task {task.name} has no training mention of {', '.join(task.types)}; check its corpora, or "
                 "--max_train_samples"

@@ -1,4 +1,4 @@
-"""Load the encoder or saved model that a training starts from."""
+"""Load the encoder or saved model that a run starts from, and settle the arguments that depend on it."""
 
 from __future__ import annotations
 
@@ -22,48 +22,47 @@ from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel
 from mtl_bioner.messages import summarize_error
 from mtl_bioner.tokenizer import get_max_length, load_tokenizer
 from mtl_bioner.training.arguments import DataArguments, ModelArguments
-from mtl_bioner.training.distillation import AUTO, NONE
 from mtl_bioner.training.model_building import build_model, with_tasks
 
 
 logger = logging.getLogger(__name__)
 
-
-# What --sharing can be adjusted by, kept in the model's config.
+# Arguments that adjust the sharing layer; they are kept in the model's config.
 SHARING_OPTIONS = ("sharing", "sharing_size", "adversarial_weight", "difference_weight")
-
-
 # The names that encoders give to the dropout of attention weights.
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 
 
-def saved_model_config(model_args: ModelArguments) -> MtlBionerConfig | None:
-    """The config of a saved multi-task model; None if the name is an encoder's.
+# ------------------------------------------------------------------------------------------------------------ loading
+
+
+def load_saved_config(model_args: ModelArguments) -> MtlBionerConfig | None:
+    """Load the config of a saved multi-task model; None if the name is an encoder's.
 
     Raises:
         ValueError: nothing can be loaded from there; says how to avoid the Hub.
     """
-    name = model_args.model_name_or_path
-    local = os.path.isdir(name)
-    if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+    name = model_args.model_name_or_path = os.path.expanduser(model_args.model_name_or_path)
+    is_local = os.path.isdir(name)
+    if not is_local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise ValueError(f"--model_name_or_path {name}: no such folder")
-    if local and not (Path(name) / "config.json").is_file():
+    if is_local and not (Path(name) / "config.json").is_file():
         raise ValueError(f"--model_name_or_path {name}: the folder has no config.json")
     try:
-        found, _ = PreTrainedConfig.get_config_dict(name, **get_hub_options(model_args))
+        config, _ = PreTrainedConfig.get_config_dict(name, **get_hub_options(model_args))
     except OSError as error:
         problem = "is no folder, and the Hub can't be reached"
-        if local or hub_answers(name, model_args.model_revision):
+        if is_local or hub_answers(name, model_args.model_revision):
             problem = f"can't be loaded ({summarize_error(error)})"
         raise ValueError(
             f"--model_name_or_path {name}: {problem}; give the folder of a downloaded encoder with "
             "--model_name_or_path, or check the name and the network"
         ) from error
-    return MtlBionerConfig.from_dict(found) if found.get("model_type") == MtlBionerConfig.model_type else None
+    return MtlBionerConfig.from_dict(config) if config.get("model_type") == MtlBionerConfig.model_type else None
 
 
 def get_hub_options(model_args: ModelArguments) -> dict[str, Any]:
-    """What `from_pretrained` needs to know of the Hub."""
+    """Return the arguments of `from_pretrained` that concern the Hub; none for a folder."""
     if os.path.isdir(model_args.model_name_or_path):
         return {}
     return {
@@ -75,7 +74,7 @@ def get_hub_options(model_args: ModelArguments) -> dict[str, Any]:
 
 @functools.cache
 def hub_answers(name: str, revision: str) -> bool:
-    """Whether the Hub can be reached, by one request: `from_pretrained` would try each file for half a minute."""
+    """Ask the Hub once whether it can be reached: `from_pretrained` would try each file for half a minute."""
     try:
         get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision))
     except HfHubHTTPError as error:  # no such model, or no access: `from_pretrained` says it best
@@ -87,7 +86,7 @@ def hub_answers(name: str, revision: str) -> bool:
 
 
 def find_tokenizer(model_args: ModelArguments, saved: MtlBionerConfig | None) -> Any:
-    """The encoder's tokenizer.
+    """Load the encoder's tokenizer.
 
     Raises:
         ValueError: there is none, or a slow one only.
@@ -102,133 +101,125 @@ def find_tokenizer(model_args: ModelArguments, saved: MtlBionerConfig | None) ->
 
 
 def make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBionerConfig | None) -> MtlBionerModel:
-    """A model with a head for each task: fresh on an encoder, or a saved one with its heads continued.
+    """Make a model with a head for each task: a new one on an encoder, or a saved one whose heads continue.
 
     Raises:
-        ValueError: no weights there, an encoder that can't be used, or a head of other types.
+        ValueError: there are no weights, the encoder can't be used, or a head has other types.
     """
+    heads = [{"name": task.name, "types": list(task.types), "corpora": list(task.corpora)} for task in tasks]
     try:
-        model = _make_model(model_args, tasks, saved)
+        model = build_new(model_args, heads) if saved is None else continue_saved(model_args, heads, saved)
     except (OSError, RuntimeError, SafetensorError) as error:  # no weights, of other shapes, or damaged
         raise ValueError(f"--model_name_or_path {model_args.model_name_or_path}: {summarize_error(error)}") from error
     check_encoder(model, model_args.model_name_or_path)
     return model
 
 
+def build_new(model_args: ModelArguments, heads: Sequence[dict[str, Any]]) -> MtlBionerModel:
+    """Build a model with new heads on an encoder."""
+    return build_model(
+        model_args.model_name_or_path,
+        heads,
+        dict.fromkeys(ATTENTION_DROPOUT, model_args.attention_dropout or 0.0),
+        get_hub_options(model_args),
+        sentence_pattern=SENTENCE_PATTERN,
+        **select_given(model_args, (*SHARING_OPTIONS, "head_dropout")),
+    )
+
+
+def continue_saved(
+    model_args: ModelArguments, heads: Sequence[dict[str, Any]], saved: MtlBionerConfig
+) -> MtlBionerModel:
+    """Load a saved model, with new heads for tasks that it doesn't have, and without `--drop_tasks`."""
+    for name, value in select_given(model_args, ("adversarial_weight", "difference_weight", "head_dropout")).items():
+        setattr(saved, name, value)
+    for name in ATTENTION_DROPOUT if model_args.attention_dropout is not None else ():
+        if hasattr(saved.encoder_config, name):
+            setattr(saved.encoder_config, name, model_args.attention_dropout)
+    model = MtlBionerModel.from_pretrained(
+        model_args.model_name_or_path, config=saved, dtype=torch.float32, **get_hub_options(model_args)
+    )
+    return with_tasks(model, heads, drop=list_dropped_tasks(model_args))
+
+
 @torch.no_grad()
 def check_encoder(model: MtlBionerModel, name: str) -> None:
-    """Raises ValueError for an encoder that gives no hidden state for each sub-word of a text (T5, ...)."""
+    """Check that an encoder gives a hidden state for each sub-word of a text, as T5 and others don't.
+
+    Raises:
+        ValueError: it doesn't.
+    """
     ids = torch.ones(1, 4, dtype=torch.long)
     try:
         hidden = model.eval().encode(ids, torch.ones_like(ids))
         shape = tuple(hidden.shape)
-        model.classify(hidden, model.config.task_names[:1])  # of another width than the config says?
+        model.classify(hidden, model.config.task_names[:1])  # fails for another width than the config's
         reason = "" if shape[:2] == (1, 4) else f"4 sub-words become hidden states of shape {shape}"
     except Exception as error:  # whatever the code of the encoder raises
         reason = f"{type(error).__name__}: {summarize_error(error)}"
     if reason:
         kind = model.config.encoder_config.model_type
         raise ValueError(
-            f"--model_name_or_path {name}: the encoder, of type {kind}, can't be used ({reason}); choose one as BERT, "
-            "RoBERTa, ELECTRA or DeBERTa"
+            f"--model_name_or_path {name}: the encoder, of type {kind}, can't be used ({reason}); choose one like "
+            "BERT, RoBERTa, ELECTRA or DeBERTa"
         )
 
 
-def _make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBionerConfig | None) -> MtlBionerModel:
-    wanted = [{"name": task.name, "types": list(task.types), "corpora": list(task.corpora)} for task in tasks]
-    options = get_hub_options(model_args)
-    dropout = dict.fromkeys(ATTENTION_DROPOUT, model_args.attention_dropout or 0.0)
-    if saved is None:
-        return build_model(
-            model_args.model_name_or_path,
-            wanted,
-            dropout,
-            options,
-            sentence_pattern=SENTENCE_PATTERN,
-            **given(model_args, (*SHARING_OPTIONS, "head_dropout")),
-        )
-    for name, value in given(model_args, ("adversarial_weight", "difference_weight", "head_dropout")).items():
-        setattr(saved, name, value)
-    for name in ATTENTION_DROPOUT if model_args.attention_dropout is not None else ():
-        if hasattr(saved.encoder_config, name):
-            setattr(saved.encoder_config, name, model_args.attention_dropout)
-    model = MtlBionerModel.from_pretrained(model_args.model_name_or_path, config=saved, dtype=torch.float32, **options)
-    return with_tasks(model, wanted, drop=dropped_tasks(model_args))
+# ---------------------------------------------------------------------------------------------------------- arguments
 
 
-def given(arguments: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Those of the named arguments that were given."""
+def select_given(arguments: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return those of the named attributes that are not None."""
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
-def dropped_tasks(model_args: ModelArguments) -> list[str]:
-    """Names in `--drop_tasks`."""
+def list_dropped_tasks(model_args: ModelArguments) -> list[str]:
+    """Return the names in `--drop_tasks`."""
     return [name.strip() for name in (model_args.drop_tasks or "").split(",") if name.strip()]
 
 
 def check_heads(
     model_args: ModelArguments, names: Sequence[str], saved: MtlBionerConfig | None, training: bool
 ) -> None:
-    """Raises ValueError for a head that is dropped and used, or used and never trained, or another sharing layer."""
+    """Check that `--tasks`, `--drop_tasks` and `--sharing` suit the saved model's heads.
+
+    Raises:
+        ValueError: a head is dropped and used, or used and never trained, or the sharing layer is another one.
+    """
     model, heads = model_args.model_name_or_path, saved.task_names if saved else []
     if saved is not None and saved.sharing == "cross" and model_args.freeze_encoder and set(names) != set(heads):
         raise ValueError(
             "--freeze_encoder: the tasks of a cross-sharing model open gates for each other, so the other heads can't "
             f"stay as they are; leave it out, or name all heads in --tasks ({', '.join(heads)})"
         )
-    for name, value in given(model_args, SHARING_OPTIONS[:2]).items() if saved is not None else ():
+    for name, value in select_given(model_args, SHARING_OPTIONS[:2]).items() if saved is not None else ():
         if value != getattr(saved, name):
             raise ValueError(f"--{name} is {value!r}, but {model} has {getattr(saved, name)!r}; leave it out")
-    for name in dropped_tasks(model_args):
+    for name in list_dropped_tasks(model_args):
         if name not in heads:
-            have = f"its heads are {', '.join(heads)}" if saved else "it is an encoder without heads"
-            raise ValueError(f"--drop_tasks names {name!r}, which {model} does not have; {have}")
+            existing = f"its heads are {', '.join(heads)}" if saved else "it is an encoder without heads"
+            raise ValueError(f"--drop_tasks names {name!r}, which {model} does not have; {existing}")
         if name in names:
             raise ValueError(f"--drop_tasks names {name!r}, which --tasks uses; take it out of one of them")
     for name in names:
         if name not in heads and not training:
-            have = f"whose heads are {', '.join(heads)}" if saved else "which is an encoder without heads"
+            existing = f"whose heads are {', '.join(heads)}" if saved else "which is an encoder without heads"
             raise ValueError(
-                f"--tasks names {name!r}, but nothing is trained and there is no such head in {model}, {have}; add "
-                "--do_train, or write HEAD=SOURCE:TYPE to score a head on another corpus"
+                f"--tasks names {name!r}, but nothing is trained and there is no such head in {model}, {existing}; "
+                "add --do_train, or write HEAD=SOURCE:TYPE to score a head on another corpus"
             )
 
 
-def whole_head(task: Task, saved: MtlBionerConfig) -> Task:
-    """A task that is scored only, with all types of its head, of which its corpora may annotate some only."""
-    types = next(tuple(own["types"]) for own in saved.tasks if own["name"] == task.name)
+def widen_to_head(task: Task, saved: MtlBionerConfig) -> Task:
+    """Return a task that is scored only, with all types of its head; its corpora may annotate only some."""
+    types = next(tuple(head["types"]) for head in saved.tasks if head["name"] == task.name)
     return replace(task, types=types) if set(task.types) < set(types) else task
-
-
-def settle_teachers(
-    model_args: ModelArguments, training: bool, names: Sequence[str], saved: MtlBionerConfig | None
-) -> None:
-    """Take `auto` for `--teachers` where nothing was said, and several tasks are trained from an encoder.
-
-    Raises:
-        ValueError: teachers of a single task, or `auto` that doesn't begin with an encoder.
-    """
-    if model_args.teachers not in (None, [NONE]) and len(names) < 2:
-        raise ValueError(f"--teachers label the text of other tasks, and {names[0]} is the only one; leave it out")
-    if AUTO in (model_args.teachers or ()) and saved is not None:
-        raise ValueError(
-            f"--teachers auto trains each teacher from an encoder, and {model_args.model_name_or_path} is a saved "
-            "multi-task model; name its encoder, or teachers that you trained"
-        )
-    if model_args.teachers is None:
-        model_args.teachers = [NONE]
-        if training and len(names) > 1 and saved is None and not model_args.freeze_encoder:
-            model_args.teachers = [AUTO]
-            logger.info(
-                "--teachers %s: %d single-task models are trained first, which then teach the model; "
-                "--teachers %s leaves them out, in half the time", AUTO, len(names), NONE,
-            )  # fmt: skip
 
 
 def settle_arguments(
     model: MtlBionerModel, tokenizer: Any, model_args: ModelArguments, data_args: DataArguments
 ) -> None:
-    """What was left to the model is taken from it, so that the record says what was used; window sizes are set in it.
+    """Fill unset arguments from the model's config, and set the size of windows in the config.
 
     Raises:
         ValueError: windows that the encoder can't take, or gates to report where there are none.
@@ -246,15 +237,13 @@ def settle_arguments(
         data_args.max_seq_length = min(config.max_seq_length, limit)
     if data_args.context_size is None:
         data_args.context_size = config.context_size
-    if data_args.context_size < 0:
-        raise ValueError(f"--context_size is {data_args.context_size}; give 0 or more")
     if not 8 <= data_args.max_seq_length <= limit:
         raise ValueError(
             f"--max_seq_length is {data_args.max_seq_length}; this encoder takes 8 to {limit} (longer text becomes "
             "several windows, nothing is cut)"
         )
-    model.config.max_seq_length = data_args.max_seq_length
-    model.config.context_size = data_args.context_size
+    config.max_seq_length = data_args.max_seq_length
+    config.context_size = data_args.context_size
     if model_args.report_gates and (config.sharing != "cross" or len(config.tasks) < 2):
         raise ValueError(
             f"--report_gates: there are no gates in --sharing {config.sharing} with {len(config.tasks)} task(s); give "

@@ -1,134 +1,251 @@
-"""Read arguments from the command line and from files."""
+"""Read the arguments of `run_mtl_ner.py` from a command line, a JSON file or a mapping."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from transformers import HfArgumentParser
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers.trainer_utils import SaveStrategy
 
-from mtl_bioner.reporting import run_record
-from mtl_bioner.training.argument_checks import (
-    check_output,
-    check_reports,
-    check_repository,
-    check_teachers,
-    check_values,
-)
-from mtl_bioner.training.argument_files import as_argv, read_argument_file
+from mtl_bioner.reporting.run_record import get_package_version, strip_paths
+from mtl_bioner.training.argument_checks import check_arguments
 from mtl_bioner.training.arguments import DataArguments, ModelArguments
 from mtl_bioner.training.training_arguments import REFUSED, MultiTaskTrainingArguments
 
 
 DESCRIPTION = (
-    "Train, evaluate and predict with one multi-task model, from corpus files to entity scores. Arguments may be in a "
-    'JSON file, {"tasks": "ncbi,bc5cdr", "learning_rate": 1e-4}, which then stands first; others may follow.'
+    "Train, evaluate and predict with one multi-task model, from corpus files to entity scores. Arguments may "
+    'stand in a JSON file, {"tasks": "ncbi,bc5cdr", "learning_rate": 1e-4}, which comes first; others may follow.'
 )
+PARTS = (DataArguments, ModelArguments, MultiTaskTrainingArguments)
+TRAINER_GROUP = "Further arguments of the Hugging Face Trainer"
+
+# Names that other programs give to an argument, without dashes and underscores.
+ALIASES = {
+    "batch": "per_device_train_batch_size",
+    "batchsize": "per_device_train_batch_size",
+    "trainbatchsize": "per_device_train_batch_size",
+    "corpora": "tasks",
+    "corpus": "tasks",
+    "data": "data_dir",
+    "datadir": "data_dir",
+    "dataset": "tasks",
+    "encoder": "model_name_or_path",
+    "epochs": "num_train_epochs",
+    "numepochs": "num_train_epochs",
+    "evalbatchsize": "per_device_eval_batch_size",
+    "lr": "learning_rate",
+    "maxlen": "max_seq_length",
+    "maxlength": "max_seq_length",
+    "model": "model_name_or_path",
+    "modelname": "model_name_or_path",
+    "out": "output_dir",
+    "output": "output_dir",
+    "outputdir": "output_dir",
+    "overwriteoutputdir": "overwrite_output",
+    "patience": "early_stopping_patience",
+    "resume": "resume_from_checkpoint",
+    "task": "tasks",
+    "weights": "task_loss_weights",
+}
 
 
-DEFAULT_OUTPUT = "outputs/<tasks>"
+@dataclass
+class Arguments:
+    """The arguments of a run.
+
+    Attributes:
+        given: the values that were given explicitly, by argument name, without defaults.
+    """
+
+    model: ModelArguments
+    data: DataArguments
+    training: MultiTaskTrainingArguments
+    given: dict[str, Any]
+
+    def replace(self, **changes: Any) -> Arguments:
+        """Return the arguments with some given values changed, None for the default; all else settles anew.
+
+        (`dataclasses.replace` would keep what `TrainingArguments` derived from the values that are replaced.)
+        """
+        return parse_arguments({name: value for name, value in {**self.given, **changes}.items() if value is not None})
+
+
+def parse_arguments(source: Sequence[str] | Mapping[str, Any]) -> Arguments:
+    """Read and check arguments; every check that needs no corpus and no model is made here.
+
+    Args:
+        source: a command line, whose first part may name a JSON file, or values by argument name.
+
+    Raises:
+        ValueError: names the argument, its value and the remedy.
+    """
+    given = collect_given_arguments(source)
+    if not given.get("tasks"):
+        raise ValueError(
+            "--tasks is missing; name one or more corpora, for example --tasks ncbi,bc5cdr, or a file of your own, "
+            "--tasks mine=./corpus.jsonl; --help lists all arguments"
+        )
+    values = {"output_dir": get_default_output(given["tasks"]), **given, **derive_arguments(given)}
+    data, model, training = (cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values}) for cls in PARTS)
+    if data.dry_run or data.search:
+        training.push_to_hub = False  # there will be no model, and Trainer would create the repository at once
+    arguments = Arguments(model, data, training, given)
+    check_arguments(model, data, training)
+    if data.train_on_dev and training.do_train:
+        training.do_eval = False
+    return arguments
+
+
+def collect_given_arguments(source: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are given explicitly, by argument name; arguments as for `parse_arguments`."""
+    parser = build_parser()
+    if isinstance(source, Mapping):
+        return convert_values(parser, source)
+    first = source[0] if source else ""
+    if first.endswith((".yaml", ".yml")):
+        raise ValueError(f"{first}: argument files are JSON, not YAML; write an object of arguments and values")
+    if not first.endswith(".json"):
+        return parse_command_line(parser, source)
+    parser.source = f"{first}: "
+    return convert_values(parser, read_argument_file(Path(first))) | parse_command_line(parser, source[1:])
+
+
+def get_default_output(tasks: str) -> str:
+    """Return the default output folder: `outputs/ncbi-bc5cdr` for the tasks `ncbi,bc5cdr`."""
+    return "outputs/" + re.sub(r"[^\w.-]+", "-", strip_paths(tasks)).strip("-.")
+
+
+def derive_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that other arguments imply: no evaluation without a development split, no model of a search.
+
+    Raises:
+        ValueError: a given argument needs evaluations that there won't be.
+    """
+    if given.get("train_on_dev"):
+        if given.get("early_stopping_patience") is not None or given.get("save_strategy") == SaveStrategy.BEST:
+            raise ValueError(
+                "--train_on_dev leaves nothing to evaluate on; leave out --early_stopping_patience, and give "
+                "--save_strategy epoch"
+            )
+        return {"eval_strategy": "no"}
+    return {"save_strategy": "no", "load_best_model_at_end": False} if given.get("search") else {}
+
+
+def read_argument_file(path: Path) -> dict[str, Any]:
+    """Read the arguments of a JSON file.
+
+    Raises:
+        ValueError: there is no such file, or it holds no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: no such argument file ({error.strerror}); check the path") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: {error.msg}; an object of arguments and values is needed") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: a JSON {type(content).__name__}; an object of arguments and values is needed")
+    return content
+
+
+# ------------------------------------------------------------------------------------------------------------- parser
 
 
 class OneLineParser(HfArgumentParser):
-    """Raises its errors, where others print a usage of three hundred lines before them."""
+    """Raise errors as ValueError, where argparse prints three hundred lines of usage before them."""
 
-    source = ""  # the file that the arguments are from
+    source = ""  # the file that the arguments come from
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{self.source}{message}; --help lists all arguments")
 
 
-def make_parser(argv: Sequence[str]) -> tuple[OneLineParser, list[str]]:
-    """The parser, and the command line with the arguments of a JSON file put in the file's place."""
-    parser = OneLineParser(
-        (ModelArguments, DataArguments, MultiTaskTrainingArguments),
-        description=DESCRIPTION,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(output_dir=DEFAULT_OUTPUT)
-    for action in parser._actions:
-        if action.dest in REFUSED:
+class CompactHelp(argparse.ArgumentDefaultsHelpFormatter):
+    """Show each option once, by its first spelling."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        return f"{action.option_strings[0]} {self._format_args(action, action.dest.upper())}"
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, argparse.SUPPRESS) else super()._get_help_string(action)
+
+
+def build_parser() -> OneLineParser:
+    """Build the parser of all arguments, grouped by their field's metadata, the frequent groups first."""
+    parser = OneLineParser(PARTS, prog="mtl-bioner train", usage="%(prog)s --tasks TASKS [--ARGUMENT VALUE ...]",
+                           description=DESCRIPTION, allow_abbrev=False, formatter_class=CompactHelp)  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"mtl-bioner {get_package_version('mtl-bioner')}")
+    group_of = {field.name: field.metadata.get("group", TRAINER_GROUP) for part in PARTS for field in fields(part)}
+    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(group_of.values())}
+    groups[TRAINER_GROUP] = parser._action_groups[-1]
+    for action in list(parser._optionals._group_actions):
+        if action.dest in REFUSED or action.option_strings[0].startswith("--no_"):
             action.help = argparse.SUPPRESS
-        if action.dest == "bf16":  # alone it means true, as of other switches, which have a default
+        if action.dest == "bf16":  # alone it means true, like the switches that have a default
             action.nargs, action.const = "?", True
-    if argv and argv[0].endswith(".json"):
-        parser.source = f"{argv[0]}: "
-        argv = [*as_argv(read_argument_file(Path(argv[0]))), *argv[1:]]
-    return parser, list(argv)
+        if action.dest in group_of:
+            action.required = False  # `parse_arguments` says better what is missing
+            parser._optionals._group_actions.remove(action)
+            groups[group_of[action.dest]]._group_actions.append(action)
+    return parser
 
 
-def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, MultiTaskTrainingArguments]:
-    """Arguments of the command line, perhaps after a JSON file; every value that needs no file is checked here.
+_UNSET = object()
+
+
+def parse_command_line(parser: OneLineParser, argv: Sequence[str]) -> dict[str, Any]:
+    """Return the values that a command line gives, by argument name.
 
     Raises:
-        ValueError: names the argument, its value and the remedy.
+        ValueError: an unknown argument, or a value of the wrong type.
     """
-    parser, argv = make_parser(argv)
-    *parsed, unknown = parser.parse_args_into_dataclasses(
-        argv + implied(parser.parse_known_args(argv)[0]), return_remaining_strings=True, look_for_args_file=False
-    )
+    namespace = argparse.Namespace(**{action.dest: _UNSET for action in parser._actions})
+    parsed, unknown = parser.parse_known_args(list(argv), namespace)
+    if unknown and unknown[0].startswith("-"):
+        parser.error(suggest_argument(unknown[0].partition("=")[0], parser._option_string_actions))
     if unknown:
-        name = unknown[0].partition("=")[0]
-        if name.startswith("-"):
-            parser.error(suggest_argument(name, parser._option_string_actions))
         parser.error(
-            f"unknown argument {name}; tasks are separated by commas alone (--tasks ncbi,bc5cdr), and an argument "
-            "file stands first"
+            f"unknown argument {unknown[0]}; tasks are separated by commas alone (--tasks ncbi,bc5cdr), and an "
+            "argument file stands first"
         )
-    model_args, data_args, args = parsed
-    if data_args.dry_run or data_args.search:
-        args.push_to_hub = False  # there will be no model, and Trainer would make its repository at once
-    if args.output_dir == DEFAULT_OUTPUT:
-        args.output_dir = "outputs/" + re.sub(r"[^\w=+,.-]", "_", run_record.strip_paths(data_args.tasks))
-    if args.push_to_hub and args.hub_model_id is None:
-        check_repository(Path(args.output_dir).name)
-    check_values(model_args, data_args)
-    if data_args.search and (data_args.dry_run or not args.do_train or args.eval_strategy == IntervalStrategy.NO):
-        raise ValueError(
-            "--search trains and goes by development scores; leave out --train_on_dev, --eval_strategy no, --dry_run, "
-            "--do_*"
-        )
-    check_teachers(model_args, data_args, args)
-    if data_args.train_on_dev and args.do_train:
-        args.do_eval = False
-        if model_args.report_gates:
-            raise ValueError("--report_gates reads the development split, which --train_on_dev takes; leave one out")
-    check_reports(args.report_to)
-    check_output(args, data_args, model_args)
-    return model_args, data_args, args
+    return {name: value for name, value in vars(parsed).items() if value is not _UNSET}
+
+
+def convert_values(parser: OneLineParser, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give values by argument name the types that they would get on the command line; None is left out."""
+    actions = {action.dest: action for action in parser._actions if action.option_strings}
+    for name in values:
+        if name not in actions:
+            parser.error(suggest_argument(f"--{name}", parser._option_string_actions))
+    return {name: _convert(parser, actions[name], value) for name, value in values.items() if value is not None}
+
+
+def _convert(parser: OneLineParser, action: argparse.Action, value: Any) -> Any:
+    takes_list = action.nargs in ("+", "*")
+    if isinstance(value, (list, tuple)) and not takes_list:
+        parser.error(f"--{action.dest} takes one value, not the list {value!r}")
+    parts = [getattr(part, "value", part) for part in (value if isinstance(value, (list, tuple)) else [value])]
+    try:
+        converted = [parser._get_value(action, p if isinstance(p, str) else json.dumps(p)) for p in parts]
+        for part in converted:
+            parser._check_value(action, part)
+    except argparse.ArgumentError as error:
+        parser.error(str(error))
+    return converted if takes_list else converted[0]
 
 
 def suggest_argument(name: str, known: Iterable[str]) -> str:
-    """What is said of an argument that doesn't exist, with the nearest that does."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+    """Say that an argument is unknown, and which one was probably meant: a usual alias, else the nearest name."""
+    alias = ALIASES.get(re.sub("[-_]", "", name).lower())
+    near = [f"--{alias}"] if alias else difflib.get_close_matches(name, list(known), n=1)
     return f"unknown argument {name}" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def collect_given_arguments(argv: Sequence[str]) -> dict[str, Any]:
-    """Only what was given, by name, as it would stand in an argument file."""
-    parser, argv = make_parser(argv)
-    for action in parser._actions:
-        action.default = argparse.SUPPRESS
-    parser.set_defaults(**dict.fromkeys(parser._defaults, argparse.SUPPRESS))
-    return {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not argparse.SUPPRESS}
-
-
-def implied(given: argparse.Namespace) -> list[str]:
-    """Arguments that others bring along: without a development split there are no scores, and a search keeps no model.
-
-    Raises:
-        ValueError: one that was given depends on such scores.
-    """
-    if given.train_on_dev:
-        if given.early_stopping_patience is not None or given.save_strategy == SaveStrategy.BEST:
-            raise ValueError(
-                "--train_on_dev leaves nothing to evaluate on; leave out --early_stopping_patience, and give "
-                "--save_strategy epoch"
-            )
-        return ["--eval_strategy=no"]
-    return ["--save_strategy=no", "--load_best_model_at_end=false"] if given.search else []

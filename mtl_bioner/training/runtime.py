@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from transformers.utils import logging as transformers_logging
 
 
 if TYPE_CHECKING:
@@ -93,3 +96,15 @@ def use_byte_dropout(model: nn.Module) -> None:
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, ByteDropout(child.p).train(child.training))
+
+
+def set_up_process() -> bool:
+    """Set up logging, and how the CPU treats tiny numbers; return whether this process is the one that reports."""
+    is_first = os.environ.get("RANK", "0") == "0"
+    level = logging.INFO if is_first else logging.ERROR
+    logging.basicConfig(format="%(levelname)s %(message)s", level=level, stream=sys.stderr)
+    for noisy in ("httpx", "httpx2", "datasets", "accelerate"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    transformers_logging.disable_progress_bar()  # of loading and saving weights
+    torch.set_flush_denormal(True)  # moments of rare embeddings become denormal, which slows a CPU several times over
+    return is_first

@@ -1,45 +1,49 @@
-"""Hyper-parameter search with optuna, through `Trainer.hyperparameter_search`.
+"""Search hyper-parameters with optuna, through `Trainer.hyperparameter_search`.
 
     python run_mtl_ner.py --tasks ncbi,bc5cdr --search 20 --num_train_epochs 3 --output_dir outputs/search
     python run_mtl_ner.py outputs/search/search_best.json --num_train_epochs 8 --output_dir outputs/best
 
-Killed, the first command goes on.
-
-Searched are the peak learning rate, `--task_sampling_alpha`, the tasks' loss weights, and the width of the sharing
-layer, on development macro F1, around the values that were given, which the first trial takes; all other arguments
-stay as given. Each trial is a whole training from the start, and its score that of its best evaluation; one that is
-worse than the median of the others after as many evaluations is stopped.
+Trials vary the peak learning rate, `--task_sampling_alpha`, the tasks' loss weights and the width of the sharing layer
+around the given values, which the first trial takes; all other arguments stay as given. Each trial is a whole
+training, scored by the development macro F1 of its best evaluation; one that is worse than the median of the others
+after as many evaluations is stopped. The same command goes on with an interrupted search.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from modeling_mtl_bioner import MtlBionerModel
 from mtl_bioner.reporting.files import write_json
+from mtl_bioner.training.argument_checks import SEARCH_DATABASE
+from mtl_bioner.training.model_building import freeze_all_but
+from mtl_bioner.training.model_setup import load_saved_config, make_model, settle_arguments
+from mtl_bioner.training.run import Run
+from mtl_bioner.training.teachers import label_rows
+from mtl_bioner.training.trainer import MultiTaskTrainer
 
 
 logger = logging.getLogger(__name__)
 
 STUDY = "mtl-bioner"
-DATABASE = "search.db"
 BEST = "search_best.json"
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a trial may take: a trial of optuna -> arguments.
+    """The values that a trial may take; a call maps a trial of optuna to arguments.
 
     Attributes:
-        learning_rate, task_sampling_alpha, task_weights, sharing_size: what would be taken without a search, and is
-            taken by the first trial. A third to three times of learning rate and weights are tried. No weights with
-            one task, where there is nothing to weigh or to sample, and no size where the sharing layer has none to
-            choose.
+        learning_rate, task_sampling_alpha, task_weights, sharing_size: the values without a search, which the first
+            trial takes. Learning rate and weights vary from a third to three times. One task has no weights and no
+            sampling to vary, and a sharing layer without a choice of width no size.
     """
 
     learning_rate: float
@@ -48,43 +52,82 @@ class SearchSpace:
     sharing_size: int | None
 
     def __call__(self, trial: Any) -> dict[str, Any]:
-        """The arguments of a trial."""
+        """Return the arguments of a trial."""
         rate = self.learning_rate
-        found: dict[str, Any] = {"learning_rate": trial.suggest_float("learning_rate", rate / 3, rate * 3, log=True)}
+        values: dict[str, Any] = {"learning_rate": trial.suggest_float("learning_rate", rate / 3, rate * 3, log=True)}
         if self.task_weights:
-            found["task_sampling_alpha"] = trial.suggest_float(
+            values["task_sampling_alpha"] = trial.suggest_float(
                 "task_sampling_alpha", 0.0, max(1.0, self.task_sampling_alpha)
             )
             factors = {name: trial.suggest_float(f"weight {name}", 1 / 3, 3.0, log=True) for name in self.task_weights}
             weights = {name: weight * factors[name] for name, weight in self.task_weights.items()}
-            found["task_loss_weights"] = ",".join(f"{name}={weight:.4g}" for name, weight in weights.items())
+            values["task_loss_weights"] = ",".join(f"{name}={weight:.4g}" for name, weight in weights.items())
         if self.sharing_size is not None:
             sizes = sorted({64, 128, 256, self.sharing_size})
-            found["sharing_size"] = trial.suggest_categorical("sharing_size", sizes)
-        return found
+            values["sharing_size"] = trial.suggest_categorical("sharing_size", sizes)
+        return values
 
-    def start(self) -> dict[str, Any]:
-        """The parameters of the first trial, so that what is found is no worse than what was given. (Optuna leaves out
-        those that a trial doesn't ask for.)"""
+    def get_first_trial(self) -> dict[str, Any]:
+        """Return the parameters of the first trial; optuna leaves out those that a trial doesn't ask for."""
         factors = {f"weight {name}": 1.0 for name in self.task_weights}
         rate, alpha, size = self.learning_rate, self.task_sampling_alpha, self.sharing_size
         return {"learning_rate": rate, "task_sampling_alpha": alpha, **factors, "sharing_size": size}
 
 
-def search(
-    trainer: Any, space: SearchSpace, trials: int, output: Path, arguments: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Trials up to a number of finished ones, those of an interrupted search in the same folder among them.
+def run_search(run: Run, make_trainer: Callable[..., MultiTaskTrainer]) -> str:
+    """Run the trials of `--search`, write the argument file of the best, and return the table of trials.
 
     Args:
-        trainer: a `MultiTaskTrainer` that was given a `model_init`.
-        space: of the arguments.
-        trials: how many are to be finished.
-        output: where the trials are kept (`search.db`) and the argument file of the best is written.
-        arguments: what else goes into that file.
+        make_trainer: makes the trainer of a run, given a function that makes a trial's model.
+
+    Raises:
+        ValueError: several processes, a search of other arguments in the folder, or another one at work there.
+    """
+    if run.args.world_size > 1:
+        raise ValueError(f"--search was started with {run.args.world_size} processes; it trains on one")
+    saved = load_saved_config(run.model_args)
+
+    def make_trial_model(trial: Any = None) -> MtlBionerModel:
+        size = space(trial).get("sharing_size") if trial is not None else None
+        model_args = replace(run.model_args, sharing_size=size or run.model_args.sharing_size)
+        model = make_model(model_args, run.tasks, copy.deepcopy(saved))
+        settle_arguments(model, run.tokenizer, model_args, run.data_args)
+        if model_args.freeze_encoder:
+            freeze_all_but(model, run.task_names)
+        return model
+
+    trainer = make_trainer(run, make_trial_model)
+    label_rows(run)
+    space = build_space(run, trainer, has_saved_width=saved is not None)
+    of_the_search = ("search", "output_dir", "overwrite_output", "resume_from_checkpoint")
+    given = run.arguments.given
+    arguments = {k: v for k, v in given.items() if k not in of_the_search and not k.endswith("_token")}
+    trials = search(trainer, space, run.data_args.search, run.output, arguments)
+    return f"{format_trials(trials)}\nbest arguments: {run.output / BEST}"
+
+
+def build_space(run: Run, trainer: MultiTaskTrainer, has_saved_width: bool) -> SearchSpace:
+    """Build the search space around a run's arguments."""
+    weights = dict(zip(trainer.task_names, trainer.task_weights.tolist(), strict=True))  # of a saved model's heads too
+    weights = {name: weights[name] for name in run.task_names} if len(run.task_names) > 1 else {}
+    has_size = not has_saved_width and run.model.config.sharing != "hard"
+    sharing_size = run.model.config.sharing_size if has_size else None
+    return SearchSpace(trainer.args.learning_rate, trainer.args.task_sampling_alpha, weights, sharing_size)
+
+
+def search(
+    trainer: MultiTaskTrainer, space: SearchSpace, trials: int, output: Path, arguments: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Run trials up to a number of finished ones, counting those of an interrupted search in the same folder.
+
+    Args:
+        trainer: with a `model_init`.
+        trials: number of trials that are to be finished.
+        output: folder of the trials (`search.db`) and of the argument file of the best.
+        arguments: further content of that file.
 
     Returns:
-        What `finished_trials` says.
+        The trials, as `list_finished_trials`.
 
     Raises:
         ValueError: the search in the folder was begun with other arguments, or another process is at work on it.
@@ -98,24 +141,22 @@ def search(
 
 
 def _search(
-    trainer: Any, space: SearchSpace, trials: int, output: Path, arguments: Mapping[str, Any]
+    trainer: MultiTaskTrainer, space: SearchSpace, trials: int, output: Path, arguments: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     import optuna
 
-    storage = f"sqlite:///{output / DATABASE}"
+    storage = f"sqlite:///{output / SEARCH_DATABASE}"
     study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
-    begun_with = study.user_attrs.get("arguments", dict(arguments))
-    if begun_with != dict(arguments):
-        raise ValueError(
-            f"the search in {output} was begun with the arguments {begun_with}; give another --output_dir"
-        )
+    recorded = study.user_attrs.get("arguments", dict(arguments))
+    if recorded != dict(arguments):
+        raise ValueError(f"the search in {output} was begun with the arguments {recorded}; give another --output_dir")
     study.set_user_attr("arguments", dict(arguments))
     for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):  # killed
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    done = len(finished_trials(study, space))
+    done = len(list_finished_trials(study, space))
     logger.info("search: %d of %d trials are done", done, trials)
     if not done and not study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING]):
-        study.enqueue_trial(space.start())
+        study.enqueue_trial(space.get_first_trial())
     if done < trials:
         trainer.hyperparameter_search(
             hp_space=space,
@@ -130,11 +171,11 @@ def _search(
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
         )
     write_json(output / BEST, {**arguments, **space(optuna.trial.FixedTrial(study.best_params))})
-    return finished_trials(study, space)
+    return list_finished_trials(study, space)
 
 
-def finished_trials(study: Any, space: SearchSpace) -> list[dict[str, Any]]:
-    """Number, score (the best one, 0 to 1), arguments, and whether it was stopped early, of each finished trial."""
+def list_finished_trials(study: Any, space: SearchSpace) -> list[dict[str, Any]]:
+    """Return number, best score (0 to 1), arguments, and whether it was stopped early, of each finished trial."""
     import optuna
 
     states = [optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED]
@@ -150,7 +191,7 @@ def finished_trials(study: Any, space: SearchSpace) -> list[dict[str, Any]]:
 
 
 def format_trials(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The trials, best first, for people."""
+    """Format the trials as a table, best first."""
     names = [name for name in rows[0] if name not in ("trial", "macro_f1", "stopped")]
     lines = ["  ".join(["trial", "macro F1", *names])]
     for row in sorted(rows, key=lambda row: -row["macro_f1"]):
