@@ -1,0 +1,83 @@
+"""The Python interface: train a model, load a model."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
+from mtl_bioner.tokenizer import load_tokenizer
+from mtl_bioner.training.trainer import MultiTaskTrainer
+
+
+@dataclass
+class TrainingResult:
+    """What `train` returns.
+
+    Attributes:
+        scores: the content of `all_results.json`, scores from 0 to 1.
+        trainer: holds the rows and the predicted entities of the last split.
+        output_dir: the folder of model, scores, predictions and card.
+    """
+
+    model: MtlBionerModel
+    scores: dict[str, float]
+    trainer: MultiTaskTrainer
+    output_dir: str
+
+
+def train(**arguments: Any) -> TrainingResult:
+    """Train, evaluate and predict, and write everything that `mtl-bioner train` writes.
+
+    Args:
+        arguments: those of the command, by name: `tasks`, `data_dir`, `model_name_or_path`, `output_dir`,
+            `num_train_epochs`, ... Values have the types of a JSON argument file.
+
+    Raises:
+        ValueError: one line that names the argument or file, its value and the remedy.
+    """
+    import run_mtl_ner  # which imports this package
+
+    torch.set_flush_denormal(True)  # as the command does: tiny numbers slow a CPU down several times over
+    values = {name: os.fspath(v) if isinstance(v, os.PathLike) else v for name, v in arguments.items()}
+    run = run_mtl_ner.prepare(values)
+    if run.data_args.search or run.data_args.dry_run:
+        raise ValueError("search and dry_run train no model; use the command mtl-bioner train for them")
+    trainer = run_mtl_ner.make_trainer(run)
+    scores = run_mtl_ner.execute(run, trainer)
+    if run.args.push_to_hub:
+        trainer.push_to_hub()
+    return TrainingResult(run.model, scores, trainer, run.args.output_dir)
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: str | int | torch.device | None = None,
+    dtype: torch.dtype | str = torch.float32,
+    revision: str = "main",
+    **options: Any,
+) -> MtlBionerPipeline:
+    """Load a trained model as a pipeline: text in, entities of all tasks out.
+
+    It runs this project's code, not the code file that lies beside the weights.
+
+    Args:
+        name_or_path: the output folder of a training, or a model on the Hub.
+        options: of `MtlBionerPipeline`: `tasks`, `threshold`, `overlaps`, `batch_size`.
+
+    Raises:
+        ValueError: the folder holds no multi-task model.
+        OSError: a model on the Hub can't be loaded.
+    """
+    name = os.path.expanduser(os.fspath(name_or_path))
+    if Path(name).exists() and not (Path(name) / "config.json").is_file():
+        raise ValueError(f"{name} has no config.json; name the --output_dir of a training")
+    hub_options = {} if Path(name).is_dir() else {"revision": revision}
+    model = MtlBionerModel.from_pretrained(name, dtype=dtype, **hub_options)
+    tokenizer = load_tokenizer(name, config=model.config.encoder_config, **hub_options)
+    return MtlBionerPipeline(model=model, tokenizer=tokenizer, device=device, **options)
