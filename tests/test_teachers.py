@@ -26,6 +26,7 @@ from tests.test_trainer import NAMES, TASKS, make_rows
 
 
 CPU = torch.device("cpu")
+Argv = Callable[..., list[str]]
 
 
 @pytest.fixture
@@ -245,11 +246,10 @@ def test_a_teacher_that_was_interrupted_goes_on_from_its_checkpoint(
     assert hash_model(str(tmp_path / "student")) == hash_model(str(tmp_path / "whole"))
 
 
-def test_auto_goes_on_where_it_was_interrupted(toy_encoder: Callable[[str], str], tmp_path: Path) -> None:
-    output = tmp_path / "auto"
-    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", "--teachers=auto"]
-    arguments += [f"--output_dir={output}"]
-    assert run_mtl_ner.main(arguments) == 0
+def test_auto_goes_on_where_it_was_interrupted(argv: Argv, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    command = argv("--teachers=auto", tasks="ncbi,bc5cdr", data=AUTO)
+    assert run_mtl_ner.main(command) == 0
     whole = hash_model(str(output))
     for path in output.iterdir():  # as if killed in the training of the second teacher, before its first checkpoint
         if path.is_dir() and path.name != "teachers":
@@ -259,72 +259,83 @@ def test_auto_goes_on_where_it_was_interrupted(toy_encoder: Callable[[str], str]
     (output / "teachers" / "bc5cdr" / "run.json").unlink()
     models = [output / "teachers" / name / "model.safetensors" for name in ("ncbi", "bc5cdr")]
     times = [path.stat().st_mtime_ns for path in models]
-    assert run_mtl_ner.main(arguments) == 2  # the folder is not empty
-    assert run_mtl_ner.main([*arguments, "--resume_from_checkpoint=true"]) == 0
+    assert run_mtl_ner.main(command) == 2  # the folder is not empty
+    assert run_mtl_ner.main([*command, "--resume_from_checkpoint=true"]) == 0
     again = [path.stat().st_mtime_ns for path in models]
     assert again[0] == times[0] and again[1] > times[1]
     assert hash_model(str(output)) == whole
     (output / "teachers" / "plants").mkdir()  # of an earlier training with another task
-    assert run_mtl_ner.main([*arguments, "--overwrite_output"]) == 0  # begins anew
+    assert run_mtl_ner.main([*command, "--overwrite_output"]) == 0  # begins anew
     assert not (output / "teachers" / "plants").exists()
     assert models[0].stat().st_mtime_ns > times[0]
 
 
 @pytest.mark.parametrize("chosen", [["--teachers=auto"], []])
 def test_a_dry_run_tells_of_the_teachers_too(
-    chosen: list[str], toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
+    chosen: list[str], argv: Argv, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", *chosen]
-    arguments += ["--dry_run", "--num_train_epochs=1000000", f"--output_dir={tmp_path / 'auto'}"]
-    assert run_mtl_ner.main(arguments) == 0
+    options = [*chosen, "--dry_run", "--num_train_epochs=1000000"]
+    assert run_mtl_ner.main(argv(*options, tasks="ncbi,bc5cdr", data=AUTO)) == 0
     shown = capsys.readouterr().out
     assert shown.count("training: ") == 3 and shown.startswith("teacher ncbi\n") and "\nteacher bc5cdr\n" in shown
     assert shown.count("\n\nthe model that they teach\n") == 1
-    minutes = [float(found) for found in re.findall(r"about ([\d.]+) minutes", shown)]
+    minutes = [float(number) for number in re.findall(r"about ([\d.]+) minutes", shown)]
     assert shown.splitlines()[-1].startswith("all trainings: about ") and len(minutes) == 4
     assert min(minutes) > 1 and minutes[-1] == pytest.approx(sum(minutes[:3]), abs=0.21)  # each is rounded
-    assert not (tmp_path / "auto" / "teachers").exists()
+    assert not (tmp_path / "out" / "teachers").exists()
 
 
-def test_teachers_share_the_steps_of_their_student(
-    toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    arguments = ["--tasks=ncbi,bc5cdr,bc2gm", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
-    arguments += ["--use_cpu", f"--output_dir={tmp_path / 'out'}", "--max_steps=1000", "--dry_run", "--do_train"]
-    assert run_mtl_ner.main(arguments) == 0
-    steps = [int(found.replace(",", "")) for found in re.findall(r"training: ([\d,]+) steps", capsys.readouterr().out)]
+def test_teachers_share_the_steps_of_their_student(argv: Argv, capsys: pytest.CaptureFixture) -> None:
+    options = ["--data_dir=sample", "--use_cpu", "--max_steps=1000", "--dry_run", "--do_train"]
+    assert run_mtl_ner.main(argv(tasks="ncbi,bc5cdr,bc2gm", data=options)) == 0
+    steps = [int(text.replace(",", "")) for text in re.findall(r"training: ([\d,]+) steps", capsys.readouterr().out)]
     assert len(steps) == 4 and steps[-1] == 1000 and abs(sum(steps[:3]) - 1000) <= 2 and len(set(steps)) == 4
 
 
-def test_a_metric_of_another_task_is_no_loss(toy_encoder: Callable[[str], str], tmp_path: Path) -> None:
-    arguments = ["--tasks=glossary=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
-    arguments += ["--use_cpu", f"--output_dir={tmp_path / 'out'}", "--metric_for_best_model=glossary_f1", "--dry_run"]
-    assert run_mtl_ner.main([*arguments, "--debug=underflow_overflow"]) == 0
+def test_a_metric_of_another_task_is_no_loss(argv: Argv) -> None:
+    options = ["--data_dir=sample", "--use_cpu", "--metric_for_best_model=glossary_f1", "--dry_run"]
+    options += ["--debug=underflow_overflow"]
+    assert run_mtl_ner.main(argv(tasks="glossary=ncbi,bc5cdr", data=options)) == 0
 
 
-def test_what_is_not_of_teachers_of_its_own_is_not_overwritten(
-    toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
+def test_only_folders_of_the_trainings_own_teachers_are_overwritten(
+    argv: Argv, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
+    command = argv("--overwrite_output", tasks="ncbi,bc5cdr", data=AUTO)
     path = tmp_path / "out" / "teachers" / "bc5cdr"
     path.mkdir(parents=True)
-    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", "--overwrite_output"]
-    assert run_mtl_ner.main([*arguments, f"--output_dir={tmp_path / 'out'}"]) == 2
+    assert run_mtl_ner.main(command) == 2
     assert f"{path} is not from --teachers auto, which would write there" in capsys.readouterr().err
-    assert path.exists()
+    path.rmdir()
+    (tmp_path / "out" / "teachers" / "notes.txt").write_text("mine")
+    assert run_mtl_ner.main(command) == 0
+    assert (tmp_path / "out" / "teachers" / "notes.txt").read_text() == "mine"
 
 
 def test_a_checkpoint_elsewhere_has_its_teachers_elsewhere(
-    toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
+    argv: Argv, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr"]
-    assert run_mtl_ner.main([*arguments, f"--output_dir={tmp_path / 'a'}"]) == 0
+    assert run_mtl_ner.main(argv(tasks="ncbi,bc5cdr", output="a", data=AUTO)) == 0
     checkpoint = next((tmp_path / "a").glob("checkpoint-*"))
-    again = [*arguments, f"--output_dir={tmp_path / 'b'}", f"--resume_from_checkpoint={checkpoint}"]
+    again = argv(f"--resume_from_checkpoint={checkpoint}", tasks="ncbi,bc5cdr", output="b", data=AUTO)
     assert run_mtl_ner.main(again) == 2
     assert f"where its teachers would be; give {tmp_path / 'a'} as --output_dir" in capsys.readouterr().err
     assert run_mtl_ner.main([*again, "--teachers=none"]) == 2
     message = f"the training in {tmp_path / 'a'} was begun with --teachers auto, not with --teachers none"
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("begun_with", ["auto", "none"])
+def test_a_training_does_not_go_on_with_other_teachers(
+    begun_with: str, argv: Argv, capsys: pytest.CaptureFixture
+) -> None:
+    command = argv(tasks="ncbi,bc5cdr", data=AUTO)
+    assert run_mtl_ner.main([*command, f"--teachers={begun_with}"]) == 0
+    capsys.readouterr()
+    other = {"auto": "none", "none": "auto"}[begun_with]
+    assert run_mtl_ner.main([*command, f"--teachers={other}", "--resume_from_checkpoint=true"]) == 2
+    message = capsys.readouterr().err
+    assert f"was begun with --teachers {begun_with}, not with --teachers {other}; give the same" in message
 
 
 @pytest.mark.parametrize(
@@ -341,58 +352,67 @@ def test_a_checkpoint_elsewhere_has_its_teachers_elsewhere(
     ],
 )
 def test_by_default_several_tasks_from_an_encoder_have_teachers(
-    options: list[str],
-    expected: list[str],
-    teacher: Callable[..., tuple[str, Any]],
-    toy_encoder: Callable[[str], str],
-    tmp_path: Path,
+    options: list[str], expected: list[str], teacher: Callable[..., tuple[str, Any]], argv: Argv
 ) -> None:
     saved, _ = teacher([{"name": "ncbi", "types": ["Disease"]}, {"name": "bc5cdr", "types": ["Chemical", "Disease"]}])
-    common = ["--tasks=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}", "--use_cpu"]
-    common += ["--max_train_samples=4", "--max_eval_samples=3", f"--output_dir={tmp_path / 'out'}"]
-    run = run_mtl_ner.prepare([*common, *(text.format(saved=saved) for text in options)])
-    assert run.model_args.teachers == expected
-
-
-@pytest.mark.parametrize("begun_with", ["auto", "none"])
-def test_a_training_does_not_go_on_with_other_teachers(
-    begun_with: str, toy_encoder: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr"]
-    arguments += [f"--output_dir={tmp_path / 'out'}"]
-    assert run_mtl_ner.main([*arguments, f"--teachers={begun_with}"]) == 0
-    capsys.readouterr()
-    other = {"auto": "none", "none": "auto"}[begun_with]
-    assert run_mtl_ner.main([*arguments, f"--teachers={other}", "--resume_from_checkpoint=true"]) == 2
-    message = capsys.readouterr().err
-    assert f"was begun with --teachers {begun_with}, not with --teachers {other}; give the same" in message
+    data = ["--data_dir=sample", "--use_cpu", "--max_train_samples=4", "--max_eval_samples=3"]
+    options = [text.format(saved=saved) for text in options]
+    assert run_mtl_ner.prepare(argv(*options, tasks="ncbi,bc5cdr", data=data)).model_args.teachers == expected
 
 
 @pytest.mark.parametrize(
-    ("arguments", "part"),
+    ("options", "parts"),
     [
-        (["--tasks=ncbi,bc5cdr", "--teachers", "none", "{saved}"], "none goes with no other teacher; leave it out"),
-        (["--tasks=ncbi", "--teachers=auto"], "ncbi is the only one; leave it out"),
-        (["--tasks=ncbi,bc5cdr", "--teachers", "auto", "{saved}"], "--teachers auto goes with no other teacher"),
-        (["--tasks=ncbi,bc5cdr", "--teachers=auto", "--search=2"], "no --search; train them first, and name them"),
-        (
-            ["--tasks=ncbi,bc5cdr", "--teachers=auto", "--model_name_or_path={saved}"],
-            "{saved} is a saved multi-task model; name its encoder, or teachers that you trained",
-        ),
+        # Choices that don't go together.
+        (["none", "{saved}"], ["none goes with no other teacher; leave it out"]),
+        (["auto", "--tasks=ncbi"], ["ncbi is the only one; leave it out"]),
+        (["{saved}", "--tasks=ncbi"], ["ncbi is the only one; leave it out"]),
+        (["auto", "{saved}"], ["--teachers auto goes with no other teacher"]),
+        (["auto", "--search=2"], ["no --search; train them first, and name them"]),
+        (["auto", "--model_name_or_path={saved}"], ["{saved} is a saved multi-task model; name its encoder"]),
+        (["x", "--do_predict"], ["nothing is trained; leave it out, or add --do_train"]),
+        # Models that can teach nothing.
+        (["{missing}"], ["--teachers names", "where there is no folder; give the --output_dir of a training"]),
+        (["{encoder}"], ["--teachers names", "no saved multi-task model; give the --output_dir of a training"]),
+        (["{other},{types}"], ["--teachers names", "where there is no folder", "several, separated by spaces"]),
+        (["some/teacher"], ["--teachers names some/teacher, which is no folder, and can't be loaded from the Hub"]),
+        (["{damaged}"], ["--teachers names", "which can't be loaded"]),
+        (["{other}"], ["--teachers names", "whose heads are plants; it has none of ncbi, bc5cdr: leave it out"]),
+        (["{types}"], ["whose head ncbi finds Gene, the model's Disease"]),
+        (["{vocabulary}"], ["--teachers names", "sub-words differ"]),
+        # Models that the training would delete.
+        (["{out/teachers/ncbi}", "--overwrite_output"], ["--teachers {out/teachers/ncbi} is in --output_dir"]),
+        (["{out/checkpoint-8}", "--overwrite_output"], ["--teachers {out/checkpoint-8} is in --output_dir"]),
+        (["{out/.}", "--overwrite_output"], ["--teachers {out/.} is in --output_dir"]),
     ],
 )
-def test_auto_that_cannot_be(
-    arguments: list[str],
-    part: str,
+def test_teachers_that_cannot_be(
+    options: list[str],
+    parts: list[str],
     teacher: Callable[..., tuple[str, Any]],
-    toy_encoder: Callable[[str], str],
+    toy_tokenizer: Callable[[str], Any],
+    argv: Argv,
+    encoder: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    saved, _ = teacher([{"name": "ncbi", "types": ["Disease"]}])
-    common = ["--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}", f"--output_dir={tmp_path / 'out'}"]
-    assert run_mtl_ner.main([*common, *(text.format(saved=saved) for text in arguments)]) == 2
-    assert part.format(saved=saved) in capsys.readouterr().err
+    folders = {"missing": str(tmp_path / "nowhere"), "encoder": encoder}
+    heads = {"other": {"name": "plants", "types": ["Plant"]}, "types": {"name": "ncbi", "types": ["Gene"]}}
+    for name in re.findall(r"\{([^}]+)\}", " ".join(options)):
+        if name not in folders:
+            folders[name], _ = teacher([heads.get(name, {"name": "ncbi", "types": ["Disease"]})], name)
+    if "damaged" in folders:
+        (tmp_path / "damaged" / "model.safetensors").write_bytes(b"no weights")
+    if "vocabulary" in folders:
+        toy_tokenizer("roberta").save_pretrained(folders["vocabulary"])
+
+    def fill(text: str) -> str:
+        return re.sub(r"\{([^}]+)\}", lambda match: folders[match[1]], text)
+
+    command = argv("--teachers", *map(fill, options), tasks="ncbi,bc5cdr", data=["--data_dir=sample"])
+    assert run_mtl_ner.main(command) == 2
+    message = capsys.readouterr().err
+    assert all(fill(part) in message for part in parts), message
 
 
 def test_the_table_of_single_task_models_beside_the_shared_one() -> None:
@@ -408,83 +428,6 @@ def test_the_table_of_single_task_models_beside_the_shared_one() -> None:
         ["test", "a", "100.00", "75.00", "-25.00"],
     ]
     assert format_sharing_gain({"eval_a_f1": 0.5}) == ""
-
-
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [
-        ("{missing}", ["--teachers names", "where there is no folder; give the --output_dir of a training"]),
-        ("{encoder}", ["--teachers names", "no saved multi-task model; give the --output_dir of a training"]),
-        ("{other},{types}", ["--teachers names", "where there is no folder", "several, separated by spaces"]),
-        ("some/teacher", ["--teachers names some/teacher, which is no folder, and can't be loaded from the Hub"]),
-        ("{damaged}", ["--teachers names", "which can't be loaded"]),
-        ("{other}", ["--teachers names", "whose heads are plants; it has none of ncbi, bc5cdr: leave it out"]),
-        ("{types}", ["whose head ncbi finds Gene, the model's Disease"]),
-        ("{vocabulary}", ["--teachers names", "sub-words differ"]),
-    ],
-)
-def test_teachers_that_can_teach_nothing(
-    name: str,
-    parts: list[str],
-    teacher: Callable[..., tuple[str, Any]],
-    toy_encoder: Callable[[str], str],
-    toy_tokenizer: Callable[[str], Any],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture,
-) -> None:
-    folders = {"missing": str(tmp_path / "nowhere"), "encoder": toy_encoder("bert")}
-    folders["damaged"], _ = teacher([{"name": "ncbi", "types": ["Disease"]}], "damaged")
-    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"no weights")
-    folders["other"], _ = teacher([{"name": "plants", "types": ["Plant"]}], "other")
-    folders["types"], _ = teacher([{"name": "ncbi", "types": ["Gene"]}], "types")
-    folders["vocabulary"], _ = teacher([{"name": "ncbi", "types": ["Disease"]}], "vocabulary")
-    toy_tokenizer("roberta").save_pretrained(folders["vocabulary"])
-    arguments = ["--tasks=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
-    arguments += ["--teachers", name.format(**folders), f"--output_dir={tmp_path / 'student'}"]
-    assert run_mtl_ner.main(arguments) == 2
-    message = capsys.readouterr().err
-    assert all(part in message for part in parts)
-
-
-def test_a_folder_of_that_name_that_is_not_ours_stays(
-    toy_encoder: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "auto" / "teachers").mkdir(parents=True)
-    (tmp_path / "auto" / "teachers" / "notes.txt").write_text("mine")
-    monkeypatch.chdir(tmp_path)
-    arguments = [*AUTO, f"--model_name_or_path={toy_encoder('bert')}", "--tasks=ncbi,bc5cdr", "--overwrite_output"]
-    assert run_mtl_ner.main([*arguments, "--teachers=auto", "--output_dir=auto"]) == 0
-    assert (tmp_path / "auto" / "teachers" / "notes.txt").read_text() == "mine"
-
-
-@pytest.mark.parametrize("place", ["teachers/ncbi", "checkpoint-8", "."])
-def test_teachers_that_the_training_would_delete(
-    place: str,
-    teacher: Callable[..., tuple[str, Any]],
-    toy_encoder: Callable[[str], str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture,
-) -> None:
-    folder, _ = teacher([{"name": "ncbi", "types": ["Disease"]}], f"student/{place}")
-    arguments = ["--tasks=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
-    arguments += ["--overwrite_output", f"--output_dir={tmp_path / 'student'}"]
-    assert run_mtl_ner.main([*arguments, "--teachers", folder]) == 2
-    assert f"--teachers {folder} is in --output_dir" in capsys.readouterr().err
-
-
-def test_a_single_task_has_no_text_for_teachers(
-    teacher: Callable[..., tuple[str, Any]], toy_encoder: Callable[[str], str], capsys: pytest.CaptureFixture
-) -> None:
-    folder, _ = teacher([{"name": "ncbi", "types": ["Disease"]}])
-    arguments = ["--tasks=ncbi", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
-    assert run_mtl_ner.main([*arguments, "--teachers", folder, f"--output_dir={folder}-student"]) == 2
-    assert "ncbi is the only one; leave it out" in capsys.readouterr().err
-
-
-def test_teachers_of_nothing_that_is_trained(toy_encoder: Callable[[str], str], capsys: pytest.CaptureFixture) -> None:
-    arguments = ["--tasks=ncbi,bc5cdr", "--data_dir=sample", f"--model_name_or_path={toy_encoder('bert')}"]
-    assert run_mtl_ner.main([*arguments, "--do_predict", "--teachers", "x"]) == 2
-    assert "nothing is trained; leave it out, or add --do_train" in capsys.readouterr().err
 
 
 def test_a_head_that_nobody_teaches_stays_where_it_has_no_rows(
