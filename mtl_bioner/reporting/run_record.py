@@ -10,14 +10,13 @@ import os
 import platform
 import re
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtl_bioner.reporting.files import write_json
 from mtl_bioner.reporting.plots import plot_curves
-from mtl_bioner.reporting.tables import _SPLIT_NAMES, format_spread
+from mtl_bioner.reporting.tables import SPLIT_NAMES
 
 
 RECORD = "run.json"
@@ -168,13 +167,5 @@ def read_scores(folder: Path) -> dict[str, float]:
 
 def select_single_scores(found: Mapping[str, float], task: str) -> dict[str, float]:
     """The F1 among all scores of a single-task model, as `single_test_ncbi_f1`."""
-    keys = [f"{split}_{task}_f1" for split in _SPLIT_NAMES]
+    keys = [f"{split}_{task}_f1" for split in SPLIT_NAMES]
     return {f"single_{key}": found[key] for key in keys if key in found}
-
-
-if __name__ == "__main__":
-    for folder in sys.argv[1:]:
-        if not (Path(folder) / "all_results.json").is_file():
-            sys.exit(f"results_mtl_bioner: error: {folder} has no all_results.json; name output folders of trainings")
-    contents = [read_scores(Path(folder)) for folder in sys.argv[1:]]
-    sys.stdout.write(f"{format_spread(contents)}\n" if contents else f"{__doc__}\n")
