@@ -18,7 +18,7 @@ def replace_file(path: Path) -> Iterator[Path]:
         with write_then_rename(path) as temporary:
             yield temporary
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -55,7 +55,7 @@ def write_gates(output: Path, gates: Sequence[Sequence[float | None]], task_name
     for (row, column), gate in np.ndenumerate(percent):
         if np.isfinite(gate):
             color = "black" if gate > 50 else "white"
-            axis.text(column, row, f"{gate:.0f}", ha="center", va="center", color=color)
+            axis.text(column, row, f"{gate:.1f}", ha="center", va="center", color=color)
     axis.set_xticks(range(len(task_names)), task_names, rotation=30, ha="right")
     axis.set_yticks(range(len(task_names)), task_names)
     axis.set(title="mean gate (%)", xlabel="gate opened by task", ylabel="rows of task")
