@@ -259,7 +259,7 @@ def test_calibrations_are_fitted_kept_and_used_by_the_pipeline(argv: Argv, tmp_p
 
 def test_calibration_errors_are_those_that_the_fit_leaves(argv: Argv, tmp_path: Path) -> None:
     common = {"tasks": "ill=ncbi+bc5cdr:Disease", "data": ["--use_cpu", "--data_dir", "sample", "--bf16", "false"]}
-    options = ["--do_train", "--do_eval", "--learning_rate", "1e-2", "--num_train_epochs", "3"]
+    options = ["--do_train", "--do_eval", "--learning_rate", "1e-6", "--num_train_epochs", "1"]  # finds much
     assert run_mtl_ner.main(argv(*options, output="trained", **common)) == 0
     assert run_mtl_ner.main(argv("--do_eval", model=tmp_path / "trained", output="again", **common)) == 0
     errors = {key: value for key, value in read_scores(tmp_path / "again").items() if "_ece" in key}

@@ -8,38 +8,37 @@ import numpy as np
 import torch
 
 
+MIN_ENTITIES = 50  # fewer give no reliable fit
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.1, 10.0
+
+
 def bin_by_score(scores: Sequence[float], right: Sequence[bool], bins: int = 10) -> list[tuple[float, float, int]]:
-    """Mean score, share that is right, and number of the entities in each of equally wide bins that holds any."""
+    """Compute mean score, share of correct entities and number of entities of the equally wide bins that hold any."""
     values, hits = np.asarray(scores, float), np.asarray(right, float)
-    place = np.minimum((values * bins).astype(int), bins - 1)
-    inside = [place == number for number in range(bins)]
-    return [(float(values[own].mean()), float(hits[own].mean()), int(own.sum())) for own in inside if own.any()]
+    places = np.minimum((values * bins).astype(int), bins - 1)
+    masks = [places == number for number in range(bins)]
+    return [(float(values[mask].mean()), float(hits[mask].mean()), int(mask.sum())) for mask in masks if mask.any()]
 
 
 def compute_calibration_error(scores: Sequence[float], right: Sequence[bool]) -> float:
-    """Expected calibration error (Naeini et al. 2015): by how much, on average, a score differs from the share that is
-    right of the entities in its bin; 0 without entities."""
-    found = bin_by_score(scores, right)
-    return sum(count * abs(score - share) for score, share, count in found) / max(1, len(scores))
+    """Compute the expected calibration error (Naeini et al. 2015) of at least one entity, from 0 to 1.
 
-
-LEAST_ENTITIES = 50  # fewer tell too little
-
-
-STEEPEST, FLATTEST = 0.1, 10.0  # temperatures
+    It is the difference between a bin's mean score and its share of correct entities, averaged over the entities.
+    """
+    return sum(count * abs(score - share) for score, share, count in bin_by_score(scores, right)) / len(scores)
 
 
 def fit_calibration(scores: Sequence[float], right: Sequence[bool]) -> tuple[float, float] | None:
-    """Temperature and bias under which a task's scores predict best whether its entities are right (least log loss).
+    """Fit the temperature and bias with which a task's scores best predict correctness (least log loss).
 
     Args:
         scores: of the decoded entities, with temperature 1 and bias 0.
-        right: for each of them, whether it is one of the gold.
+        right: whether each of them is correct.
 
     Returns:
-        None where there are too few entities to tell, all are right or all wrong, or a higher score isn't better.
+        None if there are too few entities, if all or none are correct, or if higher scores are not better.
     """
-    if len(scores) < LEAST_ENTITIES or all(right) or not any(right):
+    if len(scores) < MIN_ENTITIES or all(right) or not any(right):
         return None
     targets = torch.tensor(right, dtype=torch.float64)
     odds = torch.tensor(scores, dtype=torch.float64).logit(eps=1e-7)
@@ -53,5 +52,5 @@ def fit_calibration(scores: Sequence[float], right: Sequence[bool]) -> tuple[flo
         weights = weights - step / step.norm().clamp(min=1)
         if step.norm() < 1e-9:
             slope, bias = weights.tolist()
-            return (1 / slope, bias) if 1 / FLATTEST <= slope <= 1 / STEEPEST else None
+            return (1 / slope, bias) if 1 / MAX_TEMPERATURE <= slope <= 1 / MIN_TEMPERATURE else None
     return None

@@ -1,14 +1,12 @@
-"""Strict entity F1 on character spans as an `evaluate` metric, without the Hub.
+"""Score entity spans with an `evaluate` metric that needs no network.
 
-    metric = EntityF1()                         # or evaluate.load("entity_f1.py"), the path of this file
-    metric.compute(
-        predictions=[[{"start": 0, "end": 5, "type": "Disease"}]],      # a list of spans for each document
-        references=[[{"start": 0, "end": 5, "type": "Disease"}, {"start": 9, "end": 12, "type": "Disease"}]],
-    )
-    # {"precision": 1.0, "recall": 0.5, "f1": 0.667, "support": 2, "precision_Disease": 1.0, ...}
+    metric = EntityF1()  # or evaluate.load("mtl_bioner/evaluation/entity_f1.py")
+    documents = [[{"start": 0, "end": 5, "type": "Disease"}], []]  # the spans of each
+    metric.compute(predictions=documents, references=documents)
+    # {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1, "precision_Disease": 1.0, ...}
 
-A module of its own, since importing `evaluate` takes seconds. `evaluate.load` copies this file alone, so the project
-has to be installed, or its folder on the path, for it to find `metrics_mtl_bioner`.
+`evaluate.load` copies this file alone, so it works from any folder if `mtl_bioner` is installed. Importing `evaluate`
+takes seconds, so nothing else imports this module.
 """
 
 from __future__ import annotations
@@ -19,18 +17,20 @@ from typing import Any
 import datasets
 import evaluate
 
-from mtl_bioner.evaluation.metrics import Span, compute_task_metrics
+from mtl_bioner.evaluation.metrics import compute_task_metrics
+from mtl_bioner.evaluation.spans import collect_predicted
 
+
+Documents = Sequence[Sequence[Mapping[str, Any]]]
 
 SPAN = {"start": datasets.Value("int64"), "end": datasets.Value("int64"), "type": datasets.Value("string")}
 
 
 class EntityF1(evaluate.Metric):
-    """Precision, recall and F1 of predicted spans, and the number of gold ones (`support`).
+    """Compute precision, recall, F1 and the number of gold spans (`support`) over all types and by type.
 
-    A span `{"start", "end", "type"}` (half-open character offsets; what else it has doesn't count) is right when all
-    three equal those of a gold span of the same document. The keys are followed by the same with `_{Type}` for every
-    type that occurs.
+    Spans are `{"start", "end", "type"}`, with half-open character offsets; other keys are ignored. A predicted span is
+    correct if a gold span of the document has the same three values.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -46,25 +46,23 @@ class EntityF1(evaluate.Metric):
             features=datasets.Features({"predictions": [SPAN], "references": [SPAN]}),
         )
 
-    def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
-        """As evaluate's, of one document."""
-        super().add(prediction=_bare([prediction])[0], reference=_bare([reference])[0], **kwargs)
+    def add(self, **document: Any) -> None:
+        """Add the `prediction` and the `reference` of one document."""
+        super().add(**{name: _drop_other_keys([spans])[0] for name, spans in document.items()})
 
-    def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
-        """As evaluate's, which `compute` calls too, without what else a span has, such as a score."""
-        super().add_batch(predictions=_bare(predictions), references=_bare(references), **kwargs)
+    def add_batch(self, **documents: Any) -> None:
+        """Add the `predictions` and `references` of several documents; `compute` does, too."""
+        super().add_batch(**{name: _drop_other_keys(spans) for name, spans in documents.items()})
 
-    def _compute(
-        self, predictions: Sequence[Sequence[Mapping[str, Any]]], references: Sequence[Sequence[Mapping[str, Any]]]
-    ) -> dict[str, float]:
-        gold, predicted = _spans(references), _spans(predictions)
+    def _compute(self, predictions: Documents, references: Documents) -> dict[str, float]:
+        gold, predicted = (
+            {(i, *span) for i, entities in enumerate(documents) for span in collect_predicted(entities)}
+            for documents in (references, predictions)
+        )
         metrics, _ = compute_task_metrics("", gold, predicted, sorted({span[3] for span in gold | predicted}))
         return {key.removeprefix("_"): value for key, value in metrics.items()}
 
 
-def _bare(documents: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[dict[str, Any]]]:
+def _drop_other_keys(documents: Documents) -> list[list[dict[str, Any]]]:
+    """Keep what `evaluate` knows of a span; it refuses a score."""
     return [[{key: span[key] for key in SPAN} for span in spans] for spans in documents]
-
-
-def _spans(documents: Sequence[Sequence[Mapping[str, Any]]]) -> set[Span]:
-    return {(i, span["start"], span["end"], span["type"]) for i, spans in enumerate(documents) for span in spans}

@@ -1,7 +1,8 @@
-"""Turn logits into entities, and score them against the corpora's gold."""
+"""Decode logits into entities, and score entities against the gold of the corpora."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from data_collators import TaskRows, TaskText
@@ -12,8 +13,10 @@ from mtl_bioner.evaluation.metrics import Score, compute_task_metrics, score_wit
 def decode_entities(
     rows: TaskRows, logits: Any, calibrations: list[tuple[float, float]] | None = None
 ) -> list[list[dict[str, Any]]]:
-    """Per text its predicted entities `{start, end, type, score}`, character offsets into the document; of the types
-    that the text is scored for."""
+    """Decode per text its entities `{start, end, type, score}`, except types that the text is not scored for.
+
+    Start and end are character offsets into the document, end exclusive.
+    """
     return [
         [
             {"start": text.words[s.start][0], "end": text.words[s.end - 1][1], "type": s.type, "score": s.score}
@@ -25,49 +28,54 @@ def decode_entities(
 
 
 def collect_gold(text: TaskText) -> set[tuple[int, int, str]]:
-    """The gold entities of a document, of all types."""
+    """Collect the gold spans of a document, of all types."""
     return {(e.start, e.end, e.type) for e in text.document.entities}
 
 
-def compute_span_metrics(
-    rows: TaskRows, predicted: list[list[dict[str, Any]]], config: Any, prefix: str
-) -> dict[str, float]:
-    """Scores of all tasks with rows, by corpus and type, against the corpora's gold.
+def collect_predicted(entities: Iterable[Mapping[str, Any]]) -> set[tuple[int, int, str]]:
+    """Collect the spans of predicted entities, without their scores."""
+    return {(e["start"], e["end"], e["type"]) for e in entities}
 
-    Args:
-        predicted: per text its entities, as from `decode_entities`.
-    """
+
+def mark_correct(text: TaskText, entities: Iterable[Mapping[str, Any]]) -> list[tuple[float, bool]]:
+    """Pair the score of each predicted entity of a text with whether it is correct."""
+    gold = collect_gold(text)
+    return [(e["score"], (e["start"], e["end"], e["type"]) in gold) for e in entities]
+
+
+def compute_span_metrics(
+    rows: TaskRows, predicted: Sequence[Sequence[Mapping[str, Any]]], config: Any, prefix: str
+) -> dict[str, float]:
+    """Score the predicted entities of each text: by task, type and, where a task has several, corpus."""
     metrics: dict[str, float] = {}
     totals: dict[str, Score] = {}
-    for task, name in enumerate(config.task_names):
-        own = [i for i, text in enumerate(rows.texts) if text.task_id == task]
-        if not own:
+    for task_id, (name, task) in enumerate(zip(config.task_names, config.tasks, strict=True)):
+        indices = [i for i, text in enumerate(rows.texts) if text.task_id == task_id]
+        if not indices:
             continue
-        scored = [rows.texts[i].types or config.tasks[task]["types"] for i in own]
-        types = [name for name in config.tasks[task]["types"] if any(name in known for known in scored)]
-        corpora = sorted({rows.texts[i].corpus for i in own})
-        scores, totals[name] = _score_texts(f"{prefix}_{name}", rows, own, predicted, types)
+        scored = {type_name for i in indices for type_name in rows.texts[i].types or task["types"]}
+        types = [type_name for type_name in task["types"] if type_name in scored]
+        scores, totals[name] = _score_texts(f"{prefix}_{name}", rows, indices, predicted, types)
         metrics |= scores
+        corpora = sorted({rows.texts[i].corpus for i in indices})
         for corpus in corpora if len(corpora) > 1 else ():
-            part = [i for i in own if rows.texts[i].corpus == corpus]
+            part = [i for i in indices if rows.texts[i].corpus == corpus]
             metrics |= _score_texts(f"{prefix}_{name}", rows, part, predicted, types, f"_{corpus}")[0]
     return metrics | summarise(prefix, totals)
 
 
 def _score_texts(
-    prefix: str, rows: TaskRows, own: list[int], predicted: list[list[dict]], types: list[str], suffix: str = ""
+    prefix: str, rows: TaskRows, indices: list[int], predicted: Sequence[Any], types: list[str], suffix: str = ""
 ) -> tuple[dict[str, float], Score]:
-    """Score some texts of a task: the keys of `compute_task_metrics`, `{prefix}_ece{suffix}` and, for a corpus with
-    alternatives, `{prefix}_official_..{suffix}`."""
-    gold = {(i, e.start, e.end, e.type) for i in own for e in rows.texts[i].document.entities if e.type in types}
-    found = {(i, e["start"], e["end"], e["type"]): e["score"] for i in own for e in predicted[i]}
+    """Score some texts of a task: the keys of `compute_task_metrics`, `{prefix}_ece{suffix}` if there are predictions,
+    and `{prefix}_official_{precision,recall,f1}{suffix}` if the corpus has alternatives."""
+    texts = {i: rows.texts[i] for i in indices}
+    gold = {(i, *span) for i, text in texts.items() for span in collect_gold(text) if span[2] in types}
+    found = {(i, *span) for i in texts for span in collect_predicted(predicted[i])}
     metrics, total = compute_task_metrics(prefix, gold, found, types, suffix)
-    metrics[f"{prefix}_ece{suffix}"] = compute_calibration_error(
-        list(found.values()), [span in gold for span in found]
-    )
-    other = {(i, e.start, e.end, e.type) for i in own for e in rows.texts[i].document.alternatives if e.type in types}
-    if other:
-        official = score_with_alternatives(gold, other, found)
-        for kind in ("precision", "recall", "f1"):
-            metrics[f"{prefix}_official_{kind}{suffix}"] = getattr(official, kind)
+    if marked := [pair for i, text in texts.items() for pair in mark_correct(text, predicted[i])]:
+        metrics[f"{prefix}_ece{suffix}"] = compute_calibration_error(*zip(*marked, strict=True))
+    entities = [(i, entity) for i, text in texts.items() for entity in text.document.alternatives]
+    if alternatives := {(i, e.start, e.end, e.type) for i, e in entities if e.type in types}:
+        metrics |= score_with_alternatives(gold, alternatives, found).as_dict(f"{prefix}_official", suffix)
     return metrics, total

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,31 +13,33 @@ from typing import Any
 from dataset_scripts.formats.jsonl import write_jsonl
 from dataset_scripts.formats.pubtator import write_pubtator
 from dataset_scripts.schema import CorpusError, Document, Entity
+from mtl_bioner.reporting.files import replace_file
 
 
 logger = logging.getLogger(__name__)
 
 
 def write_predictions(
-    output: Path, rows: Any, entities: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]
+    output: Path, rows: Any, predicted: Sequence[Sequence[Mapping[str, Any]]], task_names: Sequence[str]
 ) -> None:
-    """`predictions_{task}.jsonl` and `.pubtator` of every task with texts, `predictions_{task}_{corpus}.*` of one with
-    several corpora, whose documents may have the same ids."""
-    output.mkdir(parents=True, exist_ok=True)
-    documents: dict[tuple[int, str], list[Document]] = {}  # by task and corpus
-    for text, own in zip(rows.texts, entities, strict=True):
-        found = [Entity(e["start"], e["end"], e["type"], score=e["score"], task=names[text.task_id]) for e in own]
-        key = text.task_id, text.corpus
-        documents.setdefault(key, []).append(Document(text.document.document_id, text.document.text, found))
-    written: set[str] = set()
-    for task, corpus in documents:
-        alone = sum(other == task for other, _ in documents) == 1
-        name = names[task] if alone else f"{names[task]}_{re.sub(r'[^A-Za-z0-9.-]+', '_', corpus).strip('._')}"
-        if name in written:  # as of the tasks `disease`, of several corpora, and `disease_ncbi`
-            name = next(other for i in itertools.count(2) if (other := f"{name}-{i}") not in written)
-        written.add(name)
-        write_jsonl(documents[task, corpus], output / f"predictions_{name}.jsonl")
-        try:
-            write_pubtator(documents[task, corpus], output / f"predictions_{name}.pubtator")
-        except CorpusError as error:  # an id that PubTator can't hold; nothing else is lost
-            logger.warning("no predictions_%s.pubtator: %s", name, error)
+    """Write `predictions_{task}.jsonl` and `.pubtator`, for each corpus if a task has several, as ids may coincide."""
+    documents: dict[tuple[int, str], list[Document]] = defaultdict(list)  # by task and corpus
+    for text, entities in zip(rows.texts, predicted, strict=True):
+        task = task_names[text.task_id]
+        kept = [Entity(e["start"], e["end"], e["type"], score=e["score"], task=task) for e in entities]
+        documents[text.task_id, text.corpus].append(Document(text.document.document_id, text.document.text, kept))
+    names: list[str] = []
+    for task_id, corpus in documents:
+        name = task_names[task_id]
+        if sum(other == task_id for other, _ in documents) > 1:
+            name += "_" + re.sub(r"[^A-Za-z0-9.-]+", "_", corpus).strip("._")
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        # A task may be called `disease_ncbi`, beside `disease` with the corpus `ncbi`.
+        names.append(next(other for other in itertools.chain([name], numbered) if other not in names))
+    for name, part in zip(names, documents.values(), strict=True):
+        for path, write in ((f"{name}.jsonl", write_jsonl), (f"{name}.pubtator", write_pubtator)):
+            try:
+                with replace_file(output / f"predictions_{path}") as temporary:
+                    write(part, temporary)
+            except CorpusError as error:  # PubTator can't hold every document id; JSONL can
+                logger.warning("no predictions_%s: %s", path, error)

@@ -1,121 +1,131 @@
-"""Tables of scores for people: plain text and Markdown."""
+"""Format scores for people, in per cent, as plain text and Markdown.
+
+`python -m mtl_bioner.reporting.tables DIR DIR ...` prints mean and spread over several runs.
+"""
 
 from __future__ import annotations
 
+import argparse
+import itertools
+import json
 import math
 import re
 import statistics
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
+SPLIT_NAMES = {"eval": "dev", "test": "test"}
+KINDS = ("precision", "recall", "f1", "support")
+
+
 def format_scores(metrics: Mapping[str, float], config: Any) -> str:
-    """Precision, recall and F1 in per cent by split, task, corpus (of a task with several) and type."""
+    """Format precision, recall and F1 by split, task, corpus (of a task with several) and type."""
     lines = [f"{'split':6}{'task':24}{'of':24}{'precision':>10}{'recall':>9}{'F1':>9}{'support':>9}"]
-    for split in ("eval", "test"):
+    silent = []
+    for split, shown in SPLIT_NAMES.items():
+        rows = {}
         for task in config.tasks:
-            for what, keys in list_score_keys(
-                f"{split}_{task['name']}", task["types"], task.get("corpora", ())
-            ).items():
-                if keys[2] in metrics:
-                    lines.append(_score_row(split, task["name"], what, metrics, keys))
-        if f"{split}_micro_f1" in metrics:
-            keys = [f"{split}_micro_{name}" for name in _PRF]
-            lines.append(_score_row(split, "micro over tasks", "", metrics, keys))
-            macro = f"{100 * metrics[f'{split}_macro_f1']:9.2f}"
-            lines.append(f"{_SPLIT_NAMES[split]:6}{'macro over tasks':67}{macro}")
+            prefix = f"{split}_{task['name']}"
+            parts = list_score_keys(prefix, task["types"], task.get("corpora", ()))
+            rows |= {f"{task['name']:24}{part}": keys for part, keys in parts.items()}
+            if metrics.get(f"{prefix}_precision") == 0 and f"{prefix}_ece" not in metrics:
+                silent.append(f"{task['name']} ({shown})")
+        rows |= {f"{mean} over tasks": [f"{split}_{mean}_{kind}" for kind in KINDS] for mean in ("micro", "macro")}
+        for name, (*keys, support) in rows.items():
+            if keys[2] in metrics:
+                cells = [f"{100 * metrics[key]:.2f}" if key in metrics else "" for key in keys]
+                row = f"{shown:6}{name:48}{cells[0]:>10}{cells[1]:>9}{cells[2]:>9}{metrics.get(support, ''):>9}"
+                lines.append(row.rstrip())
+    if silent:
+        lines.append(f"no entity was predicted, so there is no calibration error: {', '.join(silent)}")
     return "\n".join(lines)
 
 
-_SPLIT_NAMES = {"eval": "dev", "test": "test"}
-
-
 def list_score_keys(prefix: str, types: Sequence[str], corpora: Sequence[str]) -> dict[str, list[str]]:
-    """By what they are of (all, a type, a corpus, a type in it, the official rule), the keys of precision, recall, F1
-    and support that the scores of a task may have.
+    """List the keys of precision, recall, F1 and support that a task's scores may have.
 
-    Args:
-        prefix: split and task, or the task alone.
+    They are listed by what they are of: all, a type, a corpus, a type in it, and each of these by the official rule.
+    `prefix` is split and task, or the task alone.
     """
-    kinds = ("precision", "recall", "f1", "support")
-    found = {}
-    for corpus in ("", *corpora):
-        for name in ("", *types):
-            parts = [part for part in (corpus, name) if part]
-            ending = "".join(f"_{part}" for part in parts)
-            found[" ".join(parts) or "all"] = [f"{prefix}_{kind}{ending}" for kind in kinds]
-            if not name:
-                found[" ".join([*parts, "official rule"])] = [f"{prefix}_official_{kind}{ending}" for kind in kinds]
-    return found
-
-
-def _score_row(split: str, task: str, part: str, metrics: Mapping[str, float], keys: Sequence[str]) -> str:
-    numbers = "".join(f"{100 * metrics[key]:{width}.2f}" for key, width in zip(keys, (10, 9, 9), strict=False))
-    support = f"{metrics[keys[3]]:9d}" if len(keys) > 3 and keys[3] in metrics else ""
-    return f"{_SPLIT_NAMES[split]:6}{task:24}{part:24}{numbers}{support}"
-
-
-_PRF = ("precision", "recall", "f1")
+    parts = {}
+    for corpus, name, rule in itertools.product(("", *corpora), ("", *types), ("", "official")):
+        part = " ".join(filter(None, [corpus, name, rule and "official rule"])) or "all"
+        parts[part] = ["_".join(filter(None, [prefix, rule, kind, corpus, name])) for kind in KINDS]
+    return parts
 
 
 def format_markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table of untrusted cells."""
+    """Format a Markdown table of untrusted cells."""
     lines = [header, ["---"] * len(header), *([escape_markdown(value) for value in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def escape_markdown(value: Any) -> str:
-    """Text, on one line, that neither Markdown nor HTML takes for its own, and without characters that can't be seen,
-    some of which turn the direction of what follows."""
+    """Escape Markdown and HTML, join lines, and drop invisible characters, some of which turn the text's direction."""
     seen = "".join(c for c in " ".join(str(value).split()) if unicodedata.category(c) not in ("Cc", "Cf"))
     text = seen.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"[\\|`*~\[\]]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 
 
 def format_forgetting(metrics: Mapping[str, float]) -> str:
-    """F1 of the heads that were not trained, before and after, per cent; empty if there are none."""
-    scores = [key for key in metrics if key.startswith("before_") and "_f1" in key]  # not `before_init_mem_cpu`
-    names = [key.removeprefix("before_") for key in scores]
-    if not names:
-        return ""
-    lines = [f"{'heads that were not trained':54}{'before':>9}{'after':>9}{'change':>9}"]
-    for name in names:
-        before, after = (100 * metrics[f"{when}_{name}"] for when in ("before", "after"))
-        lines.append(f"test  {name.replace('_', ' '):48}{before:9.2f}{after:9.2f}{after - before:+9.2f}")
-    return "\n".join(lines) + "\n"
+    """Format the F1 of heads that were not trained, before and after training; empty if there are none."""
+    keys = [key for key in metrics if key.startswith("before_") and "_f1" in key]  # not `before_init_mem_cpu`
+    names = [key.removeprefix("before_") for key in keys]
+    rows = {f"test  {name.replace('_', ' ')}": (metrics[f"before_{name}"], metrics[f"after_{name}"]) for name in names}
+    return _format_changes("heads that were not trained", ("before", "after"), rows)
 
 
 def format_sharing_gain(metrics: Mapping[str, float]) -> str:
-    """F1 of the single-task models of `--teachers auto` beside the model's, per cent; empty without them."""
-    lines = [f"{'F1 of each task; one seed, 1 or 2 may be chance':54}{'alone':>9}{'shared':>9}{'change':>9}"]
-    for split, shown in _SPLIT_NAMES.items():
+    """Format the F1 of the single-task models of `--teachers auto` beside the model's; empty if there are none."""
+    rows: dict[str, tuple[float, ...]] = {}
+    for split, shown in SPLIT_NAMES.items():
         keys = [key for key in metrics if f"single_{key}" in metrics and key.startswith(f"{split}_")]
-        rows = {key: (metrics[f"single_{key}"], metrics[key]) for key in keys}
-        if len(rows) > 1:
-            rows[f"{split}_macro over tasks"] = tuple(
-                statistics.fmean(f1s) for f1s in zip(*rows.values(), strict=True)
-            )
-        for key, (alone, shared) in rows.items():
-            name = key.removeprefix(f"{split}_").removesuffix("_f1")
-            lines.append(f"{shown:6}{name:48}{100 * alone:9.2f}{100 * shared:9.2f}{100 * (shared - alone):+9.2f}")
-    return "\n".join(lines) + "\n" if len(lines) > 1 else ""
+        pairs = {key.removesuffix("_f1"): (metrics[f"single_{key}"], metrics[key]) for key in keys}
+        if len(pairs) > 1:
+            pairs["macro over tasks"] = tuple(map(statistics.fmean, zip(*pairs.values(), strict=True)))
+        rows |= {f"{shown:6}{name.removeprefix(f'{split}_')}": pair for name, pair in pairs.items()}
+    return _format_changes("F1 of each task; one seed, 1 or 2 may be chance", ("alone", "shared"), rows)
+
+
+def _format_changes(title: str, columns: tuple[str, str], rows: Mapping[str, tuple[float, ...]]) -> str:
+    lines = [f"{title:54}{columns[0]:>9}{columns[1]:>9}{'change':>9}\n"]
+    for name, (before, after) in rows.items():
+        lines.append(f"{name:54}{100 * before:9.2f}{100 * after:9.2f}{100 * (after - before):+9.2f}\n")
+    return "".join(lines) if rows else ""
 
 
 def format_spread(runs: Sequence[Mapping[str, float]]) -> str:
-    """Mean and standard deviation (of the sample) of the test precision, recall and F1 of all runs, per cent, as
-    Markdown.
+    """Format the mean of the runs' test scores, and the sample standard deviation of F1, as a Markdown table.
 
-    Args:
-        runs: contents of the runs' `all_results.json`.
+    Each run is the content of its `all_results.json`. An F1 that is not in all of them is left out.
     """
-    lines = ["| test | precision | recall | F1 | spread of F1 | runs |", "|---|---:|---:|---:|---:|---:|"]
-    for key in (key for key in runs[0] if all(math.isfinite(run.get(key, math.nan)) for run in runs)):
-        name, f1, suffix = key.partition("_f1")
-        if f1 and name.startswith("test_"):
-            values = [[100 * run.get(f"{name}_{part}{suffix}", math.nan) for run in runs] for part in _PRF]
+    rows = []
+    for name, f1, suffix in (key.partition("_f1") for key in runs[0] if key.startswith("test_")):
+        values = [[100 * run.get(f"{name}_{kind}{suffix}", math.nan) for run in runs] for kind in KINDS[:3]]
+        if f1 and math.isfinite(sum(values[2])):
+            means = [f"{mean:.2f}" if math.isfinite(mean) else "" for mean in map(statistics.fmean, values)]
             spread = f"{statistics.stdev(values[2]):.2f}" if len(runs) > 1 else ""
-            label = name.removeprefix("test_") + suffix.replace("_", " ")
-            means = " | ".join("" if any(map(math.isnan, own)) else f"{statistics.mean(own):.2f}" for own in values)
-            lines.append(f"| {label} | {means} | {spread} | {len(runs)} |")
-    return "\n".join(lines)
+            rows.append([name.removeprefix("test_") + suffix.replace("_", " "), *means, spread, len(runs)])
+    return format_markdown_table(["test", "precision", "recall", "F1", "spread of F1", "runs"], rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print mean and spread of the test scores of several runs; exit status 2 if a folder has none."""
+    parser = argparse.ArgumentParser("python -m mtl_bioner.reporting.tables", description="Mean and spread over runs.")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="--output_dir of a training")
+    runs = []
+    for folder in parser.parse_args(argv).folders:
+        try:
+            runs.append(json.loads((folder / "all_results.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            parser.error(f"{folder} has no all_results.json that can be read; name output folders of trainings")
+    sys.stdout.write(f"{format_spread(runs)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
