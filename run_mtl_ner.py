@@ -63,6 +63,7 @@ from mtl_bioner.training.distillation import (
     load_teachers,
     teacher_arguments,
 )
+from mtl_bioner.training.gates import measure_gates
 from mtl_bioner.training.loss_weights import parse_loss_weights
 from mtl_bioner.training.model_building import freeze_all_but
 from mtl_bioner.training.model_setup import (
@@ -77,7 +78,9 @@ from mtl_bioner.training.model_setup import (
     whole_head,
 )
 from mtl_bioner.training.parsing import collect_given_arguments, parse_arguments
+from mtl_bioner.training.planning import check_optimizer, plan_training
 from mtl_bioner.training.runtime import LaunchError, check_processes, shut_down_processes, use_all_cores
+from mtl_bioner.training.score_calibration import calibrate_scores, collect_scores
 from mtl_bioner.training.trainer import MultiTaskTrainer
 from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
 
@@ -382,7 +385,7 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     if args.do_eval:
         found = trainer.predict(run.rows["dev"], metric_key_prefix="eval")
         if args.do_train:
-            found.metrics.update(trainer.calibrate(run.rows["dev"], found.predictions))
+            found.metrics.update(calibrate_scores(trainer.model.config, run.rows["dev"], found.predictions))
             trainer.save_model(_internal_call=True)
         metrics |= found.metrics
     elif args.do_train:
@@ -390,14 +393,15 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     if args.do_predict:
         predicted = trainer.predict(run.rows["test"], metric_key_prefix="test")
         metrics |= predicted.metrics
-    gates = trainer.mean_gates(run.rows["dev"]) if run.model_args.report_gates else None
+    gates = measure_gates(trainer, run.rows["dev"]) if run.model_args.report_gates else None
     if trainer.is_world_process_zero():
         if gates is not None:
             plots.write_gates(output, gates, run.model.config.task_names)
         run_record.write_run(output, run, metrics, trainer.state.log_history)
         if args.do_predict:
             predictions.write_predictions(output, run.rows["test"], trainer.entities, run.model.config.task_names)
-            plots.plot_reliability(output / "reliability.png", trainer.scored(run.rows["test"]))
+            scored = collect_scores(run.rows["test"], trainer.entities, trainer.task_names)
+            plots.plot_reliability(output / "reliability.png", scored)
         if args.do_train:
             write_card(output, getattr(trainer, "hub_model_id", None) or output.name)
     return metrics
@@ -411,10 +415,10 @@ def plan_of(run: Run, trainer: MultiTaskTrainer) -> str:
     for name, arguments in arguments_of_teachers(run).items():
         # In the student's folder, so that no further one is made.
         teacher = prepare_teacher(run, {**arguments, "output_dir": run.args.output_dir})
-        plan, own = make_trainer(teacher).plan()
+        plan, own = plan_training(make_trainer(teacher))
         plans.append(f"teacher {name}\n{plan}\n")
         minutes += own
-    plan, own = trainer.plan()
+    plan, own = plan_training(trainer)
     if not plans:
         return plan
     total = f"all trainings: about {minutes + own:.1f} minutes without evaluation"
@@ -444,7 +448,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         trainer = make_trainer(run)
         if run.args.do_train:
-            trainer.check_optimizer()
+            check_optimizer(trainer)
     except (CorpusError, LaunchError, PushError, ValueError, OSError, ImportError) as error:
         print_error("run_mtl_ner", error)
         return 2
