@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from data_collators import TaskRows
-
-
-if TYPE_CHECKING:
-    from mtl_bioner.training.trainer import MultiTaskTrainer
+from mtl_bioner.training.trainer import MultiTaskTrainer
 
 
 @torch.inference_mode()

@@ -5,13 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from typing import TYPE_CHECKING
 
 from data_collators import TaskBatchSampler, round_up_length
-
-
-if TYPE_CHECKING:
-    from mtl_bioner.training.trainer import MultiTaskTrainer
+from mtl_bioner.training.trainer import MultiTaskTrainer
 
 
 def check_optimizer(trainer: MultiTaskTrainer) -> None:
@@ -23,11 +19,9 @@ def check_optimizer(trainer: MultiTaskTrainer) -> None:
     try:
         trainer.create_optimizer_and_scheduler(num_training_steps=100)
     except (ValueError, TypeError, ImportError, RuntimeError) as error:
-        names = (trainer.args.optim, trainer.args.lr_scheduler_type)
-        optimizer, scheduler = (getattr(name, "value", name) for name in names)
-        raise ValueError(
-            f"--optim {optimizer}, --lr_scheduler_type {scheduler} or their arguments: {error}"
-        ) from error
+        optimizer, scheduler = trainer.args.optim.value, trainer.args.lr_scheduler_type.value
+        message = f"--optim {optimizer}, --lr_scheduler_type {scheduler} or their arguments: {error}"
+        raise ValueError(message) from error
     trainer.optimizer = trainer.lr_scheduler = None
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def stop_cleanly(program: str, explain: Callable[[], str], reports: bool = True)
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, interrupt) for number in signals}  # shells ignore SIGINT for `command &`
     try:
         yield
     except BaseException:  # perhaps not the interrupt, but an error that it led to, such as a lost connection
@@ -86,9 +88,10 @@ def stop_cleanly(program: str, explain: Callable[[], str], reports: bool = True)
             for number, handler in previous.items():
                 signal.signal(number, handler)
     if received:
+        for bar in list(tqdm._instances):  # else the line would be part of the progress bar's
+            bar.close()
         if reports:
-            new_line = "\n" if sys.stderr.isatty() else ""  # below `^C` and the progress bar
-            sys.stderr.write(f"{new_line}{program}: stopped by {received[0].name}; {explain()}\n")
+            sys.stderr.write(f"{program}: stopped by {received[0].name}; {explain()}\n")
         sys.stdout.flush()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             os._exit(128 + received[0])  # Python's own shutdown could wait for processes that are gone

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -128,39 +128,30 @@ class MultiTaskTrainer(SavingTrainer):
     # -- loss
 
     def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: Mapping[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
+        self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return `multi_task_loss` with the tasks' weights; its N counts the labelled tokens of the whole update."""
-        soft_labels, mask = inputs.get("soft_labels"), inputs["attention_mask"]
+        soft_labels = inputs.get("soft_labels")
         features = {key: value for key, value in inputs.items() if key not in ("labels", "soft_labels")}
         if soft_labels is not None:
             features["tasks"] = self.train_dataset.taught
         if model.training and self.mask_probability:
             features["input_ids"] = self._mask_subwords(features["input_ids"])
         outputs = model(**features)
+        task_id, labels, n = inputs["task_id"], inputs["labels"], num_items_in_batch
         loss, sums, counts = multi_task_loss(
-            outputs.logits,
-            inputs["labels"],
-            inputs["task_id"],
-            self.task_weights,
-            num_items_in_batch,
-            outputs.penalty,
-            outputs.log_variance,
+            outputs.logits, labels, task_id, self.task_weights, n, outputs.penalty, outputs.log_variance
         )
         if soft_labels is not None:
-            n = torch.as_tensor(counts.sum() if num_items_in_batch is None else num_items_in_batch).clamp(min=1)
-            teacher_loss = distillation_loss(outputs.task_logits, soft_labels, inputs["labels"])
-            loss = loss + self.args.teacher_weight * teacher_loss / n
+            tokens = torch.as_tensor(counts.sum() if n is None else n).clamp(min=1)
+            teacher_loss = distillation_loss(outputs.task_logits, soft_labels, labels)
+            loss = loss + self.args.teacher_weight * teacher_loss / tokens
         if model.training:
             self._loss_log[:, :-1] += torch.stack([sums, counts])
             if soft_labels is not None:
                 self._loss_log[:, -1] += torch.stack([teacher_loss.detach(), counts.sum()])
-            self.subwords += mask.sum()
-        if num_items_in_batch is not None:
+            self.subwords += inputs["attention_mask"].sum()
+        if n is not None:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes, N is their sum
         return (loss, outputs) if return_outputs else loss
 
@@ -227,10 +218,8 @@ class MultiTaskTrainer(SavingTrainer):
         """
         loss, tokens = 0.0, 0
         for row, row_logits, row_labels in zip(rows.rows, logits, labels, strict=True):
-            targets = torch.as_tensor(row_labels)
-            summed = torch.nn.functional.cross_entropy(
-                torch.as_tensor(row_logits), targets, ignore_index=IGNORE, reduction="sum"
-            )
+            values, targets = torch.as_tensor(row_logits), torch.as_tensor(row_labels)
+            summed = nn.functional.cross_entropy(values, targets, ignore_index=IGNORE, reduction="sum")
             loss += float(self.task_weights[row.task_id] * summed)
             tokens += int((targets != IGNORE).sum())
         return loss / max(tokens, 1)

@@ -37,31 +37,15 @@ class MultiTaskTrainingArguments(TrainingArguments):
     """TrainingArguments and what tasks add to them; defaults are those of this project."""
 
     output_dir: str | None = option(OUTPUT, None, "Folder for everything that is written; default outputs/<tasks>.")
-    do_train: bool | None = option(
-        TRAINING, None, "Train. With no --do_* argument: train, evaluate and predict.", **SWITCH
-    )
-    do_eval: bool | None = option(
-        EVALUATION, None, "Score the development split; after training also calibrate the entities' scores.", **SWITCH
-    )
-    do_predict: bool | None = option(
-        EVALUATION, None, "Score the test split, and write the predicted entities to files.", **SWITCH
-    )
-    resume_from_checkpoint: str | None = option(
-        OUTPUT,
-        None,
-        "`true` resumes from the newest complete checkpoint in --output_dir, with the arguments that the training was "
-        "started with; or the folder of a checkpoint.",
-    )
+    do_train: bool | None = option(TRAINING, None, "Train. With no --do_* argument, all three are done.", **SWITCH)
+    do_eval: bool | None = option(EVALUATION, None, "Score the development split; calibrate after training.", **SWITCH)
+    do_predict: bool | None = option(EVALUATION, None, "Score the test split, and write predictions.", **SWITCH)
     num_train_epochs: float = option(TRAINING, 8.0, "Epochs over the rows of all tasks.")
     learning_rate: float | None = option(
-        TRAINING, None, "Peak learning rate; default 5e-5, and 3e-4 for a hidden size below 512."
+        TRAINING, None, "Peak learning rate; default 5e-5, or 3e-4 for an encoder with a hidden size below 512."
     )
-    per_device_train_batch_size: int = option(
-        TRAINING, 64, "Most windows in a training batch on a device; see also --max_tokens_per_batch."
-    )
-    max_tokens_per_batch: int = option(
-        TRAINING, 1024, "Most sub-words in a training batch on a device, padding included; 0 for no limit."
-    )
+    per_device_train_batch_size: int = option(TRAINING, 64, "Most windows in a training batch on a device.")
+    max_tokens_per_batch: int = option(TRAINING, 1024, "Most sub-words per training batch, with padding; 0: no limit.")
     task_sampling_alpha: float = option(
         TRAINING, 1.0, "P(task) ~ rows^alpha: 1 samples in proportion to size, 0.5 by its square root, 0 uniformly."
     )
@@ -75,25 +59,22 @@ class MultiTaskTrainingArguments(TrainingArguments):
     loss_weighting: Literal["fixed", "uncertainty"] = option(
         TRAINING,
         "fixed",
-        "`fixed` uses --task_loss_weights alone. `uncertainty` also weights each task by exp(-s_t), where s_t is "
-        "learned, and adds s_t/2 to the loss (Kendall et al. 2018).",
+        "`uncertainty` also weights each task by exp(-s_t), s_t being learned (Kendall et al. 2018).",
     )
-    mask_probability: float = option(
-        TRAINING, 0.15, "Share of sub-words replaced by the mask token, drawn anew at each step."
-    )
+    mask_probability: float = option(TRAINING, 0.15, "Share of sub-words that are masked, drawn anew at each step.")
+    teacher_weight: float = option(TEACHERS, 2.0, "Weight of the teachers' soft labels in the loss.")
     warmup_steps: float = option(TRAINING, 0.1, "Steps of linear warm-up; below 1, a share of all steps.")
     weight_decay: float = option(TRAINING, 0.01, "Weight decay of AdamW.")
-    early_stopping_patience: int | None = option(
-        TRAINING, None, "Stop after this many evaluations without a better --metric_for_best_model."
-    )
     bf16: bool | None = option(
         TRAINING, None, "Train in bfloat16 (autocast); default: if the CPU or GPU has hardware for it.", **SWITCH
     )
-    teacher_weight: float = option(TEACHERS, 2.0, "Weight of the teachers' soft labels in the loss.")
     eval_strategy: IntervalStrategy | str = option(EVALUATION, "epoch", "When to score the development split.")
+    per_device_eval_batch_size: int = option(EVALUATION, 32, "Windows in an evaluation batch on a device.")
     metric_for_best_model: str | None = option(EVALUATION, "macro_f1", "Score that decides which checkpoint is best.")
     load_best_model_at_end: bool = option(EVALUATION, True, "Keep the best checkpoint instead of the last.")
-    per_device_eval_batch_size: int = option(EVALUATION, 32, "Windows in an evaluation batch on a device.")
+    early_stopping_patience: int | None = option(
+        EVALUATION, None, "Stop after this many evaluations without a better --metric_for_best_model."
+    )
     save_strategy: Literal["no", "steps", "epoch", "best"] | None = option(
         OUTPUT, None, "When to write a checkpoint; default: at each evaluation, or each epoch without evaluations."
     )
@@ -101,10 +82,11 @@ class MultiTaskTrainingArguments(TrainingArguments):
         OUTPUT, None, "Steps between checkpoints; below 1, a share of all steps; default --eval_steps, else 500."
     )
     save_total_limit: int | None = option(OUTPUT, 1, "Most checkpoints to keep, besides the best.")
-    logging_steps: float = option(OUTPUT, 50, "Steps between logs; below 1, a share of all steps.")
-    restore_callback_states_from_checkpoint: bool = option(
-        TRAINING, True, "When resuming, go on counting towards early stopping."
+    resume_from_checkpoint: str | None = option(
+        OUTPUT, None, "`true` resumes from the newest whole checkpoint in --output_dir; or the folder of a checkpoint."
     )
+    restore_callback_states_from_checkpoint: bool = option(OUTPUT, True, "Resume counting for early stopping too.")
+    logging_steps: float = option(OUTPUT, 50, "Steps between logs; below 1, a share of all steps.")
     remove_unused_columns: bool | None = option(TRAINING, False, "Has no effect: rows have no columns.")
 
     def __post_init__(self) -> None:
