@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 from typing import Literal
 
+from modeling_mtl_bioner import SHARING
 from mtl_bioner.training.options import CORPORA, EVALUATION, MODEL, OUTPUT, TEACHERS, TRAINING, option
 
 
@@ -22,7 +23,7 @@ class ModelArguments:
         "and the model learns these soft labels too (--teacher_weight). `auto`, the default for several tasks and an "
         "encoder, first trains one such model per task in teachers/ of the output folder. `none` halves the time.",
     )
-    sharing: Literal["hard", "shared_private", "adversarial", "cross"] | None = option(
+    sharing: Literal[tuple(SHARING)] | None = option(
         MODEL, None, "Sharing layer between encoder and heads; default hard, or as saved in the model."
     )
     sharing_size: int | None = option(
