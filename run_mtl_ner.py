@@ -45,6 +45,7 @@ from mtl_bioner.training.checkpointing import (
 from mtl_bioner.training.dataset import build_rows, list_needed_splits, load_tasks, parse_fractions
 from mtl_bioner.training.distillation import list_named_teachers, load_teachers
 from mtl_bioner.training.forgetting import build_other_rows, score_other_heads
+from mtl_bioner.training.gates import measure_gates
 from mtl_bioner.training.loss_weights import parse_loss_weights
 from mtl_bioner.training.model_building import freeze_all_but
 from mtl_bioner.training.model_setup import (
@@ -56,6 +57,7 @@ from mtl_bioner.training.model_setup import (
     widen_to_head,
 )
 from mtl_bioner.training.parsing import Arguments, parse_arguments
+from mtl_bioner.training.planning import check_optimizer, describe_plan
 from mtl_bioner.training.run import Run, write_run
 from mtl_bioner.training.runtime import (
     LaunchError,
@@ -64,13 +66,13 @@ from mtl_bioner.training.runtime import (
     shut_down_processes,
     use_all_cores,
 )
+from mtl_bioner.training.score_calibration import calibrate_scores, collect_scores
 from mtl_bioner.training.search import run_search
 from mtl_bioner.training.teachers import (
     check_own_teachers,
     choose_teachers,
     label_rows,
-    limit_steps,
-    plan_teachers,
+    prepare_teacher,
     train_teachers,
 )
 from mtl_bioner.training.trainer import MultiTaskTrainer
@@ -165,8 +167,7 @@ def begin_training(run: Run, trainer: MultiTaskTrainer) -> None:
 
 def train_teacher(arguments: Arguments, student: Run) -> None:
     """Train and score a teacher of another run."""
-    run = prepare(arguments)
-    limit_steps(run, student)
+    run = prepare_teacher(arguments, student, prepare)
     trainer = make_trainer(run)
     execute(run, trainer)
     trainer.accelerator.wait_for_everyone()
@@ -176,7 +177,7 @@ def evaluate(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     """Score the development split; after training, fit entities' scores to the chance that they are right."""
     output = trainer.predict(run.rows["dev"], metric_key_prefix="eval")
     if run.args.do_train:
-        output.metrics.update(trainer.calibrate(run.rows["dev"], output.predictions))
+        output.metrics.update(calibrate_scores(run.model.config, run.rows["dev"], output.predictions))
         trainer.save_model(_internal_call=True)
     return output.metrics
 
@@ -188,7 +189,7 @@ def predict(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
 
 def write_results(run: Run, trainer: MultiTaskTrainer, scores: Mapping[str, float]) -> None:
     """Write scores, record, predictions, plots and card to the output folder."""
-    gates = trainer.mean_gates(run.rows["dev"]) if run.model_args.report_gates else None
+    gates = measure_gates(trainer, run.rows["dev"]) if run.model_args.report_gates else None
     if not trainer.is_world_process_zero():
         return
     names = run.model.config.task_names
@@ -197,7 +198,8 @@ def write_results(run: Run, trainer: MultiTaskTrainer, scores: Mapping[str, floa
     write_run(run, scores, trainer.state.log_history)
     if run.args.do_predict:
         predictions.write_predictions(run.output, run.rows["test"], trainer.entities, names)
-        plots.plot_reliability(run.output / "reliability.png", trainer.scored(run.rows["test"]))
+        scores_by_task = collect_scores(run.rows["test"], trainer.entities, names)
+        plots.plot_reliability(run.output / "reliability.png", scores_by_task)
     if run.args.do_train:
         write_card(run.output, getattr(trainer, "hub_model_id", None) or run.output.name)
 
@@ -217,23 +219,6 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     return scores
 
 
-def describe_plan(run: Run, trainer: MultiTaskTrainer) -> str:
-    """Say what `--dry_run` shows: rows, steps and time of the training, and of its teachers' trainings."""
-    if not run.args.do_train:
-        return "nothing is trained"
-    plans, minutes = [], 0.0
-    for name, changes in plan_teachers(run).items():
-        # In the student's folder, so that no further one is made.
-        teacher = prepare(run.arguments.replace(**changes | {"output_dir": run.args.output_dir}))
-        limit_steps(teacher, run)
-        plan, teacher_minutes = make_trainer(teacher).plan()
-        plans.append(f"teacher {name}\n{plan}\n")
-        minutes += teacher_minutes
-    plan, student_minutes = trainer.plan()
-    total = f"all trainings: about {minutes + student_minutes:.1f} minutes without evaluation"
-    return "\n".join([*plans, f"the model that they teach\n{plan}\n", total]) if plans else plan
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit status: 0; 1 if the push of the trained model failed; 2 for input that can't be used."""
     is_first = set_up_process()
@@ -244,13 +229,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         trainer = make_trainer(run)
         if run.args.do_train:
-            trainer.check_optimizer()
+            check_optimizer(trainer)
     except (CorpusError, LaunchError, PushError, ValueError, OSError, ImportError) as error:
         print_error("run_mtl_ner", error)
         return 2
     transformers_logging.set_verbosity_warning()
     if run.data_args.dry_run:
-        plan = describe_plan(run, trainer)
+        plan = describe_plan(run, trainer, prepare, make_trainer)
         if is_first:
             sys.stdout.write(f"{plan}\n")
             with contextlib.suppress(OSError):  # the folder holds something

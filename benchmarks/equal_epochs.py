@@ -21,7 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from train_throughput import stock_trainer
+import torch
+from measurements import make_stock_trainer
 
 import run_mtl_ner
 from dataset_scripts import hash_corpus
@@ -32,44 +33,35 @@ TRAINERS = {"stock": "unmodified Trainer", "own": "MTL-BioNER"}
 
 
 def train(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """One training in this process: its development F1 and its time in seconds."""
-    import torch
-
+    """Train once in this process; return development F1 and the time in seconds."""
+    seed, epochs = arguments.seeds[0], arguments.num_train_epochs
     options = {"tasks": "ncbi", "data_dir": arguments.data_dir, "model_name_or_path": arguments.model_name_or_path}
     options |= {"output_dir": folder / "model", "do_train": True, "do_eval": True, "save_strategy": "no"}
-    options |= {"eval_strategy": "no", "num_train_epochs": arguments.num_train_epochs, "seed": arguments.seeds[0]}
-    options |= {"learning_rate": arguments.learning_rate, "overwrite_output": True}
-    options |= {"max_tokens_per_batch": arguments.max_tokens_per_batch}
+    options |= {"eval_strategy": "no", "num_train_epochs": epochs, "seed": seed, "overwrite_output": True}
+    options |= {"learning_rate": arguments.learning_rate, "max_tokens_per_batch": arguments.max_tokens_per_batch}
     run = run_mtl_ner.prepare([f"--{name}={value}" for name, value in options.items()])
-    begun = time.perf_counter()
-    if arguments.worker == "stock":
-        trainer = stock_trainer(
-            run, str(folder / "stock"), seed=arguments.seeds[0], num_train_epochs=arguments.num_train_epochs,
-            learning_rate=arguments.stock_learning_rate, disable_tqdm=False,
-        )  # fmt: skip
-        trainer.train()
-        seconds = time.perf_counter() - begun
-        encoder = trainer.model.base_model.state_dict()
-        missing, unexpected = run.model.encoder.load_state_dict(encoder, strict=False)
-        assert not unexpected and all("pooler" in key for key in missing)  # which no head sees
-        run.model.heads["ncbi"].load_state_dict(trainer.model.classifier.state_dict())
-        trainer = run_mtl_ner.make_trainer(run)
-    else:
+    start = time.perf_counter()
+    if arguments.worker == "own":
         torch.set_flush_denormal(True)  # as `run_mtl_ner.py` does, and `run_ner.py` doesn't
         trainer = run_mtl_ner.make_trainer(run)
         trainer.train()
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - start
+    else:
+        settings = {"num_train_epochs": epochs, "learning_rate": arguments.stock_learning_rate, "disable_tqdm": False}
+        stock = make_stock_trainer(run, str(folder / "stock"), seed=seed, **settings)
+        stock.train()
+        seconds = time.perf_counter() - start
+        missing, unexpected = run.model.encoder.load_state_dict(stock.model.base_model.state_dict(), strict=False)
+        assert not unexpected and all("pooler" in key for key in missing)  # which no head sees
+        run.model.heads["ncbi"].load_state_dict(stock.model.classifier.state_dict())
+        trainer = run_mtl_ner.make_trainer(run)
     return {"dev_f1": trainer.evaluate()["eval_ncbi_f1"], "seconds": seconds}
 
 
-def cell(arguments: argparse.Namespace, worker: str, seed: int) -> dict[str, float]:
-    """The stored result of a training, or that of a new process.
-
-    Raises:
-        RuntimeError: it failed; says how.
-    """
-    own = f"{arguments.learning_rate}-{arguments.max_tokens_per_batch}"
-    setting = own if worker == "own" else arguments.stock_learning_rate
+def train_or_read(arguments: argparse.Namespace, worker: str, seed: int) -> dict[str, float]:
+    """Return the stored result of a training, or train in a new process; raises RuntimeError if that fails."""
+    setting = f"{arguments.learning_rate}-{arguments.max_tokens_per_batch}"
+    setting = setting if worker == "own" else arguments.stock_learning_rate
     folder = Path(arguments.output_dir) / f"{worker}-{arguments.num_train_epochs}-{setting}-{seed}"
     result = folder / "result.json"
     if not result.is_file():
@@ -85,35 +77,31 @@ def cell(arguments: argparse.Namespace, worker: str, seed: int) -> dict[str, flo
 
 
 def check_inputs(arguments: argparse.Namespace) -> None:
-    """Results of one folder are of one encoder and one corpus.
-
-    Raises:
-        ValueError: those that are there are of others.
-    """
+    """Raise ValueError if the results in the folder are of another encoder or corpus."""
     inputs = {"encoder": hash_model(arguments.model_name_or_path)}
     inputs |= {"corpus": hash_corpus("ncbi", arguments.data_dir)}
     path = Path(arguments.output_dir) / "inputs.json"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(inputs) + "\n", encoding="utf-8")
-    elif (found := json.loads(path.read_text(encoding="utf-8"))) != inputs:
-        raise ValueError(f"{path} names {found}, not {inputs}; choose another --output_dir")
+    elif (recorded := json.loads(path.read_text(encoding="utf-8"))) != inputs:
+        raise ValueError(f"{path} names {recorded}, not {inputs}; choose another --output_dir")
 
 
-def table(report: dict[str, list[dict[str, float]]]) -> str:
-    """For people."""
+def format_report(report: dict[str, list[dict[str, float]]]) -> str:
+    """Return the table for people."""
     lines = [f"{'':20}{'dev F1':>10}{'spread':>10}{'minutes':>10}   by seed"]
-    for worker, cells in report.items():
-        scores = [100 * one["dev_f1"] for one in cells]
-        spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-        minutes = statistics.mean(one["seconds"] for one in cells) / 60
-        own = ", ".join(f"{score:.2f}" for score in scores)
-        lines.append(f"{TRAINERS[worker]:20}{statistics.mean(scores):10.2f}{spread:10.2f}{minutes:10.1f}   {own}")
+    for worker, results in report.items():
+        scores = [100 * result["dev_f1"] for result in results]
+        mean, spread = statistics.mean(scores), statistics.stdev(scores) if len(scores) > 1 else 0.0
+        minutes = statistics.mean(result["seconds"] for result in results) / 60
+        by_seed = ", ".join(f"{score:.2f}" for score in scores)
+        lines.append(f"{TRAINERS[worker]:20}{mean:10.2f}{spread:10.2f}{minutes:10.1f}   {by_seed}")
     return "\n".join(lines)
 
 
 def main() -> int:
-    """Exit status."""
+    """Train all that isn't stored, write and print; or train as a worker, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data_dir", required=True, help="folder with the corpora, as for run_mtl_ner.py")
     parser.add_argument("--model_name_or_path", required=True, help="encoder")
@@ -129,11 +117,11 @@ def main() -> int:
         sys.stdout.write(json.dumps(train(arguments, Path(arguments.output_dir))) + "\n")
         return 0
     check_inputs(arguments)
-    by_seed = [{worker: cell(arguments, worker, seed) for worker in TRAINERS} for seed in arguments.seeds]
-    report = {worker: [cells[worker] for cells in by_seed] for worker in TRAINERS}
+    by_seed = [{worker: train_or_read(arguments, worker, seed) for worker in TRAINERS} for seed in arguments.seeds]
+    report = {worker: [results[worker] for results in by_seed] for worker in TRAINERS}
     path = Path(arguments.output_dir) / "equal_epochs.json"
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.write(table(report) + "\n")
+    sys.stdout.write(format_report(report) + "\n")
     return 0
 
 

@@ -12,12 +12,10 @@ from huggingface_hub.utils import validate_repo_id
 from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import IntervalStrategy
 
-from dataset_scripts.leaks import MODES as LEAK_MODES
-from dataset_scripts.splits import check_share
 from dataset_scripts.tasks import Task
-from modeling_mtl_bioner import SHARING
 from mtl_bioner.reporting import run_record, tables
 from mtl_bioner.training.arguments import DataArguments, ModelArguments
+from mtl_bioner.training.bounds import check_bounds
 from mtl_bioner.training.checkpointing import find_resumed_checkpoint, is_complete, is_resumed
 from mtl_bioner.training.distillation import AUTO, NONE, list_named_teachers
 from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
@@ -32,7 +30,10 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
     Raises:
         ValueError: names the argument, its value and the remedy.
     """
-    check_values(model_args, data_args)
+    check_bounds(model_args)
+    check_bounds(data_args)
+    if data_args.search and importlib.util.find_spec("optuna") is None:
+        raise ValueError("--search needs optuna, which is not installed: pip install optuna")
     if args.push_to_hub and args.hub_model_id is None:
         check_repository(Path(args.output_dir).name)
     if data_args.search and (data_args.dry_run or not args.do_train or args.eval_strategy == IntervalStrategy.NO):
@@ -58,37 +59,6 @@ def check_teachers(model_args: ModelArguments, data_args: DataArguments, args: M
         raise ValueError("--teachers auto goes with no other teacher and no --search; train them first, and name them")
 
 
-def check_values(model_args: ModelArguments, data_args: DataArguments) -> None:
-    """Raises ValueError for a value that is none of an argument's choices, or outside its range."""
-    if model_args.sharing is not None:
-        check_choice("--sharing", model_args.sharing, tuple(SHARING))
-    for name in ("head_dropout", "attention_dropout"):
-        value = getattr(model_args, name)
-        if value is not None and not 0 <= value < 1:
-            raise ValueError(f"--{name} is {value}; give a probability from 0 to below 1")
-    if model_args.sharing_size is not None and model_args.sharing_size < 1:
-        raise ValueError(f"--sharing_size is {model_args.sharing_size}; give 1 or more")
-    for name in ("adversarial_weight", "difference_weight"):
-        value = getattr(model_args, name)
-        if value is not None and not 0 <= value < float("inf"):
-            raise ValueError(f"--{name} is {value}; give 0 or more")
-    if data_args.text_unit is not None:
-        check_choice("--text_unit", data_args.text_unit, ("sentence", "passage"))
-    check_choice("--label_subwords", data_args.label_subwords, ("first", "all"))
-    check_choice("--leaks", data_args.leaks, LEAK_MODES)
-    check_share("--dev_size", data_args.dev_size)
-    if data_args.test_size is not None:
-        check_share("--test_size", data_args.test_size)
-    if data_args.context_size is not None and data_args.context_size < 0:
-        raise ValueError(f"--context_size is {data_args.context_size}; give 0 or more")
-    for name in ("max_train_samples", "max_eval_samples", "max_predict_samples", "search"):
-        value = getattr(data_args, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} is {value}; give 1 or more, or leave it out")
-    if data_args.search and importlib.util.find_spec("optuna") is None:
-        raise ValueError("--search needs optuna, which is not installed: pip install optuna")
-
-
 def check_repository(name: str) -> None:
     """Raises ValueError for a folder's name that can't be that of a repository, which it is by default."""
     try:
@@ -109,12 +79,6 @@ def check_reports(names: Iterable[str]) -> None:
                 f"--report_to names {name!r}, which is not installed, or unknown; installed here: "
                 f"{', '.join(installed) or 'none'} (pip install tensorboard gives that)"
             )
-
-
-def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
-    """Raises ValueError for a value that is none of the choices."""
-    if value not in choices:
-        raise ValueError(f"{argument} is {value!r}; choose one of {', '.join(choices)}")
 
 
 def check_metric(args: MultiTaskTrainingArguments, tasks: Sequence[Task]) -> None:

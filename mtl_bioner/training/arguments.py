@@ -2,157 +2,108 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass
+from typing import Literal
+
+from modeling_mtl_bioner import SHARING
+from mtl_bioner.training.options import CORPORA, EVALUATION, MODEL, OUTPUT, TEACHERS, TRAINING, option
 
 
 @dataclass
 class ModelArguments:
-    """Which encoder, and what stands between it and the heads."""
+    """The encoder, the sharing layer between encoder and heads, and the teachers."""
 
-    model_name_or_path: str = field(
-        default="dmis-lab/biobert-base-cased-v1.2",
-        metadata={"help": "Hub id or folder of an encoder, or of a saved multi-task model to go on with."},
+    model_name_or_path: str = option(
+        MODEL, "dmis-lab/biobert-base-cased-v1.2", "Encoder or saved multi-task model: Hub id or folder."
     )
-    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit on the Hub."})
-    cache_dir: str | None = field(default=None, metadata={"help": "Where downloaded models are kept."})
-    sharing: str | None = field(
-        default=None,
-        metadata={
-            "help": "Sharing layer between encoder and heads: hard, shared_private, adversarial or cross; default "
-            "hard, or the saved model's."
-        },
+    teachers: list[str] | None = option(
+        TEACHERS,
+        None,
+        "Folders or Hub ids of saved models. Their heads named in --tasks label the training text of the other tasks, "
+        "and the model learns these soft labels too (--teacher_weight). `auto`, the default for several tasks and an "
+        "encoder, first trains one such model per task in teachers/ of the output folder. `none` halves the time.",
     )
-    sharing_size: int | None = field(
-        default=None,
-        metadata={
-            "help": "Width of shared and private features, if not hard; default a sixth of the encoder's, or the "
-            "saved model's."
-        },
+    sharing: Literal[tuple(SHARING)] | None = option(
+        MODEL, None, "Sharing layer between encoder and heads; default hard, or as saved in the model."
     )
-    adversarial_weight: float | None = field(
-        default=None, metadata={"help": "Of adversarial sharing's discriminator; default 0.01, or the saved model's."}
+    sharing_size: int | None = option(
+        MODEL, None, "Width of shared and private features; default a sixth of the encoder's, or as saved."
     )
-    difference_weight: float | None = field(
-        default=None,
-        metadata={"help": "Of adversarial sharing's second penalty; default 0.001, or the saved model's."},
+    adversarial_weight: float | None = option(
+        MODEL, None, "Weight of the discriminator's loss in adversarial sharing; default 0.01, or as saved."
     )
-    head_dropout: float | None = field(
-        default=None, metadata={"help": "Dropout before the heads; default 0.1, or the saved model's."}
+    difference_weight: float | None = option(
+        MODEL, None, "Weight of the orthogonality penalty in adversarial sharing; default 0.001, or as saved."
     )
-    attention_dropout: float | None = field(
-        default=None,
-        metadata={
-            "help": "Dropout of attention weights; default 0, which allows fused attention kernels, or the saved "
-            "model's."
-        },
+    report_gates: bool = option(
+        EVALUATION, False, "With --sharing cross, plot how far each task opens the gates of the others (gates.png)."
     )
-    freeze_encoder: bool = field(
-        default=False,
-        metadata={"help": "Train what belongs to the tasks of --tasks alone (heads); encoder and other heads stay."},
+    freeze_encoder: bool = option(TRAINING, False, "Train only the heads of --tasks; encoder and other heads stay.")
+    drop_tasks: str | None = option(MODEL, None, "Heads of the saved model to remove, separated by commas.")
+    head_dropout: float | None = option(MODEL, None, "Dropout before the heads; default 0.1, or as saved.")
+    attention_dropout: float | None = option(
+        MODEL, None, "Dropout of attention weights; default 0, which allows fused kernels, or as saved."
     )
-    teachers: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Folders or Hub ids of saved models: their heads of the names in --tasks label the training text "
-            "of the other tasks, softly, and that is learned too (--teacher_weight). `auto`, the default where "
-            "several tasks are trained from an encoder, first trains such a model for each task alone, kept in "
-            "teachers/ of the output folder; `none` leaves that out, which halves the time."
-        },
-    )
-    report_gates: bool = field(
-        default=False,
-        metadata={"help": "With --sharing cross: write how far each task opens the gates of each other, gates.png."},
-    )
-    drop_tasks: str | None = field(
-        default=None, metadata={"help": "Heads of a saved model to leave out, separated by commas."}
-    )
+    model_revision: str = option(MODEL, "main", "Branch, tag or commit on the Hub.")
+    cache_dir: str | None = option(MODEL, None, "Folder in which downloaded models are kept.")
 
 
 @dataclass
 class DataArguments:
-    """Which corpora, how they are split, and how text becomes rows."""
+    """The corpora, their splits, and how text becomes rows."""
 
-    tasks: str = field(
-        metadata={
-            "help": "Tasks, separated by commas: [name=]source[:Type|Type][+source...]; a source is ncbi, bc5cdr, "
-            "bc2gm, jnlpba, genia, or the path of a corpus of your own."
-        }
+    tasks: str = option(
+        CORPORA,
+        MISSING,
+        "Tasks, separated by commas: [name=]source[:Type|Type][+source...]. A source is ncbi, bc5cdr, bc2gm, jnlpba, "
+        "genia, or the path of your own corpus.",
     )
-    data_dir: str | None = field(
-        default=None,
-        metadata={"help": "Folder with ncbi_disease/, bc5cdr/, ...; `sample` is the embedded one; default: download."},
+    data_dir: str | None = option(
+        CORPORA, None, "Folder with ncbi_disease/, bc5cdr/ and so on; `sample` is built in; default: download."
     )
-    test_size: float | None = field(
-        default=None, metadata={"help": "Pool the official splits and hold out this share of the documents."}
+    overwrite_output: bool = option(
+        OUTPUT, False, "Write into a non-empty output folder; deletes an earlier training's results and checkpoints."
     )
-    dev_size: float = field(
-        default=0.1, metadata={"help": "Share of training documents cut off where a corpus has no development split."}
+    dry_run: bool = option(
+        TRAINING, False, "Print rows, sub-words, steps and estimated time of the training, and stop."
     )
-    split_seed: int = field(default=42, metadata={"help": "Seed of these cuts, apart from the training's seed."})
-    leaks: str = field(
-        default="drop", metadata={"help": "Training text that is held-out text of a task: drop, warn or error."}
+    search: int | None = option(
+        TRAINING,
+        None,
+        "Number of trials (optuna) that search learning rate, sampling, loss weights and sharing size for the best "
+        "development macro F1, instead of one training. The same command resumes an interrupted search.",
     )
-    train_on_dev: bool = field(
-        default=False,
-        metadata={
-            "help": "Train on the development documents too; nothing is left then to choose the best epoch by, so the "
-            "last is kept."
-        },
+    train_fraction: str | None = option(
+        CORPORA, None, "Share of each corpus' training documents, drawn by --seed: 0.1, or by task ncbi=0.1."
     )
-    leak_corpora: str | None = field(
-        default=None,
-        metadata={
-            "help": "Further corpora, separated by commas, whose held-out text is kept out of training too, so that a "
-            "training on some corpora can be compared with one on more."
-        },
+    train_on_dev: bool = option(
+        CORPORA, False, "Train on the development split too. No epoch is the best then, so the last is kept."
     )
-    max_seq_length: int | None = field(
-        default=None,
-        metadata={"help": "Sub-words of a window, longer text becomes several; default 320, or as the saved model's."},
+    test_size: float | None = option(
+        CORPORA, None, "Share of the documents to hold out as test split, instead of the official splits."
     )
-    context_size: int | None = field(
-        default=None,
-        metadata={"help": "Sub-words of context a window has on each side; default 32, or as the saved model's."},
+    dev_size: float = option(
+        CORPORA, 0.1, "Share of the training documents to hold out where a corpus has no development split."
     )
-    text_unit: str | None = field(
-        default=None,
-        metadata={
-            "help": "`sentence` starts a window at each sentence, `passage` fills windows with whole text; default "
-            "sentence, or as the saved model's."
-        },
+    split_seed: int = option(CORPORA, 42, "Seed of these splits; independent of --seed.")
+    leaks: Literal["drop", "warn", "error"] = option(
+        CORPORA, "drop", "What to do with training text that is held-out text of some task."
     )
-    label_subwords: str = field(
-        default="all",
-        metadata={
-            "help": "Which sub-words of a word are labelled in training: `first` or `all`; decoded is the first one."
-        },
+    leak_corpora: str | None = option(
+        CORPORA, None, "Further corpora, separated by commas, whose held-out text is kept out of training."
     )
-    train_fraction: str | None = field(
-        default=None,
-        metadata={
-            "help": "Share of the training documents of each corpus, drawn by --seed: 0.1, or by task ncbi=0.1; a "
-            "larger share holds the smaller one."
-        },
+    max_seq_length: int | None = option(
+        MODEL, None, "Sub-words per window; longer text becomes several windows; default 320, or as saved."
     )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Documents of each corpus, for debugging."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Documents of each corpus, for debugging."})
-    max_predict_samples: int | None = field(
-        default=None, metadata={"help": "Documents of each corpus, for debugging."}
+    context_size: int | None = option(
+        MODEL, None, "Sub-words of context on each side of a window; default 32, or as saved."
     )
-    search: int | None = field(
-        default=None,
-        metadata={
-            "help": "Instead of one training, so many trials (optuna) for the learning rate, sampling, loss weights "
-            "and sharing size of the best development macro F1; the same command goes on with an interrupted search."
-        },
+    text_unit: Literal["sentence", "passage"] | None = option(
+        MODEL, None, "Start a window at each sentence, or fill windows with text; default sentence, or as saved."
     )
-    dry_run: bool = field(
-        default=False, metadata={"help": "Print rows, sub-words, steps and the estimated time of training, and stop."}
+    label_subwords: Literal["first", "all"] = option(
+        TRAINING, "all", "Sub-words of a word that carry its label in training. Decoding reads the first."
     )
-    overwrite_output: bool = field(
-        default=False,
-        metadata={
-            "help": "Write into a non-empty output folder, and delete what an earlier training wrote there: scores, "
-            "predictions, checkpoints, teachers/."
-        },
-    )
+    max_train_samples: int | None = option(CORPORA, None, "Most training documents per corpus, for debugging.")
+    max_eval_samples: int | None = option(CORPORA, None, "Most development documents per corpus, for debugging.")
+    max_predict_samples: int | None = option(CORPORA, None, "Most test documents per corpus, for debugging.")

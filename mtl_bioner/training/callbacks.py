@@ -1,4 +1,4 @@
-"""Callbacks of the trainer: sampler epochs, logs at epoch ends, one line a log."""
+"""Callbacks of the trainer: epochs of the sampler, a log for every epoch, logs in one line."""
 
 from __future__ import annotations
 
@@ -7,11 +7,24 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import ProgressCallback, Trainer, TrainerCallback
+from tqdm import tqdm
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 
-def log_line(logs: Mapping[str, float], task_names: list[str]) -> str:
-    """What a log says to people, on one line; "" for one that says nothing new.
+def add_callbacks(trainer: Trainer) -> None:
+    """Add the project's callbacks to a `MultiTaskTrainer`, in place of those that print logs as a dict."""
+    trainer.add_callback(SetEpoch(trainer))
+    trainer.add_callback(LogEachEpoch())
+    if trainer.pop_callback(ProgressCallback) is not None:
+        trainer.add_callback(SpeedProgress(trainer))
+    trainer.pop_callback(PrinterCallback)
+    trainer.add_callback(OneLineLog(trainer))
+    if trainer.args.early_stopping_patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(trainer.args.early_stopping_patience))
+
+
+def format_log(logs: Mapping[str, float], task_names: list[str]) -> str:
+    """Return a log in one line; "" for one that says nothing new.
 
     `epoch 1.50  loss 0.1103  ncbi 0.1020  bc5cdr 0.1200`, `epoch 2.00  dev F1  ncbi 81.14  bc5cdr 81.27  macro 81.21`.
     """
@@ -21,53 +34,48 @@ def log_line(logs: Mapping[str, float], task_names: list[str]) -> str:
         return "  ".join([epoch, "dev F1", *(f"{name} {100 * f1:.2f}" for name, f1 in scores if f1 is not None)])
     if "loss" in logs:
         losses = [(name, logs.get(f"loss_{name}")) for name in task_names]
-        losses.append(("teachers", logs.get("teacher_loss")))
-        parts = [f"{name} {loss:.4f}" for name, loss in losses if loss is not None]
-        return "  ".join([epoch, f"loss {logs['loss']:.4f}", *parts])
-    if "train_runtime" in logs:
-        return f"trained in {logs['train_runtime']:.0f} s"
-    return ""
+        losses = [("loss", logs["loss"]), *losses, ("teachers", logs.get("teacher_loss"))]
+        return "  ".join([epoch, *(f"{name} {loss:.4f}" for name, loss in losses if loss is not None)])
+    return f"trained in {logs['train_runtime']:.0f} s" if "train_runtime" in logs else ""
 
 
-class OneLineProgress(ProgressCallback):
-    """The progress bar with sub-words per second of training, and `log_line` instead of a dict of all scores."""
+class OneLineLog(TrainerCallback):
+    """Print logs as `format_log` returns them, above the progress bar if there is one."""
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: Trainer) -> None:
+        self.task_names = trainer.task_names
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        line = format_log(logs or {}, self.task_names)
+        if line and state.is_world_process_zero:
+            tqdm.write(line)
+            sys.stdout.flush()  # or a log file shows nothing for minutes
+
+
+class SpeedProgress(ProgressCallback):
+    """Show the progress bar with sub-words per second."""
+
+    def __init__(self, trainer: Trainer) -> None:
         super().__init__()
-        self.trainer, self.task_names = trainer, trainer.task_names
-        self.begun = self.seconds = 0.0  # of training steps alone, not of evaluations between them
+        self.trainer = trainer
+        self.step_start = self.seconds = 0.0  # of training steps alone, not of evaluations between them
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.begun = time.perf_counter()
+        self.step_start = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.seconds += time.perf_counter() - self.begun
+        self.seconds += time.perf_counter() - self.step_start
         if self.training_bar is not None and state.global_step % 10 == 0:
             rate = int(self.trainer.subwords) * args.world_size / self.seconds
             self.training_bar.set_postfix_str(f"{rate:,.0f} sub-words/s", refresh=False)
         super().on_step_end(args, state, control, **kwargs)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        line = log_line(logs or {}, self.task_names)
-        if line and state.is_world_process_zero and self.training_bar is not None:
-            self.training_bar.write(line)
-
-
-class OneLinePrinter(TrainerCallback):
-    """The same without a progress bar (`--disable_tqdm`)."""
-
-    def __init__(self, trainer: Any) -> None:
-        self.task_names = trainer.task_names
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        line = log_line(logs or {}, self.task_names)
-        if line and state.is_local_process_zero:
-            sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()  # or a log file shows nothing for minutes
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        """Leave logs to `OneLineLog`."""
 
 
 class SetEpoch(TrainerCallback):
-    """Tells the sampler the epoch also after a resume, where accelerate's wrappers don't on several processes."""
+    """Tell the sampler the epoch, also after a resume, when accelerate's wrappers for several processes don't."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -77,9 +85,9 @@ class SetEpoch(TrainerCallback):
 
 
 class LogEachEpoch(TrainerCallback):
-    """Logs at the end of an epoch of fewer than `logging_steps`, so that short trainings have learning curves.
+    """Log at the end of an epoch shorter than `logging_steps`, so that short trainings have learning curves.
 
-    After a longer one it would log the mean of the few steps since the last log, which sticks out of the curves.
+    After a longer epoch, the mean of its few last steps would stick out of the curves.
     """
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 from data_collators import TaskBatchSampler, TaskRows
 from modeling_mtl_bioner import IGNORE
 
 
 def parse_loss_weights(text: str, task_names: list[str]) -> list[float] | None:
-    """Weights in the order of the tasks, all 1 for `equal`; None for `balanced`.
+    """Return the weights in the order of the tasks, all 1 for `equal`; None for `balanced`.
 
     Raises:
         ValueError: an unknown task, a weight below 0 or not finite, or none above 0.
     """
-    if text == "balanced":
-        return None
-    if text == "equal":
-        return [1.0] * len(task_names)
+    if text in ("balanced", "equal"):
+        return None if text == "balanced" else [1.0] * len(task_names)
     weights = values_by_task("--task_loss_weights", "weight", text, task_names)
     for name, weight in weights.items():
-        if not 0 <= weight < float("inf"):
+        if not 0 <= weight < math.inf:
             raise ValueError(f"--task_loss_weights gives {name} the weight {weight}; it must be 0 or more, and finite")
     if not any(weights.values()):
         raise ValueError(
@@ -28,7 +28,10 @@ def parse_loss_weights(text: str, task_names: list[str]) -> list[float] | None:
 
 
 def values_by_task(argument: str, what: str, text: str | None, task_names: list[str]) -> dict[str, float]:
-    """The number of each task in `ncbi=1,bc5cdr=0.5`, 1 where it isn't named.
+    """Parse the number of each task from `ncbi=1,bc5cdr=0.5`; 1 for a task that is not named.
+
+    Args:
+        argument, what: name of the argument and of its numbers, for messages.
 
     Raises:
         ValueError: an unknown task, or no number.
@@ -37,7 +40,9 @@ def values_by_task(argument: str, what: str, text: str | None, task_names: list[
     for item in filter(None, (text or "").split(",")):
         name, _, value = item.rpartition("=") if item.count("=") > 1 else item.partition("=")
         if name not in values:
-            raise ValueError(f"{argument} names {name!r}; the tasks are {', '.join(task_names)}")
+            task, _, number = item.rpartition(":")
+            hint = f"write {task}={number}" if task in values else f"the tasks are {', '.join(task_names)}"
+            raise ValueError(f"{argument} names {name!r}; {hint}")
         try:
             values[name] = float(value)
         except ValueError:
@@ -46,7 +51,7 @@ def values_by_task(argument: str, what: str, text: str | None, task_names: list[
 
 
 def balanced_weights(rows: TaskRows, sampler: TaskBatchSampler, tasks: int) -> list[float]:
-    """Inverse of each task's share of the labelled tokens that an epoch draws: the loss is the sum of task means."""
+    """Return the inverse of each task's share of the labelled tokens in an epoch: the loss sums the tasks' means."""
     labelled = [0.0] * tasks
     for row in rows.rows:
         labelled[row.task_id] += sum(label != IGNORE for label in row.labels)

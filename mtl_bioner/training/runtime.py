@@ -1,15 +1,20 @@
-"""The machine a training runs on: its processes, cores, data types, and what makes a step cheap on a CPU."""
+"""Set up and end the processes of a training, and make its steps cheap on a CPU."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
 
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def has_fast_bf16(use_cpu: bool) -> bool:
-    """Whether bfloat16 products are computed in hardware: AVX512-bf16 or AMX on a CPU, and most GPUs."""
+    """Return whether bfloat16 products are computed in hardware: AVX512-bf16 or AMX on a CPU, and most GPUs."""
     if use_cpu:
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -29,10 +34,13 @@ class LaunchError(RuntimeError):
 
 
 def check_processes(world_size: int) -> None:
-    """Raises LaunchError where the launcher was to start several processes, and this one is on its own.
+    """Check that this process trains with as many others as the launcher was asked for.
 
-    `accelerate launch --cpu --num_processes 2` runs one process and says nothing; it leaves an address for the others
-    in the environment, without their number.
+    `accelerate launch --cpu --num_processes 2` runs one process without a warning. It leaves an address for the others
+    in the environment, but not their number.
+
+    Raises:
+        LaunchError: there are fewer processes.
     """
     expected = int(os.environ.get("WORLD_SIZE", 1))
     by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
@@ -46,6 +54,50 @@ def check_processes(world_size: int) -> None:
             "accelerate was asked for several processes but started one (as it does with --cpu); launch with "
             "--multi_gpu --num_processes N (on CPUs too), or with torchrun --nproc_per_node N"
         )
+
+
+@contextlib.contextmanager
+def stop_cleanly(program: str, explain: Callable[[], str], reports: bool = True) -> Iterator[None]:
+    """End the process on SIGINT or SIGTERM with one line and exit status 130 or 143, without a traceback.
+
+    A second signal ends it at once. In threads, where Python can't handle signals, this does nothing.
+
+    Args:
+        program: begins the line.
+        explain: returns what the line says after the signal's name; called when the signal has come.
+        reports: whether this process writes the line; of several processes only the first should.
+    """
+    received: list[signal.Signals] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(signal.Signals(number))
+        raise KeyboardInterrupt  # which data loaders' workers, where this handler is inherited, take in silence
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, interrupt) for number in signals}  # shells ignore SIGINT for `command &`
+    try:
+        yield
+    except BaseException:  # perhaps not the interrupt, but an error that it led to, such as a lost connection
+        if not received:
+            raise
+    finally:
+        if not received:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+    if received:
+        for bar in list(tqdm._instances):  # else the line would be part of the progress bar's
+            bar.close()
+        if reports:
+            sys.stderr.write(f"{program}: stopped by {received[0].name}; {explain()}\n")
+        sys.stdout.flush()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            os._exit(128 + received[0])  # Python's own shutdown could wait for processes that are gone
+        raise SystemExit(128 + received[0])
 
 
 def shut_down_processes(trainer: Trainer) -> None:
@@ -70,9 +122,9 @@ def use_all_cores(device: torch.device) -> None:
 
 
 class ByteDropout(nn.Dropout):
-    """Dropout that draws 8 random bits an element, where torch's on CPU draws a float: a tenth of the time.
+    """Drop features by 8 random bits each; torch's dropout on CPU draws a float, which takes ten times as long.
 
-    The probability is rounded to a multiple of 1/256, and kept elements are scaled by what was really kept.
+    The probability is rounded to a multiple of 1/256, and kept features are scaled by the share that is really kept.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -85,17 +137,17 @@ class ByteDropout(nn.Dropout):
         return features * (kept.to(features.dtype) * (256 / (256 - dropped)))
 
 
-def use_plain_attention(encoder: PreTrainedModel) -> None:
-    """Matrix products instead of torch's fused attention kernel, whose backward pass on CPU is slow in bfloat16."""
-    encoder.set_attn_implementation("eager")
-
-
 def use_byte_dropout(model: nn.Module) -> None:
     """Replace every `nn.Dropout` of a model that trains on CPU."""
     for module in model.modules():
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, ByteDropout(child.p).train(child.training))
+
+
+def use_plain_attention(encoder: PreTrainedModel) -> None:
+    """Use matrix products instead of torch's fused attention, whose backward pass on CPU is slow in bfloat16."""
+    encoder.set_attn_implementation("eager")
 
 
 def set_up_process() -> bool:

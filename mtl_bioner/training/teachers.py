@@ -94,11 +94,13 @@ def plan_teachers(run: Run) -> dict[str, dict[str, Any]]:
     }
 
 
-def limit_steps(teacher: Run, student: Run) -> None:
-    """Give a teacher its share, by rows, of the student's `--max_steps`, as it would have of epochs."""
-    if student.args.max_steps > 0:
+def prepare_teacher(arguments: Arguments, student: Run, prepare: Callable[[Arguments], Run]) -> Run:
+    """Prepare the run of a teacher, with its share, by rows, of the student's `--max_steps`."""
+    teacher = prepare(arguments)
+    if student.args.max_steps > 0:  # epochs need no share: a teacher's are over its own rows
         share = len(teacher.rows["train"]) / len(student.rows["train"])
         teacher.args.max_steps = max(1, round(share * student.args.max_steps))
+    return teacher
 
 
 def check_own_teachers(run: Run) -> None:

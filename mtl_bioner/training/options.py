@@ -1,0 +1,24 @@
+"""Declare the arguments of a command as fields of a dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+# Groups of arguments, in `--help` and in the documentation.
+CORPORA, MODEL, TRAINING = "Tasks and corpora", "Model", "Training"
+TEACHERS, EVALUATION, OUTPUT = "Teachers", "Evaluation", "Output"
+
+SWITCH = {"nargs": "?", "const": True}  # for `bool | None`: the bare argument means true
+
+
+class _Metadata(dict):
+    def keys(self) -> list[str]:
+        """List what `HfArgumentParser` passes on to argparse, which knows no `group`."""
+        return [key for key in self if key != "group"]
+
+
+def option(group: str, default: Any, help_text: str, **argparse_options: Any) -> Any:
+    """Return a dataclass field with its default, its help text, and its group as `metadata["group"]`."""
+    return dataclasses.field(default=default, metadata=_Metadata(group=group, help=help_text, **argparse_options))
