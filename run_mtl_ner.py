@@ -399,7 +399,7 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
             predictions.write_predictions(output, run.rows["test"], trainer.entities, run.model.config.task_names)
             plots.plot_reliability(output / "reliability.png", trainer.scored(run.rows["test"]))
         if args.do_train:
-            write_card(output, getattr(trainer, "hub_model_id", None) or output.name)
+            write_card(output, getattr(trainer, "hub_model_id", None))
     return metrics
 
 
