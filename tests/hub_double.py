@@ -138,7 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
         files = dict(branches[revision][-1][1])
         for item in map(json.loads, body.splitlines()):
             value = item["value"]
-            if item["key"] == "file":
+            if item["key"] == "header":
+                self.hub.log.append(f"commit {value['summary']}")
+            elif item["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif item["key"] == "lfsFile":
                 files[value["path"]] = self.hub.large[value["oid"]]

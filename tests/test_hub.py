@@ -1,4 +1,4 @@
-"""Pushing to a stand-in for the Hub and loading from it, each in a process of its own; stock models of one task."""
+"""Pushing to a stand-in for the Hub, and loading from it in a process of its own; stock models of one task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from hub_double import READ_ONLY, TOKEN, HubDouble
-from huggingface_hub import ModelCard, RepoCard
+from huggingface_hub import ModelCard, RepoCard, constants
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
@@ -27,9 +27,8 @@ from dataset_scripts.bio import SENTENCE_PATTERN
 from dataset_scripts.schema import Document, Entity
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, MtlBionerPipeline
 from mtl_bioner.hub import commands, export
-from mtl_bioner.hub import push as push_module
-from mtl_bioner.hub.model_card import compute_spread, write_card
-from mtl_bioner.hub.push import PushError, collect_push_files
+from mtl_bioner.hub.model_card import compute_spread
+from mtl_bioner.hub.push import PushError, collect_push_files, explain_hub_errors, push_folder
 from mtl_bioner.training.model_building import build_model, with_tasks
 
 
@@ -45,10 +44,32 @@ FILES = {
 
 
 @pytest.fixture
-def hub() -> Iterator[HubDouble]:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
+    """The double, which this process knows as the Hub, with a token that may write."""
     double = HubDouble()
+    for name, value in {"ENDPOINT": double.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
     yield double
     double.close()
+
+
+@pytest.fixture
+def read(hub: HubDouble, tmp_path: Path) -> Callable[..., Any]:
+    """Runs code in a process that knows the double only, with a cache of its own; returns what it prints as JSON."""
+    hidden = ("HF_", "PYTHONPATH", "TRANSFORMERS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
+
+    def run(code: str, *arguments: Any, token: str | None = None) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", code, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True,
+            env=environment | ({"HF_TOKEN": token} if token else {}), timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -71,218 +92,137 @@ def edit_json(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
     path.write_text(json.dumps(content))
 
 
-def make_loud(folder: Path) -> Path:
-    """Give the model's heads large weights, so that it finds something."""
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)
+
+
+def find_more(folder: Path) -> list[dict[str, Any]]:
+    """Give the model's heads large weights, so that it finds something; return what it finds."""
     model = MtlBionerModel.from_pretrained(folder)
     torch.manual_seed(3)
     for head in model.heads.values():
         torch.nn.init.normal_(head.weight)
     model.save_pretrained(folder)
-    return folder
-
-
-def list_local_entities(folder: Path) -> list[dict[str, Any]]:
-    model = MtlBionerModel.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.encoder_config)
-    return json.loads(json.dumps(MtlBionerPipeline(model=model, tokenizer=tokenizer)(TEXT)))
+    return json.loads(json.dumps(MtlBionerPipeline(model=model.eval(), tokenizer=tokenizer)(TEXT)))
 
 
-class Machine:
-    """Runs processes that know the double as the Hub, in an unrelated folder, with a cache of its own."""
-
-    def __init__(self, hub: HubDouble, home: Path) -> None:
-        self.hub, self.home = hub, home
-
-    def run(self, *command: Any, token: str | None = TOKEN) -> subprocess.CompletedProcess:
-        hidden = ("HF_", "PYTHONPATH", "TRANSFORMERS")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-        environment |= {"HF_ENDPOINT": self.hub.url, "HF_HOME": str(self.home / "cache"), "HF_HUB_DISABLE_XET": "1"}
-        environment |= {"HOME": str(self.home), "PYTHONPATH": str(ROOT)} | ({"HF_TOKEN": token} if token else {})
-        self.home.mkdir(parents=True, exist_ok=True)
-        return subprocess.run(
-            [sys.executable, *map(str, command)], cwd=self.home, env=environment, capture_output=True, text=True,
-            timeout=240, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def push(self, *arguments: Any, token: str | None = TOKEN) -> subprocess.CompletedProcess:
-        code = "import sys; from mtl_bioner.hub.commands import main_push; sys.exit(main_push())"
-        return self.run("-c", code, *arguments, token=token)
-
-    def evaluate(self, code: str, *arguments: Any, token: str | None = None) -> Any:
-        """What code prints as JSON in its last line, without the project on its path."""
-        done = self.run("-I", "-c", code, *arguments, token=token)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-@pytest.fixture
-def author(hub: HubDouble, tmp_path: Path) -> Machine:
-    return Machine(hub, tmp_path / "author")
-
-
-@pytest.fixture
-def reader(hub: HubDouble, tmp_path: Path) -> Machine:
-    return Machine(hub, tmp_path / "reader")
+def push(*arguments: Any) -> int:
+    return commands.main_push([str(argument) for argument in arguments])
 
 
 # --------------------------------------------------------------------------------------------------------------- push
 
-# Tasks and entities.
-LOAD = """
-import json, sys
-from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, AutoTokenizer, pipeline
-name, text = sys.argv[1:3]
-options = {"trust_remote_code": True} | ({"revision": sys.argv[3]} if len(sys.argv) > 3 else {})
-names = [task["name"] for task in AutoConfig.from_pretrained(name, **options).tasks]
-for auto in (AutoModel, AutoModelForTokenClassification):
-    assert type(auto.from_pretrained(name, **options)).__name__ == "MtlBionerModel"
-assert AutoTokenizer.from_pretrained(name, **options).is_fast
-assert "modeling_mtl_bioner" not in sys.modules  # the project's own is not what was loaded
-print(json.dumps([names, pipeline("token-classification", model=name, **options)(text)]))
-"""
 
-
-@pytest.mark.slow
-def test_pushed_model_loads_from_the_hub_with_the_same_entities(
-    hub: HubDouble, author: Machine, reader: Machine, folder: Path, trained: Path, tmp_path_factory: Any
+def test_a_push_is_one_commit_of_a_complete_repository(
+    hub: HubDouble, folder: Path, trained: Path, tmp_path_factory: Any, capsys: pytest.CaptureFixture
 ) -> None:
-    make_loud(folder)
-    (folder / "training_args.bin").write_bytes(b"secret")
-    done = author.push(folder, "me/ner", "--private")
-    assert done.returncode == 0, done.stderr
-    assert 'load it with pipeline("token-classification", model="me/ner", trust_remote_code=True)' in done.stderr
-    assert hub.private["me/ner"] and len(hub.commits("me/ner")) == 2  # the empty one of its creation, and one more
-    files = hub.files("me/ner")
-    assert set(files) == FILES
-    machine = (str(trained.parent), str(tmp_path_factory.getbasetemp()), str(ROOT))  # the encoder's folder is below
-    for content in files.values():
-        assert not any(secret.encode() in content for secret in (TOKEN, *machine))
-    assert b'model="me/ner"' in files["README.md"] and any("info/lfs" in line for line in hub.log)
-    names, entities = reader.evaluate(LOAD, "me/ner", TEXT, token=READ_ONLY)
-    assert names == ["ncbi", "bc5cdr"] and entities == list_local_entities(folder) != []
-
-
-@pytest.mark.slow
-def test_a_push_to_a_branch_leaves_the_main_one_as_it_is(
-    hub: HubDouble, author: Machine, reader: Machine, folder: Path
-) -> None:
-    make_loud(folder)
-    assert author.push(folder, "me/ner").returncode == 0
-    entities = list_local_entities(folder)
-    model = MtlBionerModel.from_pretrained(folder)
-    with_tasks(model, [{"name": "new", "types": ["Gene"]}], drop=["ncbi"]).save_pretrained(folder)
-    done = author.push(folder, "me/ner", "--revision", "next")
-    assert done.returncode == 0 and 'trust_remote_code=True, revision="next")' in done.stderr
-    assert len(hub.commits("me/ner")) == 2
-    assert reader.evaluate(LOAD, "me/ner", TEXT) == [["ncbi", "bc5cdr"], entities]
-    assert reader.evaluate(LOAD, "me/ner", TEXT, "next")[0] == ["bc5cdr", "new"]
-
-
-LOAD_REVISIONS = """
-import json, sys
-from transformers import AutoModel
-name, *revisions = sys.argv[1:]
-models = [AutoModel.from_pretrained(name, revision=revision, trust_remote_code=True) for revision in revisions]
-print(json.dumps([sys.modules[type(model).__module__].MARK for model in models]))
-"""
-
-
-@pytest.mark.slow
-def test_two_revisions_with_different_code_do_not_mix(author: Machine, reader: Machine, folder: Path) -> None:
-    code = (folder / "modeling_mtl_bioner.py").read_text()
-    for mark, revision in ((1, "old"), (2, "new")):
-        (folder / "modeling_mtl_bioner.py").write_text(f"{code}\nMARK = {mark}\n")
-        assert author.push(folder, "me/ner", "--revision", revision).returncode == 0
-    assert reader.evaluate(LOAD_REVISIONS, "me/ner", "old", "new", "old") == [1, 2, 1]
-
-
-@pytest.mark.slow
-def test_a_push_deletes_old_weights_and_does_not_publish_a_private_model(
-    hub: HubDouble, author: Machine, folder: Path
-) -> None:
-    (folder / "model-00001-of-00002.safetensors").write_bytes(b"")
-    assert author.push(folder, "me/ner").returncode == 0
-    (folder / "model-00001-of-00002.safetensors").unlink()
-    assert author.push(folder, "me/ner").returncode == 0
-    assert [name for name in hub.files("me/ner") if name.endswith(".safetensors")] == ["model.safetensors"]
-    refused = author.push(folder, "me/ner", "--private")
-    assert refused.returncode == 2 and "me/ner is there and public" in refused.stderr
-    assert len(hub.commits("me/ner")) == 3
-    with (folder / "README.md").open("a") as card:
-        card.write("Ask Ann.\n")
-    edited = author.push(folder, "mine", "--private")  # a name without its owner
-    assert edited.returncode == 0 and "README.md was changed by hand and is pushed as it is" in edited.stderr
-    files = hub.files("me/mine")
-    assert "model.safetensors" in files and hub.private["me/mine"]
-    assert b'model="me/mine"' in files["README.md"] and b"Ask Ann." in files["README.md"]
-
-
-@pytest.mark.slow
-def test_a_checkpoint_and_an_exported_model_can_be_pushed(
-    hub: HubDouble, author: Machine, reader: Machine, trained: Path, tmp_path: Path
-) -> None:
-    (checkpoint,) = trained.glob("checkpoint-*")
-    assert author.push(checkpoint, "me/early").returncode == 0
-    assert reader.evaluate(LOAD, "me/early", TEXT)[0] == ["ncbi", "bc5cdr"]
-    stock = tmp_path / "stock"
-    assert commands.main_export([str(trained), "--task", "ncbi", "--output", str(stock)]) == 0
-    done = author.push(stock, "me/stock")
-    assert done.returncode == 0 and 'model="me/stock", aggregation_strategy="average", stride=32)' in done.stderr
-    files = hub.files("me/stock")
-    assert not any(name.endswith(".py") for name in files) and b'model="me/stock"' in files["README.md"]
-    refused = author.push(stock, "me/stock", "--space")
-    assert refused.returncode == 2 and "--space and --seeds are for models of several heads" in refused.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("token", "parts"),
-    [(None, ["401", "hf auth login"]), ("hf_wrong", ["401"]), (READ_ONLY, ["403", "may not write"])],
-)
-def test_a_refused_push_is_one_line_and_leaves_nothing(
-    hub: HubDouble, author: Machine, trained: Path, token: str | None, parts: list[str]
-) -> None:
-    done = author.push(trained, "me/ner", token=token)
-    last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 2 and "Traceback" not in done.stderr and not hub.repositories
-    assert last.startswith("mtl-bioner-push: error: the Hub refused me/ner ") and all(part in last for part in parts)
-
-
-@pytest.mark.slow
-def test_a_connection_cut_half_way_leaves_nothing_half_pushed(hub: HubDouble, author: Machine, trained: Path) -> None:
-    hub.cut_uploads = True
-    done = author.push(trained, "me/ner")
-    assert done.returncode == 2 and "Traceback" not in done.stderr and hub.files("me/ner") == {}
-    assert "mtl-bioner-push: error: the push to me/ner failed" in done.stderr and "whole or not at all" in done.stderr
-    hub.cut_uploads = False
-    assert author.push(trained, "me/ner").returncode == 0 and "model.safetensors" in hub.files("me/ner")
-
-
-@pytest.mark.slow
-def test_every_push_of_a_training_can_be_loaded(
-    hub: HubDouble, author: Machine, reader: Machine, toy_encoder: Callable[[str], str], tmp_path: Path
-) -> None:
-    command = [ROOT / "run_mtl_ner.py", "--tasks", "ncbi", "--model_name_or_path", toy_encoder("bert"), *SMALL]
-    command += ["--num_train_epochs", "2", "--output_dir", tmp_path / "out"]
-    done = author.run(*command, "--push_to_hub", "--hub_model_id", "me/ner")
-    assert done.returncode == 0, done.stderr[-3000:]
-    commits = hub.commits("me/ner")[1:]
-    assert len(commits) == 3  # two epochs, and the end
-    for commit, files in commits:
-        assert not {"training_args.bin", "optimizer.pt"} & set(files)
-        assert reader.evaluate(LOAD, "me/ner", TEXT, commit)[0] == ["ncbi"]
-    card = commits[-1][1]["README.md"]
-    assert b"| ncbi |" in card and b'model="me/ner"' in card
-    refused = author.run(*command, "--overwrite_output", "--push_to_hub", token="hf_wrong")
-    assert refused.returncode == 2 and "401" in refused.stderr.strip().splitlines()[-1]
-
-
-def test_a_push_holds_what_a_model_needs_and_nothing_else(folder: Path) -> None:
     for name in ("training_args.bin", "begun_with.json", "predictions_ncbi.jsonl"):
         assert (folder / name).is_file()
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "notes.txt", "other.py"):
         (folder / name).write_text("{}")
-    assert set(collect_push_files(folder, token="hf_other")) == FILES
+    assert push(folder, "me/ner", "--private") == 0
+    assert hub.private["me/ner"] and len(hub.commits("me/ner")) == 2  # the empty one of its creation, and one more
+    shown = capsys.readouterr()
+    assert shown.out == f"{hub.url}/me/ner/commit/{hub.commit('me/ner', 'main')[0]}\n"
+    assert 'load it with pipeline("token-classification", model="me/ner", trust_remote_code=True)\n' in shown.err
+    files = hub.files("me/ner")
+    assert set(files) == FILES and any("info/lfs" in line for line in hub.log)
+    assert b'model="me/ner"' in files["README.md"]
+    machine = (str(trained.parent), str(tmp_path_factory.getbasetemp()), str(ROOT))  # the encoder's folder is below
+    for content in files.values():
+        assert not any(secret.encode() in content for secret in (TOKEN, *machine))
+
+
+def test_a_push_to_a_branch_deletes_old_weights_there_and_nothing_else(
+    hub: HubDouble, folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    kept, stale = ["notes.md", "old/model.safetensors"], ["model-00001-of-00002.safetensors", "vocab.txt"]
+    hub.repositories["me/ner"] = {"main": [("0" * 40, dict.fromkeys([*kept, *stale, "config.json"], b""))]}
+    hub.private["me/ner"] = False
+    assert push_folder(folder, "me/ner", revision="next", message="Epoch 1").startswith(f"{hub.url}/me/ner/commit/")
+    assert set(hub.files("me/ner", "next")) == FILES | set(kept) and "commit Epoch 1" in hub.log
+    assert len(hub.commits("me/ner", "next")) == 2 and len(hub.commits("me/ner")) == 1
+    assert push(folder, "me/ner", "--revision", "next") == 0
+    assert 'model="me/ner", trust_remote_code=True, revision="next")' in capsys.readouterr().err
+
+
+def test_a_private_push_is_refused_where_a_public_repository_is(hub: HubDouble, folder: Path) -> None:
+    assert push(folder, "me/ner") == 0
+    with pytest.raises(PushError, match="me/ner is there and public; make it private on the Hub first"):
+        push_folder(folder, "me/ner", private=True)
+    assert len(hub.commits("me/ner")) == 2
+    push_folder(folder, "me/ner")
+    assert len(hub.commits("me/ner")) == 3 and not hub.private["me/ner"]
+
+
+def test_an_edited_card_is_pushed_as_it_is_but_for_the_name(
+    hub: HubDouble, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    append(folder / "README.md", "Ask Ann.\n")
+    assert push(folder, "mine", "--private") == 0  # a name without its owner
+    assert "README.md was changed by hand and is pushed as it is; delete it for a new one" in caplog.text
+    files = hub.files("me/mine")
+    assert "model.safetensors" in files and hub.private["me/mine"]
+    assert b'model="me/mine"' in files["README.md"] and files["README.md"].endswith(b"Ask Ann.\n")
+
+
+def test_the_push_command_writes_a_card_with_the_spread_over_seeds(
+    hub: HubDouble, folder: Path, trained: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    edit_json(other / "all_results.json", lambda results: results.update(test_ncbi_f1=results["test_ncbi_f1"] + 0.02))
+    assert push(folder, "ner", "--seeds", other) == 0
+    card = hub.files("me/ner")["README.md"].decode()
+    assert 'model="me/ner"' in card and "| 1.41 |" in card
+    spread = compute_spread([trained, other])
+    assert spread["test_ncbi_f1"] == pytest.approx(0.02 / 2**0.5) and spread["test_bc5cdr_f1"] == 0
+    assert compute_spread([trained]) == {}
+    assert compute_spread([trained, other, trained]) == spread  # named twice, by a pattern
+    edit_json(other / "run.json", lambda run: run["arguments"].update(tasks="ncbi"))
+    with pytest.raises(ValueError, match="other was trained with --tasks ncbi, not ncbi,bc5cdr; leave it out"):
+        compute_spread([trained, other])
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        (None, "(401): log in with `hf auth login`, or set HF_TOKEN to a valid token"),
+        ("hf_wrong", "(401): log in with `hf auth login`"),
+        (READ_ONLY, "(403): the token may not write there"),
+    ],
+)
+def test_a_refused_push_is_one_line_and_leaves_nothing(
+    hub: HubDouble, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+    token: str | None, told: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_TOKEN", token or "")
+    assert push(folder, "me/ner") == 2 and not hub.repositories
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"mtl-bioner-push: error: the Hub refused me/ner {told}")
+
+
+@pytest.mark.parametrize(("status", "remedy"), [(404, "check the name of the repository"), (500, "try again later")])
+def test_other_refusals_have_a_remedy_too(status: int, remedy: str) -> None:
+    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
+
+    def refuse() -> None:
+        raise HfHubHTTPError("no", response=response)
+
+    with pytest.raises(PushError, match=rf"the Hub refused me/ner \({status}\): {remedy}"):
+        explain_hub_errors(refuse, "me/ner")
+
+
+def test_a_connection_cut_half_way_leaves_nothing_half_pushed(
+    hub: HubDouble, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between the client's attempts
+    hub.cut_uploads = True
+    assert push(folder, "me/ner") == 2 and hub.files("me/ner") == {}
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("mtl-bioner-push: error: the push to me/ner failed") and "whole or not at all" in last
+    hub.cut_uploads = False
+    assert push(folder, "me/ner") == 0 and "model.safetensors" in hub.files("me/ner")
 
 
 def test_an_incomplete_folder_is_not_pushed(folder: Path, tmp_path: Path) -> None:
@@ -299,119 +239,155 @@ def test_an_incomplete_folder_is_not_pushed(folder: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("secret", "token", "kind"),
     [
-        ("hf_of_the_login", None, "the token of the Hub"),
+        (TOKEN, None, "the token of the Hub"),
         ("hf_given", "hf_given", "the token of the Hub"),
         (str(Path.home() / "corpus"), None, "a path of this machine"),
     ],
 )
 def test_no_file_with_a_secret_is_pushed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, secret: str, token: str | None, kind: str
+    hub: HubDouble, folder: Path, name: str, secret: str, token: str | None, kind: str
 ) -> None:
-    monkeypatch.setattr(push_module, "get_token", lambda: "hf_of_the_login")
-    with (folder / name).open("a") as file:
-        file.write(f"{secret}\n")
+    assert set(collect_push_files(folder, token)) == FILES
+    append(folder / name, f"{secret}\n")
     with pytest.raises(PushError, match=f"{name} holds {kind}; take it out before it is pushed"):
         collect_push_files(folder, token)
 
 
-class Api:
-    """What a push asks of the Hub: a repository that is there and public, with files of earlier pushes."""
-
-    endpoint = "https://hub"
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-
-    def create_repo(self, name: str, private: bool | None, **options: Any) -> SimpleNamespace:
-        return SimpleNamespace(repo_id=name if "/" in name else f"me/{name}")
-
-    def repo_info(self, name: str, repo_type: str | None) -> SimpleNamespace:
-        return SimpleNamespace(private=False)
-
-    def create_branch(self, name: str, branch: str, exist_ok: bool) -> None:
-        self.calls.append(("branch", branch))
-
-    def list_repo_files(self, name: str, revision: str | None) -> list[str]:
-        self.calls.append(("list", revision))
-        return ["model-00001-of-00002.safetensors", "notes.md", "old/model.safetensors", "config.json", "vocab.txt"]
-
-    def create_commit(self, name: str, operations: list[Any], **options: Any) -> SimpleNamespace:
-        self.calls.append(("commit", options["commit_message"], options.get("revision")))
-        self.calls.extend((type(operation).__name__[15:], operation.path_in_repo) for operation in operations)
-        return SimpleNamespace(commit_url=f"{self.endpoint}/{name}/commit/1")
+def test_a_space_shows_the_pushed_model(hub: HubDouble, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert push(folder, "me/ner", "--space", "--private") == 0
+    shown = capsys.readouterr()
+    assert shown.out.split()[-1] == f"{hub.url}/spaces/me/ner" and "give it a secret HF_TOKEN" in shown.err
+    files = hub.files("spaces/me/ner")
+    assert set(files) == {"README.md", "app.py", "requirements.txt"}
+    data = RepoCard(files["README.md"].decode()).data
+    assert data.models == ["me/ner"] and data.sdk == "gradio" and data.app_file == "app.py"
+    hub.refuse_spaces = True
+    assert push(folder, "me/other", "--space") == 2 and "model.safetensors" in hub.files("me/other")
+    shown = capsys.readouterr()
+    assert "/me/other/commit/" in shown.out and "the Hub refused the Space me/other (403)" in shown.err
+    hub.log.clear()
+    assert push(folder, "me/ner", "--space", "--revision", "next") == 2 and hub.log == []
+    assert "leave out --revision, or --space" in capsys.readouterr().err
 
 
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Api:
-    api = Api()
-    monkeypatch.setattr(push_module, "HfApi", lambda token=None: api)
-    return api
+# ---------------------------------------------------------------------------------------- loading, in another process
+
+# Tasks and entities.
+LOAD = """
+import json, sys
+from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, AutoTokenizer, pipeline
+name, text = sys.argv[1:3]
+options = {"trust_remote_code": True} | ({"revision": sys.argv[3]} if len(sys.argv) > 3 else {})
+names = [task["name"] for task in AutoConfig.from_pretrained(name, **options).tasks]
+for auto in (AutoModel, AutoModelForTokenClassification):
+    assert type(auto.from_pretrained(name, **options)).__name__ == "MtlBionerModel"
+assert AutoTokenizer.from_pretrained(name, **options).is_fast
+assert "modeling_mtl_bioner" not in sys.modules  # the project's own is not what was loaded
+print(json.dumps([names, pipeline("token-classification", model=name, **options)(text)]))
+"""
+LOAD_MARKS = """
+import json, sys
+from transformers import AutoModel
+name, *revisions = sys.argv[1:]
+models = [AutoModel.from_pretrained(name, revision=revision, trust_remote_code=True) for revision in revisions]
+print(json.dumps([sys.modules[type(model).__module__].MARK for model in models]))
+"""
 
 
-def test_a_push_is_one_commit_to_its_branch_that_deletes_old_weights_only(trained: Path, api: Api) -> None:
-    address = push_module.push_folder(trained, "me/ner", revision="next", message="Epoch 1")
-    assert address == "https://hub/me/ner/commit/1"
-    assert api.calls[:3] == [("branch", "next"), ("list", "next"), ("commit", "Epoch 1", "next")]
-    assert {name for kind, name in api.calls[3:] if kind == "Add"} == set(collect_push_files(trained))
-    deleted = [name for kind, name in api.calls[3:] if kind == "Delete"]
-    assert deleted == ["model-00001-of-00002.safetensors", "vocab.txt"]
-
-
-def test_only_a_private_push_is_refused_where_a_public_repository_is(trained: Path, api: Api) -> None:
-    with pytest.raises(PushError, match="me/ner is there and public; make it private on the Hub first"):
-        push_module.push_folder(trained, "me/ner", private=True)
-    assert api.calls == []
-    push_module.push_folder(trained, "me/ner")
-    assert api.calls[:2] == [("list", None), ("commit", "Model", None)]
-
-
-@pytest.mark.parametrize(
-    ("status", "remedy"),
-    [
-        (401, "log in with `hf auth login`"),
-        (403, "the token may not write there"),
-        (404, "check the name"),
-        (500, "try again"),
-    ],
-)
-def test_what_the_hub_refuses_has_a_remedy(status: int, remedy: str) -> None:
-    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
-
-    def refuse() -> None:
-        raise HfHubHTTPError("no", response=response)
-
-    with pytest.raises(PushError, match=rf"the Hub refused me/ner \({status}\): {remedy}"):
-        push_module.explain_hub_errors(refuse, "me/ner")
-
-
-def test_the_spread_over_seeds_is_in_the_card(folder: Path, trained: Path) -> None:
-    edit_json(folder / "all_results.json", lambda results: results.update(test_ncbi_f1=results["test_ncbi_f1"] + 0.02))
-    spread = compute_spread([trained, folder])
-    assert spread["test_ncbi_f1"] == pytest.approx(0.02 / 2**0.5) and spread["test_bc5cdr_f1"] == 0
-    write_card(folder, "me/ner", spread)
-    assert "| 1.41 |" in (folder / "README.md").read_text() and compute_spread([trained]) == {}
-    assert compute_spread([trained, folder, trained]) == spread  # named twice, by a pattern
-    edit_json(folder / "run.json", lambda run: run["arguments"].update(tasks="ncbi"))
-    with pytest.raises(ValueError, match="model was trained with --tasks ncbi, not ncbi,bc5cdr; leave it out"):
-        compute_spread([trained, folder])
-
-
-def test_the_push_command_writes_the_card_first(
-    folder: Path, tmp_path: Path, api: Api, capsys: pytest.CaptureFixture
+@pytest.mark.slow
+def test_pushed_models_load_from_the_hub_with_the_same_entities(
+    hub: HubDouble, read: Callable[..., Any], folder: Path
 ) -> None:
-    other = Path(shutil.copytree(folder, tmp_path / "other"))
-    edit_json(other / "all_results.json", lambda results: results.update(test_ncbi_f1=results["test_ncbi_f1"] + 0.02))
-    assert commands.main_push([str(folder), "ner", "--seeds", str(other)]) == 0
-    assert capsys.readouterr().out == "https://hub/me/ner/commit/1\n"
-    card = (folder / "README.md").read_text()
-    assert 'model="me/ner"' in card and "| 1.41 |" in card
-    (folder / "README.md").write_text(f"{card}Ask Ann.\n")
-    assert commands.main_push([str(folder), "you/ner"]) == 0
-    card = (folder / "README.md").read_text()
-    assert 'model="you/ner"' in card and card.endswith("Ask Ann.\n")
-    api.calls.clear()
-    assert commands.main_push([str(folder), "me/ner", "--space", "--revision", "next"]) == 2
-    assert "leave out --revision, or --space" in capsys.readouterr().err and api.calls == []
+    entities = find_more(folder)
+    assert push(folder, "me/ner", "--private") == 0
+    model = MtlBionerModel.from_pretrained(folder)
+    with_tasks(model, [{"name": "new", "types": ["Gene"]}], drop=["ncbi"]).save_pretrained(folder)
+    assert push(folder, "me/ner", "--revision", "next") == 0
+    assert read(LOAD, "me/ner", TEXT, token=READ_ONLY) == [["ncbi", "bc5cdr"], entities] and entities
+    assert read(LOAD, "me/ner", TEXT, "next", token=READ_ONLY)[0] == ["bc5cdr", "new"]
+
+
+@pytest.mark.slow
+def test_two_revisions_with_different_code_do_not_mix(hub: HubDouble, read: Callable[..., Any], folder: Path) -> None:
+    for mark, revision in enumerate(("old", "new")):
+        append(folder / "modeling_mtl_bioner.py", f"\nMARK = {mark}\n")
+        assert push(folder, "me/ner", "--revision", revision) == 0
+    assert read(LOAD_MARKS, "me/ner", "old", "new", "old") == [0, 1, 0]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_and_an_exported_model_can_be_pushed(
+    hub: HubDouble, read: Callable[..., Any], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (checkpoint,) = trained.glob("checkpoint-*")
+    assert push(checkpoint, "me/early") == 0
+    assert read(LOAD, "me/early", TEXT)[0] == ["ncbi", "bc5cdr"]
+    stock = tmp_path / "stock"
+    assert commands.main_export([str(trained), "--task", "ncbi", "--output", str(stock)]) == 0
+    assert push(stock, "me/stock") == 0
+    assert 'model="me/stock", aggregation_strategy="average", stride=32)' in capsys.readouterr().err
+    files = hub.files("me/stock")
+    assert not any(name.endswith(".py") for name in files) and b'model="me/stock"' in files["README.md"]
+    assert push(stock, "me/stock", "--space") == 2
+    assert "--space and --seeds are for models of several heads" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_every_push_of_a_training_can_be_loaded(
+    hub: HubDouble, read: Callable[..., Any], toy_encoder: Callable[[str], str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", toy_encoder("bert"), *SMALL, "--num_train_epochs", "2"]
+    arguments += ["--output_dir", str(tmp_path / "out"), "--push_to_hub"]
+    assert run_mtl_ner.main([*arguments, "--hub_model_id", "me/ner"]) == 0
+    commits = hub.commits("me/ner")[1:]
+    assert len(commits) == 3  # two epochs, and the end
+    for commit, files in commits:
+        assert not {"training_args.bin", "optimizer.pt"} & set(files)
+        assert read(LOAD, "me/ner", TEXT, commit)[0] == ["ncbi"]
+    card = commits[-1][1]["README.md"]
+    assert b"| ncbi |" in card and b'model="me/ner"' in card
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert run_mtl_ner.main([*arguments, "--overwrite_output"]) == 2
+    assert "401" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+# As the endpoint's server does: the class by its name, from the file in the repository's folder.
+ENDPOINT = """
+import json, runpy, sys
+folder, *bodies = sys.argv[1:]
+handler, replies = runpy.run_path(folder + "/handler.py")["EndpointHandler"](folder), []
+for body in bodies:
+    try:
+        replies.append(handler(json.loads(body)))
+    except Exception as error:
+        replies.append(str(error))
+print(json.dumps(replies))
+"""
+
+
+@pytest.mark.slow
+def test_an_endpoint_answers_from_the_pushed_files(
+    hub: HubDouble, read: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    entities = find_more(folder)
+    assert push(folder, "me/ner") == 0
+    for name, content in hub.files("me/ner").items():
+        (tmp_path / name).write_bytes(content)
+    refused = {
+        '{"inputs": 5}': '"inputs" must be a text',
+        "{}": '"inputs" must be a text',
+        '{"inputs": "a", "parameters": {"tasks": ["x"]}}': "no task 'x'",
+        json.dumps({"inputs": "a" * 100_001}): '"inputs" holds 100,001 characters; send at most 100,000',
+        '{"inputs": "a", "parameters": ["ncbi"]}': '"parameters" must be an object',
+        '{"inputs": "a", "parameters": {"batch_size": 9}}': "none but tasks",
+        '{"inputs": "a", "parameters": {"threshold": "0.5"}}': "threshold is '0.5'",
+    }
+    best = {"inputs": [TEXT, ""], "parameters": {"tasks": ["ncbi"], "overlaps": "best"}}
+    one, several, *errors = read(ENDPOINT, tmp_path, json.dumps({"inputs": TEXT}), json.dumps(best), *refused)
+    assert one == entities != []
+    assert several == [[entity for entity in entities if entity["task"] == "ncbi"], []]
+    assert all(told in error for told, error in zip(refused.values(), errors, strict=True))
 
 
 # ----------------------------------------------------------------------------------------------------------- commands
@@ -450,73 +426,6 @@ def test_the_export_command_names_both_scores_of_the_stock_pipeline_and_the_next
     assert shown.out == "wrote stock; F1 through the stock pipeline: 75.00, 80.00 sentence by sentence\n"
     call = 'pipeline("token-classification", model="stock", aggregation_strategy="average", stride=32)'
     assert shown.err == f"use it with {call}\n"
-
-
-# ----------------------------------------------------------------------------------------------------------- endpoint
-
-# As the endpoint's server does: the class by its name, from the file in the repository's folder.
-ENDPOINT = """
-import importlib.util, json, sys
-folder, request = sys.argv[1:]
-spec = importlib.util.spec_from_file_location("handler", folder + "/handler.py")
-module = importlib.util.module_from_spec(spec)
-sys.modules["handler"] = module
-spec.loader.exec_module(module)
-handler = module.EndpointHandler(folder)
-replies = []
-for body in json.load(open(request)):
-    try:
-        replies.append(handler(body))
-    except Exception as error:
-        replies.append({"error": str(error)})
-print(json.dumps(replies))
-"""
-REFUSED = [
-    ({"inputs": 5}, '"inputs" must be a text'),
-    ({}, '"inputs" must be a text'),
-    ({"inputs": TEXT, "parameters": {"tasks": ["x"]}}, "no task 'x'"),
-    ({"inputs": "a" * 1_000_001}, '"inputs" holds 1,000,001 characters; send at most 100,000'),
-    ({"inputs": TEXT, "parameters": ["ncbi"]}, '"parameters" must be an object'),
-    ({"inputs": TEXT, "parameters": {"batch_size": 9}}, "none but tasks"),
-    ({"inputs": TEXT, "parameters": {"threshold": "0.5"}}, "threshold is '0.5'"),
-]
-
-
-@pytest.mark.slow
-def test_an_endpoint_answers_from_the_pushed_files(
-    hub: HubDouble, author: Machine, reader: Machine, folder: Path, tmp_path: Path
-) -> None:
-    make_loud(folder)
-    assert author.push(folder, "me/ner").returncode == 0
-    repository, request = tmp_path / "repository", tmp_path / "request.json"
-    repository.mkdir()
-    for name, content in hub.files("me/ner").items():
-        (repository / name).write_bytes(content)
-    good = [{"inputs": TEXT}, {"inputs": [TEXT, ""], "parameters": {"tasks": ["ncbi"], "overlaps": "best"}}]
-    request.write_text(json.dumps(good + [body for body, _ in REFUSED]))
-    replies = reader.evaluate(ENDPOINT, repository, request)
-    entities = list_local_entities(folder)
-    assert replies[0] == entities != []
-    assert replies[1] == [[entity for entity in entities if entity["task"] == "ncbi"], []]
-    for reply, (_, message) in zip(replies[2:], REFUSED, strict=True):
-        assert message in reply["error"]
-
-
-@pytest.mark.slow
-def test_a_space_shows_the_pushed_model(hub: HubDouble, author: Machine, trained: Path) -> None:
-    done = author.push(trained, "me/ner", "--space")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-1].endswith("/spaces/me/ner")
-    files = hub.files("spaces/me/ner")
-    assert set(files) == {"README.md", "app.py", "requirements.txt"}
-    data = RepoCard(files["README.md"].decode()).data
-    assert data.models == ["me/ner"] and data.sdk == "gradio" and data.app_file == "app.py"
-    both = author.push(trained, "me/ner", "--space", "--revision", "next")
-    assert both.returncode == 2 and "leave out --revision" in both.stderr
-    hub.refuse_spaces = True
-    refused = author.push(trained, "me/other", "--space")
-    assert refused.returncode == 2 and "the Hub refused the Space me/other (403)" in refused.stderr
-    assert "/me/other/commit/" in refused.stdout and "model.safetensors" in hub.files("me/other")
 
 
 # ------------------------------------------------------------------------------------------------------------- export

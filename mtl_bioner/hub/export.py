@@ -10,7 +10,7 @@ import copy
 import itertools
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,7 @@ def export_task(folder: Path, task: str, output: Path, data_dir: str | None = No
         data_dir: folder of the task's corpora; None scores nothing.
 
     Raises:
-        ValueError: no such model or task, a structure that no stock model computes, an output folder in use, or a
-            corpus that isn't in `data_dir`. Nothing was written then.
+        ValueError: no such model, task or corpus, layers that no stock model has, or an output folder in use.
     """
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"--output {output} is not empty; name another folder")
@@ -65,7 +64,7 @@ def build_stock_model(model: MtlBionerModel, task: str) -> PreTrainedModel:
     """Return a token-classification model of the encoder's own class, with the head of one task.
 
     Raises:
-        ValueError: an unknown task, or a sharing layer or stock class that computes more than a linear head.
+        ValueError: an unknown task, or layers that no stock model has.
     """
     names = model.config.task_names
     if task not in names:
@@ -102,11 +101,7 @@ def has_same_logits(stock: PreTrainedModel, model: MtlBionerModel, task: str) ->
 
 
 def load_test_documents(folder: Path, task: str, data_dir: str) -> list[Document]:
-    """Load the test split that the model's training left out.
-
-    Raises:
-        ValueError: a corpus that isn't known by name, or isn't there.
-    """
+    """Load the test split that the model's training left out; raises ValueError for a user's own corpus."""
     entry = next(entry for entry in read_record(folder / "config.json")["tasks"] if entry["name"] == task)
     run = read_record(folder / "run.json")
     corpora = entry.get("corpora") or [task]
@@ -122,21 +117,17 @@ def score_stock_model(
 ) -> dict[str, float]:
     """Return strict entity scores of the stock pipeline.
 
-    Returns:
-        `test_{task}_f1` and so on, of whole documents; `sentences_{task}_f1` and so on, of one sentence at a time.
+    They are `test_{task}_f1` and so on, of whole documents, and `sentences_{task}_f1` and so on, of single sentences.
     """
     types = list(dict.fromkeys(label[2:] for label in model.config.id2label.values() if label != "O"))
     ner = pipeline("token-classification", model=model, tokenizer=tokenizer, **STOCK_PIPELINE)
     gold = {(i, e.start, e.end, e.type) for i, doc in enumerate(documents) for e in doc.entities if e.type in types}
-    units: dict[str, Callable[[str], list[tuple[int, int]]]] = {
-        "test": lambda text: [(0, len(text))],
-        "sentences": lambda text: split_sentences(text, config),
-    }
     metrics = {}
-    for unit, split in units.items():
+    for unit in ("test", "sentences"):
         predicted = set()
         for i, document in enumerate(tqdm(documents, desc=f"stock pipeline, {unit}", unit=" documents")):
-            for start, end in split(document.text):
+            whole = [(0, len(document.text))]
+            for start, end in split_sentences(document.text, config) if unit == "sentences" else whole:
                 entities = ner(document.text[start:end])
                 predicted |= {(i, e["start"] + start, e["end"] + start, e["entity_group"]) for e in entities}
         metrics |= compute_task_metrics(f"{unit}_{task}", gold, predicted, types)[0]

@@ -10,12 +10,12 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import filter_repo_objects
 
 from mtl_bioner.hub.model_card import compute_spread, is_edited, name_repository, write_card
 
@@ -48,19 +48,18 @@ class PushError(RuntimeError):
 def collect_push_files(folder: Path, token: str | None = None) -> dict[str, Path]:
     """Return the files of a push by their names in the repository.
 
-    Args:
-        token: used for the push, so no file may hold it; by default the token of the login.
-
     Raises:
-        PushError: a file that loading needs is missing, or a file holds a secret or a path of this machine.
+        PushError: a file that loading needs is missing, or a file holds a path of this machine or the token (by
+            default that of the login).
     """
     if not folder.is_dir():
         raise PushError(f"{folder}: no such folder; name the --output_dir of a training")
     code = () if is_stock(folder) else (CODE,)
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and matches(path.name, (*PUBLISHED, *code)))
-    files = {path.name: path for path in paths} | (ENDPOINT if code else {})
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    files = {name: folder / name for name in filter_repo_objects(names, allow_patterns=[*PUBLISHED, *code])}
+    files |= ENDPOINT if code else {}
     for pattern in (*REQUIRED, *code):
-        if not any(fnmatch(name, pattern) for name in files):
+        if not any(filter_repo_objects(files, allow_patterns=pattern)):
             raise PushError(
                 f"{folder} has no {pattern}; name the --output_dir of a training, or one of its checkpoints"
             )
@@ -71,11 +70,6 @@ def collect_push_files(folder: Path, token: str | None = None) -> dict[str, Path
             if secret and len(secret) > 4 and secret in content:
                 raise PushError(f"{path} holds {kind}; take it out before it is pushed")
     return files
-
-
-def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Return whether a file's name matches one of the patterns."""
-    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def is_stock(folder: Path) -> bool:
@@ -112,8 +106,8 @@ def push_folder(
         name = create_repository(api, repository, private)
         if revision:
             api.create_branch(name, branch=revision, exist_ok=True)
-        present = api.list_repo_files(name, revision=revision)
-        stale = [path for path in present if "/" not in path and path not in files and matches(path, LOADED)]
+        others = [path for path in api.list_repo_files(name, revision=revision) if path not in files]
+        stale = [path for path in filter_repo_objects(others, allow_patterns=[*LOADED]) if "/" not in path]
         operations = [CommitOperationAdd(path, source) for path, source in files.items()]
         operations += map(CommitOperationDelete, stale)
         return api.create_commit(name, operations, commit_message=message, revision=revision).commit_url

@@ -23,20 +23,10 @@ import gradio as gr
 logger = logging.getLogger(__name__)
 
 Entity = Mapping[str, Any]  # as the pipeline gives it: entity_group, score, word, start, end, task
+Pipeline = Callable[..., list[Entity]]
+Colours = Mapping[str, str]  # in CSS, by entity type
 
 MAX_CHARACTERS = 20_000
-COLOURS = [
-    "#d62728",
-    "#1f77b4",
-    "#2ca02c",
-    "#9467bd",
-    "#ff7f0e",
-    "#17becf",
-    "#e377c2",
-    "#8c564b",
-    "#7f7f7f",
-    "#bcbd22",
-]
 EXAMPLE = "Cisplatin caused acute renal failure in two patients with Huntington disease and a mutation of BRCA1."
 # The keys of an entity in tables and files, and in the pipeline.
 KEYS = {"start": "start", "end": "end", "type": "entity_group", "text": "word", "score": "score", "task": "task"}
@@ -53,10 +43,7 @@ CSS = """
 """
 
 
-# ------------------------------------------------------------------------------------------------------------ the text
-
-
-def highlight(text: str, entities: Sequence[Entity], colours: Mapping[str, str]) -> str:
+def highlight(text: str, entities: Sequence[Entity], colours: Colours) -> str:
     """Return HTML of a text, each entity underlined and followed by type, score and, if there are several, task.
 
     Entities of several tasks may overlap: each has an underline of its own, one below the other.
@@ -73,25 +60,23 @@ def highlight(text: str, entities: Sequence[Entity], colours: Mapping[str, str])
         parts.append(_underline(text[start:end], lanes, colours))
         for lane, entity in enumerate(lanes):
             if entity and entity["end"] == end:
-                name = entity["entity_group"]
                 task = f" {entity['task']}" if several else ""
-                parts.append(_tag(f"{name} {entity['score']:.2f}{task}", colours[name]))
+                label = f"{entity['entity_group']} {entity['score']:.2f}{task}"
+                parts.append(_tag(label, colours[entity["entity_group"]]))
                 lanes[lane] = None
         while lanes and lanes[-1] is None:
             lanes.pop()
     return f'<div class="ner-text">{"".join(parts)}</div>'
 
 
-def _underline(text: str, lanes: Sequence[Entity | None], colours: Mapping[str, str]) -> str:
+def _underline(text: str, lanes: Sequence[Entity | None], colours: Colours) -> str:
     """Return HTML of a piece of text that the same entities cover from end to end."""
     entities = [entity for entity in lanes if entity]
     if not entities:
         return html.escape(text)
     lines = ", ".join(
-        f"linear-gradient({colours[e['entity_group']]}, {colours[e['entity_group']]}) 0 "
-        f"calc(100% - {4 * (len(lanes) - lane - 1)}px) / 100% 3px no-repeat"
-        for lane, e in enumerate(lanes)
-        if e
+        f"linear-gradient({colour}, {colour}) 0 calc(100% - {4 * (len(lanes) - lane - 1)}px) / 100% 3px no-repeat"
+        for lane, colour in ((lane, colours[e["entity_group"]]) for lane, e in enumerate(lanes) if e)
     )
     style = f"padding-bottom: {4 * len(lanes)}px; background: {lines}"
     title = "; ".join(f"{e['word']}: {e['entity_group']} {e['score']:.2f} ({e['task']})" for e in entities)
@@ -103,7 +88,7 @@ def _tag(text: str, colour: str) -> str:
     return f'<span class="ner-tag" style="background: {colour}">{html.escape(text)}</span>'
 
 
-def describe_types(entities: Sequence[Entity], colours: Mapping[str, str]) -> str:
+def describe_types(entities: Sequence[Entity], colours: Colours) -> str:
     """Return HTML of the types in their colours, each with the number and the mean score of its entities."""
     parts = []
     for name, colour in colours.items():
@@ -176,23 +161,16 @@ def link_files(text: str, entities: Sequence[Entity]) -> str:
 
 
 def annotate(
-    ner: Callable[..., list[Entity]],
-    colours: Mapping[str, str],
-    text: str | None,
-    tasks: Sequence[str],
-    threshold: float,
-    overlaps: str,
+    ner: Pipeline, colours: Colours, text: str | None, tasks: Sequence[str], threshold: float, overlaps: str
 ) -> tuple[str, str, list[list[Any]], str]:
-    """Return the marked text and its types as HTML, the rows of the table, and the links to the files as HTML.
-
-    A bad request gets a message, and the page lives on.
-    """
+    """Return a marked text (or what is wrong), its types, the rows of the table, and the links to the files."""
     if refusal := find_refusal(text, tasks):
         return format_error(refusal), "", [], ""
     try:
         entities = ner(text, tasks=list(tasks), threshold=threshold, overlaps=overlaps)
-        rows = [[entity[key] for key in KEYS.values()] for entity in entities]
-        rows = [[round(value, 4) if isinstance(value, float) else value for value in row] for row in rows]
+        rows = [
+            [e["start"], e["end"], e["entity_group"], e["word"], round(e["score"], 4), e["task"]] for e in entities
+        ]
         return highlight(text, entities, colours), describe_types(entities, colours), rows, link_files(text, entities)
     except Exception as error:
         logger.exception("a request failed")
@@ -208,10 +186,10 @@ def find_refusal(text: str | None, tasks: Sequence[str]) -> str | None:
     return None if tasks else "No task is chosen; choose at least one."
 
 
-def build_page(ner: Callable[..., list[Entity]], types_by_task: Mapping[str, Sequence[str]]) -> gr.Blocks:
+def build_page(ner: Pipeline, types_by_task: Mapping[str, Sequence[str]]) -> gr.Blocks:
     """Return the page of a pipeline."""
     names = dict.fromkeys(name for types in types_by_task.values() for name in types)
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    colours = {name: f"hsl({137.5 * i % 360:.0f} 65% 40%)" for i, name in enumerate(names)}  # by the golden angle
     with gr.Blocks(title="MTL-BioNER", analytics_enabled=False) as page:
         gr.Markdown("# MTL-BioNER\nEntities in biomedical text, found by one model with a head for each corpus.")
         text = gr.Textbox(EXAMPLE, label=f"Text, at most {MAX_CHARACTERS:,} characters", lines=6, elem_id="text")
@@ -229,15 +207,8 @@ def build_page(ner: Callable[..., list[Entity]], types_by_task: Mapping[str, Seq
     return page
 
 
-# --------------------------------------------------------------------------------------------------------- the command
-
-
 def read_model_name(readme: Path) -> str:
-    """Return the model that the Space's card names.
-
-    Raises:
-        SystemExit: it names none.
-    """
+    """Return the model that the Space's card names; exit if it names none."""
     from huggingface_hub import RepoCard
 
     models = RepoCard.load(readme).data.get("models") or []
