@@ -272,47 +272,41 @@ def test_a_space_shows_the_pushed_model(hub: HubDouble, folder: Path, capsys: py
 
 # ---------------------------------------------------------------------------------------- loading, in another process
 
-# Tasks and entities.
+# Tasks, entities and the code's mark, of each revision.
 LOAD = """
 import json, sys
 from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, AutoTokenizer, pipeline
-name, text = sys.argv[1:3]
-options = {"trust_remote_code": True} | ({"revision": sys.argv[3]} if len(sys.argv) > 3 else {})
-names = [task["name"] for task in AutoConfig.from_pretrained(name, **options).tasks]
-for auto in (AutoModel, AutoModelForTokenClassification):
-    assert type(auto.from_pretrained(name, **options)).__name__ == "MtlBionerModel"
-assert AutoTokenizer.from_pretrained(name, **options).is_fast
+name, text, *revisions = sys.argv[1:]
+found = []
+for revision in revisions:
+    options = {"trust_remote_code": True, "revision": revision}
+    names = [task["name"] for task in AutoConfig.from_pretrained(name, **options).tasks]
+    for auto in (AutoModel, AutoModelForTokenClassification):
+        model = auto.from_pretrained(name, **options)
+        assert type(model).__name__ == "MtlBionerModel"
+    assert AutoTokenizer.from_pretrained(name, **options).is_fast
+    mark = getattr(sys.modules[type(model).__module__], "MARK", None)
+    found.append([names, pipeline("token-classification", model=name, **options)(text), mark])
 assert "modeling_mtl_bioner" not in sys.modules  # the project's own is not what was loaded
-print(json.dumps([names, pipeline("token-classification", model=name, **options)(text)]))
-"""
-LOAD_MARKS = """
-import json, sys
-from transformers import AutoModel
-name, *revisions = sys.argv[1:]
-models = [AutoModel.from_pretrained(name, revision=revision, trust_remote_code=True) for revision in revisions]
-print(json.dumps([sys.modules[type(model).__module__].MARK for model in models]))
+print(json.dumps(found))
 """
 
 
 @pytest.mark.slow
-def test_pushed_models_load_from_the_hub_with_the_same_entities(
+def test_pushed_models_load_with_the_same_entities_and_their_own_code(
     hub: HubDouble, read: Callable[..., Any], folder: Path
 ) -> None:
     entities = find_more(folder)
     assert push(folder, "me/ner", "--private") == 0
     model = MtlBionerModel.from_pretrained(folder)
     with_tasks(model, [{"name": "new", "types": ["Gene"]}], drop=["ncbi"]).save_pretrained(folder)
-    assert push(folder, "me/ner", "--revision", "next") == 0
-    assert read(LOAD, "me/ner", TEXT, token=READ_ONLY) == [["ncbi", "bc5cdr"], entities] and entities
-    assert read(LOAD, "me/ner", TEXT, "next", token=READ_ONLY)[0] == ["bc5cdr", "new"]
-
-
-@pytest.mark.slow
-def test_two_revisions_with_different_code_do_not_mix(hub: HubDouble, read: Callable[..., Any], folder: Path) -> None:
-    for mark, revision in enumerate(("old", "new")):
+    for mark in ("1", "2"):  # as versions of this file differ
         append(folder / "modeling_mtl_bioner.py", f"\nMARK = {mark}\n")
-        assert push(folder, "me/ner", "--revision", revision) == 0
-    assert read(LOAD_MARKS, "me/ner", "old", "new", "old") == [0, 1, 0]
+        assert push(folder, "me/ner", "--revision", mark) == 0
+    main, first, second, again = read(LOAD, "me/ner", TEXT, "main", "1", "2", "1", token=READ_ONLY)
+    assert main == [["ncbi", "bc5cdr"], entities, None] and entities
+    assert first[0] == second[0] == ["bc5cdr", "new"]
+    assert (first[2], second[2], again[2]) == (1, 2, 1)
 
 
 @pytest.mark.slow
@@ -321,7 +315,7 @@ def test_a_checkpoint_and_an_exported_model_can_be_pushed(
 ) -> None:
     (checkpoint,) = trained.glob("checkpoint-*")
     assert push(checkpoint, "me/early") == 0
-    assert read(LOAD, "me/early", TEXT)[0] == ["ncbi", "bc5cdr"]
+    assert read(LOAD, "me/early", TEXT, "main")[0][0] == ["ncbi", "bc5cdr"]
     stock = tmp_path / "stock"
     assert commands.main_export([str(trained), "--task", "ncbi", "--output", str(stock)]) == 0
     assert push(stock, "me/stock") == 0
@@ -342,9 +336,9 @@ def test_every_push_of_a_training_can_be_loaded(
     assert run_mtl_ner.main([*arguments, "--hub_model_id", "me/ner"]) == 0
     commits = hub.commits("me/ner")[1:]
     assert len(commits) == 3  # two epochs, and the end
-    for commit, files in commits:
-        assert not {"training_args.bin", "optimizer.pt"} & set(files)
-        assert read(LOAD, "me/ner", TEXT, commit)[0] == ["ncbi"]
+    assert not any({"training_args.bin", "optimizer.pt"} & set(files) for _, files in commits)
+    loaded = read(LOAD, "me/ner", TEXT, *(commit for commit, _ in commits))
+    assert [names for names, *_ in loaded] == [["ncbi"]] * 3
     card = commits[-1][1]["README.md"]
     assert b"| ncbi |" in card and b'model="me/ner"' in card
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
