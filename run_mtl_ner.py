@@ -201,7 +201,7 @@ def write_results(run: Run, trainer: MultiTaskTrainer, scores: Mapping[str, floa
         scores_by_task = collect_scores(run.rows["test"], trainer.entities, names)
         plots.plot_reliability(run.output / "reliability.png", scores_by_task)
     if run.args.do_train:
-        write_card(run.output, getattr(trainer, "hub_model_id", None) or run.output.name)
+        write_card(run.output, getattr(trainer, "hub_model_id", None))
 
 
 def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 COMMANDS = {
     "train": ("run_mtl_ner", "main", "train, evaluate and predict with one multi-task model"),
     "compare": ("run_comparison", "main", "compare single-task with multi-task training"),
-    "export": ("mtl_bioner.hub.export", "main", "export one task as a stock token-classification model"),
-    "push": ("mtl_bioner.hub.push", "main_push", "push a trained model to the Hub, perhaps with a Space"),
+    "export": ("mtl_bioner.hub.commands", "main_export", "export one task as a stock token-classification model"),
+    "push": ("mtl_bioner.hub.commands", "main_push", "push a trained model to the Hub, perhaps with a Space"),
     "corpora": ("dataset_scripts.__main__", "main", "list, count and convert corpora"),
 }
 USAGE = """usage: mtl-bioner COMMAND [ARGUMENTS]

@@ -23,7 +23,7 @@ class HubDouble:
 
     Attributes:
         cut_uploads: close the connection in the middle of every LFS upload.
-        refuse_spaces: say 403 to who makes a Space.
+        refuse_spaces: answer 403 to the creation of a Space.
         log: method and path of each request.
     """
 
@@ -33,12 +33,7 @@ class HubDouble:
         self.large: dict[str, bytes] = {}
         self.cut_uploads = self.refuse_spaces = False
         self.log: list[str] = []
-        double = self
-
-        class Handler(_Handler):
-            hub = double
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -54,11 +49,11 @@ class HubDouble:
         return self.repositories[repository][revision]
 
     def commit(self, repository: str, revision: str) -> tuple[str, dict[str, bytes]]:
-        """The newest of a branch, or the one of that id; StopIteration if there is none."""
+        """The newest commit of a branch, or the one of that id; StopIteration if there is none."""
         branches = self.repositories[repository]
         if revision in branches:
             return branches[revision][-1]
-        return next(one for own in branches.values() for one in own if one[0] == revision)
+        return next(commit for commits in branches.values() for commit in commits if commit[0] == revision)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -81,84 +76,71 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, content: Any, status: int = 200) -> None:
         self._reply(status, json.dumps(content).encode(), Content_Type="application/json")
 
-    def _missing(self, what: str) -> None:
-        self._reply(404, b"{}", X_Error_Code=what)
+    def _missing(self, what: str, **headers: str) -> None:
+        self._reply(404, b"{}", X_Error_Code=what, **headers)
+
+    def _start(self) -> tuple[str, list[str], str]:
+        """Log the request; return its path, the parts of the path, and the token."""
+        path = unquote(urlsplit(self.path).path)
+        self.hub.log.append(f"{self.command} {path}")
+        return path, path.strip("/").split("/"), (self.headers.get("Authorization") or "").removeprefix("Bearer ")
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def _may_write(self) -> bool:
-        """Replies and says no where the token isn't good for writing."""
-        given = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        if given == TOKEN:
-            return True
-        self._body()
-        self._reply(403 if given == READ_ONLY else 401, b"{}")
-        return False
-
     # -- routes
 
     def do_POST(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        self.hub.log.append(f"POST {path}")
-        parts = path.strip("/").split("/")
+        path, parts, token = self._start()
+        body = self._body()
         if path == "/api/validate-yaml":
-            self._body()
             self._json({"errors": [], "warnings": []})
-        elif not self._may_write():
-            pass
+        elif token != TOKEN:
+            self._reply(403 if token == READ_ONLY else 401, b"{}")
         elif path == "/api/repos/create":
-            self._create(json.loads(self._body()))
+            self._create(json.loads(body))
         elif "/branch/" in path:
-            self._branch("/".join(parts[2:4]), parts[5])
+            branches = self.hub.repositories["/".join(parts[2:4])]
+            known = parts[5] in branches
+            branches.setdefault(parts[5], [branches["main"][-1]])
+            self._json({}, 409 if known else 200)
         elif "/preupload/" in path:
-            files = json.loads(self._body())["files"]
-            modes = ["lfs" if file["path"].endswith(".safetensors") else "regular" for file in files]
-            self._json({"files": [
-                {"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": None}
-                for file, mode in zip(files, modes, strict=True)
-            ]})  # fmt: skip
+            names = [file["path"] for file in json.loads(body)["files"]]
+            modes = {name: "lfs" if name.endswith(".safetensors") else "regular" for name in names}
+            answer = {"shouldIgnore": False, "oid": None}
+            self._json({"files": [{"path": name, "uploadMode": mode, **answer} for name, mode in modes.items()]})
         elif path.endswith("/info/lfs/objects/batch"):
-            objects = json.loads(self._body())["objects"]
-            upload = {"upload": {"href": f"{self.hub.url}/upload/"}}
-            self._json({"objects": [
-                one | {"actions": {"upload": {"href": f"{upload['upload']['href']}{one['oid']}"}}} for one in objects
-            ]})  # fmt: skip
+            objects = [
+                file | {"actions": {"upload": {"href": f"{self.hub.url}/upload/{file['oid']}"}}}
+                for file in json.loads(body)["objects"]
+            ]
+            self._json({"objects": objects})
         elif "/commit/" in path:
-            self._commit("/".join(parts[1 if parts[1] == "spaces" else 2 : 4]), parts[5])
+            self._commit("/".join(parts[1 if parts[1] == "spaces" else 2 : 4]), parts[5], body)
         else:
             self._missing("EntryNotFound")
 
     def _create(self, content: dict[str, Any]) -> None:
-        name = f"{content.get('organization') or 'me'}/{content['name']}"
-        url = f"{self.hub.url}/{name}"
-        if content.get("type") == "space" and self.hub.refuse_spaces:
+        space = content.get("type") == "space"
+        if space and self.hub.refuse_spaces:
             return self._reply(403, b"{}")
-        if content.get("type") == "space":
-            name, url = f"spaces/{name}", f"{self.hub.url}/spaces/{name}"
+        name = f"{'spaces/' * space}{content.get('organization') or 'me'}/{content['name']}"
         known = name in self.hub.repositories
         if not known:
             self.hub.repositories[name] = {"main": [("0" * 40, {})]}
             self.hub.private[name] = content.get("visibility") == "private" or bool(content.get("private"))
-        return self._json({"url": url}, 409 if known else 200)
+        return self._json({"url": f"{self.hub.url}/{name}"}, 409 if known else 200)
 
-    def _branch(self, repository: str, branch: str) -> None:
-        self._body()
-        branches = self.hub.repositories[repository]
-        known = branch in branches
-        branches.setdefault(branch, [branches["main"][-1]])
-        self._json({}, 409 if known else 200)
-
-    def _commit(self, repository: str, revision: str) -> None:
+    def _commit(self, repository: str, revision: str, body: bytes) -> None:
         branches = self.hub.repositories.get(repository, {})
         if revision not in branches:
-            self._body()
             return self._missing("RevisionNotFound")
         files = dict(branches[revision][-1][1])
-        for line in self._body().splitlines():
-            item = json.loads(line)
+        for item in map(json.loads, body.splitlines()):
             value = item["value"]
-            if item["key"] == "file":
+            if item["key"] == "header":
+                self.hub.log.append(f"commit {value['summary']}")
+            elif item["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif item["key"] == "lfsFile":
                 files[value["path"]] = self.hub.large[value["oid"]]
@@ -170,73 +152,47 @@ class _Handler(BaseHTTPRequestHandler):
         return self._json({"commitUrl": url, "commitOid": digest, "pullRequestUrl": None})
 
     def do_PUT(self) -> None:
-        path = urlsplit(self.path).path
-        self.hub.log.append(f"PUT {path}")
+        _, parts, _ = self._start()
         if self.hub.cut_uploads:
             self.rfile.read(1000)
             self.close_connection = True
-            self.connection.close()
-            return
-        body, oid = self._body(), path.rsplit("/", 1)[-1]
-        if hashlib.sha256(body).hexdigest() != oid:
-            self._reply(400)
-            return
-        self.hub.large[oid] = body
-        self._reply(200)
+            return self.connection.close()
+        body = self._body()
+        if hashlib.sha256(body).hexdigest() != parts[-1]:
+            return self._reply(400)
+        self.hub.large[parts[-1]] = body
+        return self._reply(200)
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        self.hub.log.append(f"{self.command} {path}")
-        parts = path.strip("/").split("/")
+        _, parts, token = self._start()
         if "resolve" in parts:
-            name = "/".join(parts[:2])
+            name, revision = "/".join(parts[:2]), parts[3]
         elif parts[0] == "api" and len(parts) >= 4:
             name = "/".join(parts[1 if parts[1] == "spaces" else 2 : 4])
+            revision = parts[5] if len(parts) > 5 else "main"
         else:
-            self._missing("EntryNotFound")
-            return
-        given = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        if name not in self.hub.repositories or (self.hub.private[name] and given not in (TOKEN, READ_ONLY)):
-            self._missing("RepoNotFound")  # as the Hub says of a private one to who may not see it
-        elif "resolve" in parts:
-            self._resolve(name, parts[3], "/".join(parts[4:]))
-        else:
-            self._model(name, parts[4:])
-
-    def _resolve(self, repository: str, revision: str, name: str) -> None:
+            return self._missing("EntryNotFound")
+        if name not in self.hub.repositories or (self.hub.private[name] and token not in (TOKEN, READ_ONLY)):
+            return self._missing("RepoNotFound")  # as the Hub says of a private one to whoever may not see it
         try:
-            commit, files = self.hub.commit(repository, revision)
+            commit, files = self.hub.commit(name, revision)
         except StopIteration:
             return self._missing("RevisionNotFound")
-        if name not in files:
-            return self._reply(404, b"", X_Error_Code="EntryNotFound", X_Repo_Commit=commit)
-        etag = f'"{hashlib.sha1(files[name]).hexdigest()}"'
-        return self._reply(200, files[name], ETag=etag, X_Repo_Commit=commit)
-
-    def _model(self, repository: str, rest: list[str]) -> None:
-        revision = rest[1] if len(rest) > 1 else "main"
-        try:
-            commit, files = self.hub.commit(repository, revision)
-        except StopIteration:
-            return self._missing("RevisionNotFound")
-        if rest[:1] == ["tree"]:
-            if len(rest) > 2:
+        digests = {path: hashlib.sha1(content).hexdigest() for path, content in files.items()}
+        if "resolve" in parts:
+            path = "/".join(parts[4:])
+            if path not in files:
+                return self._missing("EntryNotFound", X_Repo_Commit=commit)
+            return self._reply(200, files[path], ETag=f'"{digests[path]}"', X_Repo_Commit=commit)
+        if parts[4:5] == ["tree"]:
+            if len(parts) > 6:
                 return self._missing("EntryNotFound")
-            oids = {name: hashlib.sha1(content).hexdigest() for name, content in files.items()}
-            return self._json([
-                {"type": "file", "path": name, "size": len(content), "oid": oids[name]}
-                for name, content in files.items()
-            ])  # fmt: skip
-        siblings = [{"rfilename": name} for name in files]
-        return self._json(
-            {
-                "id": repository,
-                "sha": commit,
-                "siblings": siblings,
-                "private": self.hub.private[repository],
-                "tags": [],
-            }
-        )
+            sizes = {path: len(content) for path, content in files.items()}
+            tree = [{"type": "file", "path": path, "size": sizes[path], "oid": digests[path]} for path in files]
+            return self._json(tree)
+        siblings = [{"rfilename": path} for path in files]
+        shown = {"id": name, "sha": commit, "siblings": siblings, "private": self.hub.private[name], "tags": []}
+        return self._json(shown)

@@ -1,4 +1,4 @@
-"""Pushing to a stand-in for the Hub and loading from it, each in a process of its own; stock models of one task."""
+"""Pushing to a stand-in for the Hub, and loading from it in a process of its own; stock models of one task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from hub_double import READ_ONLY, TOKEN, HubDouble
-from huggingface_hub import ModelCard, RepoCard
+from huggingface_hub import ModelCard, RepoCard, constants
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
@@ -26,11 +26,9 @@ from dataset_scripts import load_corpus
 from dataset_scripts.bio import SENTENCE_PATTERN
 from dataset_scripts.schema import Document, Entity
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, MtlBionerPipeline
-from mtl_bioner.hub import export
-from mtl_bioner.hub import push as push_module
-from mtl_bioner.hub.export import build_stock_model
-from mtl_bioner.hub.model_card import spread_over, write_card
-from mtl_bioner.hub.push import PushError, collect_push_files
+from mtl_bioner.hub import commands, export
+from mtl_bioner.hub.model_card import compute_spread
+from mtl_bioner.hub.push import PushError, collect_push_files, explain_hub_errors, push_folder
 from mtl_bioner.training.model_building import build_model, with_tasks
 
 
@@ -38,13 +36,40 @@ ROOT = Path(__file__).parents[1]
 SMALL = ["--data_dir", "sample", "--use_cpu", "--max_train_samples", "6", "--max_eval_samples", "3"]
 SMALL += ["--max_predict_samples", "4", "--num_train_epochs", "1", "--teachers", "none"]
 TEXT = "Cisplatin caused acute renal failure in two patients with Huntington disease."
+FILES = {
+    "README.md", "all_results.json", "config.json", "handler.py", "learning_curves.png", "ledger.json",
+    "model.safetensors", "modeling_mtl_bioner.py", "reliability.png", "requirements.txt", "run.json", "tokenizer.json",
+    "tokenizer_config.json",
+}  # fmt: skip
 
 
 @pytest.fixture
-def hub() -> Iterator[HubDouble]:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
+    """The double, which this process knows as the Hub, with a token that may write."""
     double = HubDouble()
+    for name, value in {"ENDPOINT": double.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
     yield double
     double.close()
+
+
+@pytest.fixture
+def read(hub: HubDouble, tmp_path: Path) -> Callable[..., Any]:
+    """Runs code in a process that knows the double only, with a cache of its own; returns what it prints as JSON."""
+    hidden = ("HF_", "PYTHONPATH", "TRANSFORMERS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
+
+    def run(code: str, *arguments: Any, token: str | None = None) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", code, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True,
+            env=environment | ({"HF_TOKEN": token} if token else {}), timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -55,326 +80,346 @@ def trained(toy_encoder: Callable[[str], str], tmp_path_factory: pytest.TempPath
     return output
 
 
-def client(hub: HubDouble, home: Path, command: list[str], token: str | None = TOKEN) -> subprocess.CompletedProcess:
-    """A process that knows the double as the Hub, in an unrelated folder, with a cache of its own."""
-    hidden = ("HF_", "PYTHONPATH", "TRANSFORMERS")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    environment |= {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(home / "cache"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HOME": str(home),
-        "PYTHONPATH": str(ROOT),
-    }
-    environment |= {"HF_TOKEN": token} if token else {}
-    home.mkdir(parents=True, exist_ok=True)
-    return subprocess.run(
-        command, cwd=home, env=environment, capture_output=True, text=True, timeout=240, check=False,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained model's folder, to change."""
+    return Path(shutil.copytree(trained, tmp_path / "model"))
 
 
-def push(hub: HubDouble, home: Path, *arguments: str, token: str | None = TOKEN) -> subprocess.CompletedProcess:
-    return client(hub, home, [sys.executable, "-m", "mtl_bioner.hub.push", *arguments], token)
+def edit_json(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
 
 
-LOAD = """
-import json, sys
-from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, AutoTokenizer, pipeline
-name, text = sys.argv[1:3]
-options = {"trust_remote_code": True} | ({"revision": sys.argv[3]} if len(sys.argv) > 3 else {})
-names = [task["name"] for task in AutoConfig.from_pretrained(name, **options).tasks]
-for auto in (AutoModel, AutoModelForTokenClassification):
-    assert type(auto.from_pretrained(name, **options)).__name__ == "MtlBionerModel"
-assert AutoTokenizer.from_pretrained(name, **options).is_fast
-assert "modeling_mtl_bioner" not in sys.modules  # the project's own is not what was loaded
-print(json.dumps([names, pipeline("token-classification", model=name, **options)(text)]))
-"""
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)
 
 
-def load(
-    hub: HubDouble, home: Path, *arguments: str, token: str | None = None
-) -> tuple[list[str], list[dict[str, Any]]]:
-    """Tasks and entities, as a process sees them that knows the Hub only."""
-    done = client(hub, home, [sys.executable, "-I", "-c", LOAD, *arguments], token=token)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def local_entities(folder: Path, text: str = TEXT) -> list[dict[str, Any]]:
-    model = MtlBionerModel.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.encoder_config)
-    return MtlBionerPipeline(model=model, tokenizer=tokenizer)(text)
-
-
-def loud(folder: Path) -> Path:
-    """Gives the model's heads large weights, so that it finds something."""
+def find_more(folder: Path) -> list[dict[str, Any]]:
+    """Give the model's heads large weights, so that it finds something; return what it finds."""
     model = MtlBionerModel.from_pretrained(folder)
     torch.manual_seed(3)
     for head in model.heads.values():
         torch.nn.init.normal_(head.weight)
     model.save_pretrained(folder)
-    return folder
+    tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.encoder_config)
+    return json.loads(json.dumps(MtlBionerPipeline(model=model.eval(), tokenizer=tokenizer)(TEXT)))
+
+
+def push(*arguments: Any) -> int:
+    return commands.main_push([str(argument) for argument in arguments])
 
 
 # --------------------------------------------------------------------------------------------------------------- push
 
 
-@pytest.mark.slow
-def test_pushed_model_loads_from_the_hub_with_the_same_entities(
-    hub: HubDouble, trained: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+def test_a_push_is_one_commit_of_a_complete_repository(
+    hub: HubDouble, folder: Path, trained: Path, tmp_path_factory: Any, capsys: pytest.CaptureFixture
 ) -> None:
-    folder = loud(Path(shutil.copytree(trained, tmp_path / "model")))
-    (folder / "training_args.bin").write_bytes(b"secret")
-    done = push(hub, tmp_path / "a", str(folder), "me/ner", "--private")
-    assert done.returncode == 0, done.stderr
+    for name in ("training_args.bin", "begun_with.json", "predictions_ncbi.jsonl"):
+        assert (folder / name).is_file()
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "notes.txt", "other.py"):
+        (folder / name).write_text("{}")
+    assert push(folder, "me/ner", "--private") == 0
     assert hub.private["me/ner"] and len(hub.commits("me/ner")) == 2  # the empty one of its creation, and one more
+    shown = capsys.readouterr()
+    assert shown.out == f"{hub.url}/me/ner/commit/{hub.commit('me/ner', 'main')[0]}\n"
+    assert 'load it with pipeline("token-classification", model="me/ner", trust_remote_code=True)\n' in shown.err
     files = hub.files("me/ner")
-    assert set(files) == {
-        "README.md", "all_results.json", "config.json", "handler.py", "learning_curves.png", "ledger.json",
-        "model.safetensors", "modeling_mtl_bioner.py", "reliability.png", "requirements.txt", "run.json",
-        "tokenizer.json", "tokenizer_config.json",
-    }  # fmt: skip
+    assert set(files) == FILES and any("info/lfs" in line for line in hub.log)
+    assert b'model="me/ner"' in files["README.md"]
     machine = (str(trained.parent), str(tmp_path_factory.getbasetemp()), str(ROOT))  # the encoder's folder is below
     for content in files.values():
         assert not any(secret.encode() in content for secret in (TOKEN, *machine))
-    assert b"me/ner" in files["README.md"]
-    assert any("info/lfs" in line for line in hub.log)
-    names, entities = load(hub, tmp_path / "b", "me/ner", TEXT, token=READ_ONLY)
-    assert names == ["ncbi", "bc5cdr"]
-    assert entities == json.loads(json.dumps(local_entities(folder))) != []
 
 
-@pytest.mark.slow
-def test_a_branch_and_a_repository_that_exists(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
-    folder = loud(Path(shutil.copytree(trained, tmp_path / "model")))
-    assert push(hub, tmp_path / "a", str(folder), "me/ner").returncode == 0
-    first = local_entities(folder)
-    model = MtlBionerModel.from_pretrained(folder)
-    with_tasks(model, [{"name": "new", "types": ["Gene"]}], drop=["ncbi"]).save_pretrained(folder)
-    assert push(hub, tmp_path / "a", str(folder), "me/ner", "--revision", "next").returncode == 0
+def test_a_push_to_a_branch_deletes_old_weights_there_and_nothing_else(
+    hub: HubDouble, folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    kept, stale = ["notes.md", "old/model.safetensors"], ["model-00001-of-00002.safetensors", "vocab.txt"]
+    hub.repositories["me/ner"] = {"main": [("0" * 40, dict.fromkeys([*kept, *stale, "config.json"], b""))]}
+    hub.private["me/ner"] = False
+    assert push_folder(folder, "me/ner", revision="next", message="Epoch 1").startswith(f"{hub.url}/me/ner/commit/")
+    assert set(hub.files("me/ner", "next")) == FILES | set(kept) and "commit Epoch 1" in hub.log
+    assert len(hub.commits("me/ner", "next")) == 2 and len(hub.commits("me/ner")) == 1
+    assert push(folder, "me/ner", "--revision", "next") == 0
+    assert 'model="me/ner", trust_remote_code=True, revision="next")' in capsys.readouterr().err
+
+
+def test_a_private_push_is_refused_where_a_public_repository_is(hub: HubDouble, folder: Path) -> None:
+    assert push(folder, "me/ner") == 0
+    with pytest.raises(PushError, match="me/ner is there and public; make it private on the Hub first"):
+        push_folder(folder, "me/ner", private=True)
     assert len(hub.commits("me/ner")) == 2
-    assert load(hub, tmp_path / "b", "me/ner", TEXT) == [["ncbi", "bc5cdr"], json.loads(json.dumps(first))]
-    assert load(hub, tmp_path / "b", "me/ner", TEXT, "next")[0] == ["bc5cdr", "new"]
+    push_folder(folder, "me/ner")
+    assert len(hub.commits("me/ner")) == 3 and not hub.private["me/ner"]
 
 
-LOAD_TWO = """
+def test_an_edited_card_is_pushed_as_it_is_but_for_the_name(
+    hub: HubDouble, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    append(folder / "README.md", "Ask Ann.\n")
+    assert push(folder, "mine", "--private") == 0  # a name without its owner
+    assert "README.md was changed by hand and is pushed as it is; delete it for a new one" in caplog.text
+    files = hub.files("me/mine")
+    assert "model.safetensors" in files and hub.private["me/mine"]
+    assert b'model="me/mine"' in files["README.md"] and files["README.md"].endswith(b"Ask Ann.\n")
+
+
+def test_the_push_command_writes_a_card_with_the_spread_over_seeds(
+    hub: HubDouble, folder: Path, trained: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    edit_json(other / "all_results.json", lambda results: results.update(test_ncbi_f1=results["test_ncbi_f1"] + 0.02))
+    assert push(folder, "ner", "--seeds", other) == 0
+    card = hub.files("me/ner")["README.md"].decode()
+    assert 'model="me/ner"' in card and "| 1.41 |" in card
+    spread = compute_spread([trained, other])
+    assert spread["test_ncbi_f1"] == pytest.approx(0.02 / 2**0.5) and spread["test_bc5cdr_f1"] == 0
+    assert compute_spread([trained]) == {}
+    assert compute_spread([trained, other, trained]) == spread  # named twice, by a pattern
+    edit_json(other / "run.json", lambda run: run["arguments"].update(tasks="ncbi"))
+    with pytest.raises(ValueError, match="other was trained with --tasks ncbi, not ncbi,bc5cdr; leave it out"):
+        compute_spread([trained, other])
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        (None, "(401): log in with `hf auth login`, or set HF_TOKEN to a valid token"),
+        ("hf_wrong", "(401): log in with `hf auth login`"),
+        (READ_ONLY, "(403): the token may not write there"),
+    ],
+)
+def test_a_refused_push_is_one_line_and_leaves_nothing(
+    hub: HubDouble, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+    token: str | None, told: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_TOKEN", token or "")
+    assert push(folder, "me/ner") == 2 and not hub.repositories
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"mtl-bioner-push: error: the Hub refused me/ner {told}")
+
+
+@pytest.mark.parametrize(("status", "remedy"), [(404, "check the name of the repository"), (500, "try again later")])
+def test_other_refusals_have_a_remedy_too(status: int, remedy: str) -> None:
+    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
+
+    def refuse() -> None:
+        raise HfHubHTTPError("no", response=response)
+
+    with pytest.raises(PushError, match=rf"the Hub refused me/ner \({status}\): {remedy}"):
+        explain_hub_errors(refuse, "me/ner")
+
+
+def test_a_connection_cut_half_way_leaves_nothing_half_pushed(
+    hub: HubDouble, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between the client's attempts
+    hub.cut_uploads = True
+    assert push(folder, "me/ner") == 2 and hub.files("me/ner") == {}
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("mtl-bioner-push: error: the push to me/ner failed") and "whole or not at all" in last
+    hub.cut_uploads = False
+    assert push(folder, "me/ner") == 0 and "model.safetensors" in hub.files("me/ner")
+
+
+def test_an_incomplete_folder_is_not_pushed(folder: Path, tmp_path: Path) -> None:
+    (folder / "modeling_mtl_bioner.py").unlink()
+    with pytest.raises(
+        PushError, match=r"has no modeling_mtl_bioner\.py; name the --output_dir of a training, or one"
+    ):
+        collect_push_files(folder)
+    with pytest.raises(PushError, match="nowhere: no such folder; name the --output_dir of a training"):
+        collect_push_files(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["ledger.json", "README.md"])
+@pytest.mark.parametrize(
+    ("secret", "token", "kind"),
+    [
+        (TOKEN, None, "the token of the Hub"),
+        ("hf_given", "hf_given", "the token of the Hub"),
+        (str(Path.home() / "corpus"), None, "a path of this machine"),
+    ],
+)
+def test_no_file_with_a_secret_is_pushed(
+    hub: HubDouble, folder: Path, name: str, secret: str, token: str | None, kind: str
+) -> None:
+    assert set(collect_push_files(folder, token)) == FILES
+    append(folder / name, f"{secret}\n")
+    with pytest.raises(PushError, match=f"{name} holds {kind}; take it out before it is pushed"):
+        collect_push_files(folder, token)
+
+
+def test_a_space_shows_the_pushed_model(hub: HubDouble, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert push(folder, "me/ner", "--space", "--private") == 0
+    shown = capsys.readouterr()
+    assert shown.out.split()[-1] == f"{hub.url}/spaces/me/ner" and "give it a secret HF_TOKEN" in shown.err
+    files = hub.files("spaces/me/ner")
+    assert set(files) == {"README.md", "app.py", "requirements.txt"}
+    data = RepoCard(files["README.md"].decode()).data
+    assert data.models == ["me/ner"] and data.sdk == "gradio" and data.app_file == "app.py"
+    hub.refuse_spaces = True
+    assert push(folder, "me/other", "--space") == 2 and "model.safetensors" in hub.files("me/other")
+    shown = capsys.readouterr()
+    assert "/me/other/commit/" in shown.out and "the Hub refused the Space me/other (403)" in shown.err
+    hub.log.clear()
+    assert push(folder, "me/ner", "--space", "--revision", "next") == 2 and hub.log == []
+    assert "leave out --revision, or --space" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------- loading, in another process
+
+# Tasks, entities and the code's mark, of each revision.
+LOAD = """
 import json, sys
-from transformers import AutoModel
-name, *revisions = sys.argv[1:]
-models = [AutoModel.from_pretrained(name, revision=revision, trust_remote_code=True) for revision in revisions]
-print(json.dumps([sys.modules[type(model).__module__].MARK for model in models]))
+from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, AutoTokenizer, pipeline
+name, text, *revisions = sys.argv[1:]
+found = []
+for revision in revisions:
+    options = {"trust_remote_code": True, "revision": revision}
+    names = [task["name"] for task in AutoConfig.from_pretrained(name, **options).tasks]
+    for auto in (AutoModel, AutoModelForTokenClassification):
+        model = auto.from_pretrained(name, **options)
+        assert type(model).__name__ == "MtlBionerModel"
+    assert AutoTokenizer.from_pretrained(name, **options).is_fast
+    mark = getattr(sys.modules[type(model).__module__], "MARK", None)
+    found.append([names, pipeline("token-classification", model=name, **options)(text), mark])
+assert "modeling_mtl_bioner" not in sys.modules  # the project's own is not what was loaded
+print(json.dumps(found))
 """
 
 
 @pytest.mark.slow
-def test_two_revisions_with_different_code_do_not_mix(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(trained, tmp_path / "model"))
-    code = (folder / "modeling_mtl_bioner.py").read_text()
-    for mark, revision in ((1, "old"), (2, "new")):
-        (folder / "modeling_mtl_bioner.py").write_text(f"{code}\nMARK = {mark}\n")
-        assert push(hub, tmp_path / "a", str(folder), "me/ner", "--revision", revision).returncode == 0
-    command = [sys.executable, "-I", "-c", LOAD_TWO, "me/ner", "old", "new", "old"]
-    done = client(hub, tmp_path / "b", command, token=None)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout.strip().splitlines()[-1]) == [1, 2, 1]
-
-
-@pytest.mark.slow
-def test_a_push_deletes_old_weights_and_does_not_publish_what_shall_be_private(
-    hub: HubDouble, trained: Path, tmp_path: Path
+def test_pushed_models_load_with_the_same_entities_and_their_own_code(
+    hub: HubDouble, read: Callable[..., Any], folder: Path
 ) -> None:
-    folder = Path(shutil.copytree(trained, tmp_path / "model"))
-    (folder / "model-00001-of-00002.safetensors").write_bytes(b"")
-    assert push(hub, tmp_path / "a", str(folder), "me/ner").returncode == 0
-    (folder / "model-00001-of-00002.safetensors").unlink()
-    assert push(hub, tmp_path / "a", str(folder), "me/ner").returncode == 0
-    assert [name for name in hub.files("me/ner") if name.endswith(".safetensors")] == ["model.safetensors"]
-    refused = push(hub, tmp_path / "a", str(folder), "me/ner", "--private")
-    assert refused.returncode == 2 and "me/ner is there and public" in refused.stderr
-    assert len(hub.commits("me/ner")) == 3
-    with (folder / "README.md").open("a") as card:
-        card.write("Ask Ann.\n")
-    edited = push(hub, tmp_path / "a", str(folder), "mine", "--private")  # an own name, without owner
-    assert edited.returncode == 0 and "README.md was changed by hand and is pushed as it is" in edited.stderr
-    files = hub.files("me/mine")
-    assert "model.safetensors" in files and hub.private["me/mine"]
-    assert b'model="me/mine"' in files["README.md"] and b"Ask Ann." in files["README.md"]
+    entities = find_more(folder)
+    assert push(folder, "me/ner", "--private") == 0
+    model = MtlBionerModel.from_pretrained(folder)
+    with_tasks(model, [{"name": "new", "types": ["Gene"]}], drop=["ncbi"]).save_pretrained(folder)
+    for mark in ("1", "2"):  # as versions of this file differ
+        append(folder / "modeling_mtl_bioner.py", f"\nMARK = {mark}\n")
+        assert push(folder, "me/ner", "--revision", mark) == 0
+    main, first, second, again = read(LOAD, "me/ner", TEXT, "main", "1", "2", "1", token=READ_ONLY)
+    assert main == [["ncbi", "bc5cdr"], entities, None] and entities
+    assert first[0] == second[0] == ["bc5cdr", "new"]
+    assert (first[2], second[2], again[2]) == (1, 2, 1)
 
 
 @pytest.mark.slow
-def test_a_checkpoint_and_an_exported_model_can_be_pushed(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_and_an_exported_model_can_be_pushed(
+    hub: HubDouble, read: Callable[..., Any], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     (checkpoint,) = trained.glob("checkpoint-*")
-    assert push(hub, tmp_path / "a", str(checkpoint), "me/early").returncode == 0
-    assert load(hub, tmp_path / "b", "me/early", TEXT)[0] == ["ncbi", "bc5cdr"]
-    assert export.main([str(trained), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 0
-    assert push(hub, tmp_path / "a", str(tmp_path / "stock"), "me/stock").returncode == 0
+    assert push(checkpoint, "me/early") == 0
+    assert read(LOAD, "me/early", TEXT, "main")[0][0] == ["ncbi", "bc5cdr"]
+    stock = tmp_path / "stock"
+    assert commands.main_export([str(trained), "--task", "ncbi", "--output", str(stock)]) == 0
+    assert push(stock, "me/stock") == 0
+    assert 'model="me/stock", aggregation_strategy="average", stride=32)' in capsys.readouterr().err
     files = hub.files("me/stock")
     assert not any(name.endswith(".py") for name in files) and b'model="me/stock"' in files["README.md"]
-    refused = push(hub, tmp_path / "a", str(tmp_path / "stock"), "me/stock", "--space")
-    assert refused.returncode == 2 and "--space and --seeds are for models of several heads" in refused.stderr
-
-
-def test_the_card_tells_the_spread_over_seeds(trained: Path, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(trained, tmp_path / "other"))
-    results = json.loads((other / "all_results.json").read_text())
-    results["test_ncbi_f1"] += 0.02
-    (other / "all_results.json").write_text(json.dumps(results))
-    spread = spread_over([trained, other])
-    assert spread["test_ncbi_f1"] == pytest.approx(0.02 / 2**0.5) and spread["test_bc5cdr_f1"] == 0
-    write_card(other, "me/ner", spread)
-    assert "| 1.41 |" in (other / "README.md").read_text() and spread_over([trained]) == {}
-    assert spread_over([trained, other, trained]) == spread  # named twice, by a pattern
-    run = json.loads((other / "run.json").read_text())
-    run["arguments"]["tasks"] = "ncbi"
-    (other / "run.json").write_text(json.dumps(run))
-    with pytest.raises(ValueError, match="other was trained with --tasks ncbi, not ncbi,bc5cdr; leave it out"):
-        spread_over([trained, other])
-
-
-@pytest.mark.slow
-def test_a_refused_push_is_one_line_and_leaves_nothing(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
-    for token, parts in (
-        (None, ["401", "hf auth login"]),
-        ("hf_wrong", ["401"]),
-        (READ_ONLY, ["403", "may not write"]),
-    ):
-        done = push(hub, tmp_path / "a", str(trained), "me/ner", token=token)
-        assert done.returncode == 2
-        last = done.stderr.strip().splitlines()[-1]
-        assert last.startswith("mtl-bioner-push: error: the Hub refused me/ner ") and all(
-            part in last for part in parts
-        )
-        assert "Traceback" not in done.stderr
-    assert not hub.repositories
-
-
-@pytest.mark.slow
-def test_a_connection_cut_half_way_leaves_nothing_half_pushed(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
-    hub.cut_uploads = True
-    done = push(hub, tmp_path / "a", str(trained), "me/ner")
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "mtl-bioner-push: error: the push to me/ner failed" in done.stderr and "whole or not at all" in done.stderr
-    assert hub.files("me/ner") == {}
-    hub.cut_uploads = False
-    assert push(hub, tmp_path / "a", str(trained), "me/ner").returncode == 0
-    assert "model.safetensors" in hub.files("me/ner")
+    assert push(stock, "me/stock", "--space") == 2
+    assert "--space and --seeds are for models of several heads" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_every_push_of_a_training_can_be_loaded(
-    hub: HubDouble, toy_encoder: Callable[[str], str], tmp_path: Path
-) -> None:
-    output = tmp_path / "out"
-    command = [sys.executable, str(ROOT / "run_mtl_ner.py"), "--tasks", "ncbi", "--model_name_or_path"]
-    command += [toy_encoder("bert"), *SMALL, "--num_train_epochs", "2", "--output_dir", str(output)]
-    done = client(hub, tmp_path / "a", [*command, "--push_to_hub", "--hub_model_id", "me/ner"])
-    assert done.returncode == 0, done.stderr[-3000:]
+    hub: HubDouble, read: Callable[..., Any], toy_encoder: Callable[[str], str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    arguments = ["--tasks", "ncbi", "--model_name_or_path", toy_encoder("bert"), *SMALL, "--num_train_epochs", "2"]
+    arguments += ["--output_dir", str(tmp_path / "out"), "--push_to_hub"]
+    assert run_mtl_ner.main([*arguments, "--hub_model_id", "me/ner"]) == 0
     commits = hub.commits("me/ner")[1:]
     assert len(commits) == 3  # two epochs, and the end
-    for commit, files in commits:
-        assert not {"training_args.bin", "optimizer.pt"} & set(files)
-        assert load(hub, tmp_path / "b", "me/ner", TEXT, commit)[0] == ["ncbi"]
-    assert b"| ncbi |" in commits[-1][1]["README.md"]
-    refused = client(hub, tmp_path / "a", [*command, "--overwrite_output", "--push_to_hub"], token="hf_wrong")
-    assert refused.returncode == 2 and "401" in refused.stderr.strip().splitlines()[-1]
+    assert not any({"training_args.bin", "optimizer.pt"} & set(files) for _, files in commits)
+    loaded = read(LOAD, "me/ner", TEXT, *(commit for commit, _ in commits))
+    assert [names for names, *_ in loaded] == [["ncbi"]] * 3
+    card = commits[-1][1]["README.md"]
+    assert b"| ncbi |" in card and b'model="me/ner"' in card
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert run_mtl_ner.main([*arguments, "--overwrite_output"]) == 2
+    assert "401" in capsys.readouterr().err.strip().splitlines()[-1]
 
-
-def test_what_is_not_complete_or_holds_a_secret_is_not_pushed(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = Path(shutil.copytree(trained, tmp_path / "model"))
-    names = set(collect_push_files(folder))
-    assert {"model.safetensors", "modeling_mtl_bioner.py", "run.json"} <= names
-    assert not any(name.startswith("predictions") for name in names)
-    (folder / "other.py").write_text("")
-    assert set(collect_push_files(folder)) == names
-    assert collect_push_files(folder, token="hf_other")
-    monkeypatch.setattr(push_module, "get_token", lambda: "hf_secret")
-    (folder / "ledger.json").write_text('{"a": "hf_secret"}')
-    with pytest.raises(PushError, match="ledger.json holds the token of the Hub"):
-        collect_push_files(folder)
-    (folder / "ledger.json").write_text(json.dumps({"a": str(Path.home() / "corpus")}))
-    with pytest.raises(PushError, match="ledger.json holds a path of this machine"):
-        collect_push_files(folder)
-    (folder / "modeling_mtl_bioner.py").unlink()
-    with pytest.raises(PushError, match=r"has no modeling_mtl_bioner\.py"):
-        collect_push_files(folder)
-    with pytest.raises(PushError, match="no such folder"):
-        collect_push_files(tmp_path / "nowhere")
-
-
-# ----------------------------------------------------------------------------------------------------------- endpoint
 
 # As the endpoint's server does: the class by its name, from the file in the repository's folder.
 ENDPOINT = """
-import importlib.util, json, sys
-folder, request = sys.argv[1:]
-spec = importlib.util.spec_from_file_location("handler", folder + "/handler.py")
-module = importlib.util.module_from_spec(spec)
-sys.modules["handler"] = module
-spec.loader.exec_module(module)
-handler = module.EndpointHandler(folder)
-replies = []
-for body in json.load(open(request)):
+import json, runpy, sys
+folder, *bodies = sys.argv[1:]
+handler, replies = runpy.run_path(folder + "/handler.py")["EndpointHandler"](folder), []
+for body in bodies:
     try:
-        replies.append(handler(body))
+        replies.append(handler(json.loads(body)))
     except Exception as error:
-        replies.append({"error": str(error)})
+        replies.append(str(error))
 print(json.dumps(replies))
 """
 
 
 @pytest.mark.slow
-def test_an_endpoint_answers_with_what_was_pushed(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
-    folder = loud(Path(shutil.copytree(trained, tmp_path / "model")))
-    assert push(hub, tmp_path / "a", str(folder), "me/ner").returncode == 0
-    endpoint = tmp_path / "repository"
-    endpoint.mkdir()
+def test_an_endpoint_answers_from_the_pushed_files(
+    hub: HubDouble, read: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    entities = find_more(folder)
+    assert push(folder, "me/ner") == 0
     for name, content in hub.files("me/ner").items():
-        (endpoint / name).write_bytes(content)
-    bodies = [
-        {"inputs": TEXT},
-        {"inputs": [TEXT, ""], "parameters": {"tasks": ["ncbi"], "overlaps": "best"}},
-        {"inputs": 5},
-        {},
-        {"inputs": TEXT, "parameters": {"tasks": ["x"]}},
-        {"inputs": "a" * 1_000_001},
-        {"inputs": TEXT, "parameters": ["ncbi"]},
-        {"inputs": TEXT, "parameters": {"batch_size": 9}},
-        {"inputs": TEXT, "parameters": {"threshold": "0.5"}},
-    ]
-    request = tmp_path / "request.json"
-    request.write_text(json.dumps(bodies))
-    done = client(hub, tmp_path / "b", [sys.executable, "-I", "-c", ENDPOINT, str(endpoint), str(request)])
-    assert done.returncode == 0, done.stderr[-3000:]
-    replies = json.loads(done.stdout.strip().splitlines()[-1])
-    entities = json.loads(json.dumps(local_entities(folder)))
-    assert replies[0] == entities != []
-    assert replies[1] == [[entity for entity in entities if entity["task"] == "ncbi"], []]
-    for reply, part in zip(
-        replies[2:],
-        ["inputs", "inputs", "no task 'x'", "1,000,001", "parameters", "none but tasks", "threshold is '0.5'"],
-        strict=True,
-    ):
-        assert part in reply["error"]
+        (tmp_path / name).write_bytes(content)
+    refused = {
+        '{"inputs": 5}': '"inputs" must be a text',
+        "{}": '"inputs" must be a text',
+        '{"inputs": "a", "parameters": {"tasks": ["x"]}}': "no task 'x'",
+        json.dumps({"inputs": "a" * 100_001}): '"inputs" holds 100,001 characters; send at most 100,000',
+        '{"inputs": "a", "parameters": ["ncbi"]}': '"parameters" must be an object',
+        '{"inputs": "a", "parameters": {"batch_size": 9}}': "none but tasks",
+        '{"inputs": "a", "parameters": {"threshold": "0.5"}}': "threshold is '0.5'",
+    }
+    best = {"inputs": [TEXT, ""], "parameters": {"tasks": ["ncbi"], "overlaps": "best"}}
+    one, several, *errors = read(ENDPOINT, tmp_path, json.dumps({"inputs": TEXT}), json.dumps(best), *refused)
+    assert one == entities != []
+    assert several == [[entity for entity in entities if entity["task"] == "ncbi"], []]
+    assert all(told in error for told, error in zip(refused.values(), errors, strict=True))
 
 
-@pytest.mark.slow
-def test_a_space_shows_the_pushed_model(hub: HubDouble, trained: Path, tmp_path: Path) -> None:
-    done = push(hub, tmp_path / "a", str(trained), "me/ner", "--space")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-1].endswith("/spaces/me/ner")
-    files = hub.files("spaces/me/ner")
-    assert set(files) == {"README.md", "app.py", "requirements.txt"}
-    data = RepoCard(files["README.md"].decode()).data
-    assert data.models == ["me/ner"] and data.sdk == "gradio" and data.app_file == "app.py"
-    both = push(hub, tmp_path / "a", str(trained), "me/ner", "--space", "--revision", "next")
-    assert both.returncode == 2 and "leave out --revision" in both.stderr
-    hub.refuse_spaces = True
-    refused = push(hub, tmp_path / "a", str(trained), "me/other", "--space")
-    assert refused.returncode == 2 and "the Hub refused the Space me/other (403)" in refused.stderr
-    assert "/me/other/commit/" in refused.stdout and "model.safetensors" in hub.files("me/other")
+# ----------------------------------------------------------------------------------------------------------- commands
+
+
+def test_parsers_are_built_without_the_heavy_libraries() -> None:
+    code = """
+import argparse, sys
+from mtl_bioner.hub import commands
+for name in ("push", "export"):
+    parser = argparse.ArgumentParser(prog=f"mtl-bioner {name}")
+    getattr(commands, f"add_{name}_arguments")(parser)
+    parser.format_help()
+print([name for name in ("torch", "transformers", "huggingface_hub") if name in sys.modules])
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "[]\n"
+
+
+def test_an_error_of_several_lines_becomes_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("one\n  two")
+
+    monkeypatch.setattr(export, "export_task", fail)
+    parser = argparse.ArgumentParser(prog="mtl-bioner export")  # as a sub-command
+    commands.add_export_arguments(parser)
+    assert commands.run_export(parser.parse_args(["model", "--task", "ncbi", "--output", "stock"])) == 2
+    assert capsys.readouterr().err == "mtl-bioner export: error: one two\n"
+
+
+def test_the_export_command_names_both_scores_of_the_stock_pipeline_and_the_next_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(export, "export_task", lambda *_: {"test_ncbi_f1": 0.75, "sentences_ncbi_f1": 0.8})
+    assert commands.main_export(["model", "--task", "ncbi", "--output", "stock", "--data_dir", "sample"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "wrote stock; F1 through the stock pipeline: 75.00, 80.00 sentence by sentence\n"
+    call = 'pipeline("token-classification", model="stock", aggregation_strategy="average", stride=32)'
+    assert shown.err == f"use it with {call}\n"
 
 
 # ------------------------------------------------------------------------------------------------------------- export
@@ -386,58 +431,57 @@ def test_exported_head_has_the_same_logits_in_a_stock_model(
 ) -> None:
     tasks = [{"name": "a", "types": ["Gene"]}, {"name": "b", "types": ["Disease", "Chemical"]}]
     model = build_model(toy_encoder(family), tasks).eval()
-    build_stock_model(model, "b").save_pretrained(tmp_path)
+    export.build_stock_model(model, "b").save_pretrained(tmp_path)
     stock = AutoModelForTokenClassification.from_pretrained(tmp_path).eval()
     assert type(stock).__module__.startswith("transformers.models")
     assert stock.config.id2label == {0: "O", 1: "B-Disease", 2: "I-Disease", 3: "B-Chemical", 4: "I-Chemical"}
     ids = torch.randint(5, 20, (2, 7))
-    torch.testing.assert_close(stock(ids).logits, model(ids).task_logits["b"], rtol=0, atol=1e-6)
-    assert build_stock_model(model.to(torch.bfloat16), "b").dtype == torch.bfloat16
+    torch.testing.assert_close(stock(ids).logits, model(ids).task_logits["b"], rtol=0, atol=1e-5)
+    assert export.build_stock_model(model.to(torch.bfloat16), "b").dtype == torch.bfloat16
 
 
-def test_what_no_stock_model_computes_is_refused(toy_encoder: Callable[[str], str]) -> None:
+@pytest.mark.parametrize(
+    ("family", "sharing", "task", "message"),
+    [
+        ("bert", "cross", "a", "cross sharing, which no stock model computes; train with --sharing hard"),
+        ("bert", "hard", "c", "no task 'c' to export; the model's are a, b"),
+        ("modernbert", "hard", "a", "ModernBertForTokenClassification"),
+    ],
+)
+def test_a_model_that_no_stock_class_computes_is_refused(
+    toy_encoder: Callable[[str], str], family: str, sharing: str, task: str, message: str
+) -> None:
     tasks = [{"name": "a", "types": ["Gene"]}, {"name": "b", "types": ["Disease"]}]
-    with pytest.raises(ValueError, match="cross sharing, which no stock model computes"):
-        build_stock_model(build_model(toy_encoder("bert"), tasks, sharing="cross"), "a")
-    with pytest.raises(ValueError, match="no task 'c' to export; the model's are a, b"):
-        build_stock_model(build_model(toy_encoder("bert"), tasks), "c")
-    with pytest.raises(ValueError, match="ModernBertForTokenClassification"):
-        build_stock_model(build_model(toy_encoder("modernbert"), tasks), "a")
+    model = build_model(toy_encoder(family), tasks, sharing=sharing)
+    with pytest.raises(ValueError, match=message):
+        export.build_stock_model(model, task)
 
 
 def test_export_command_writes_a_model_for_the_stock_pipeline(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    output = tmp_path / "stock"
-    trained = Path(shutil.copytree(trained, tmp_path / "trained"))
-    record = json.loads((trained / "run.json").read_text())
-    record["arguments"] |= {"data_dir": "official", "max_predict_samples": None}  # else there is no model index
-    (trained / "run.json").write_text(json.dumps(record))
-    command = [str(trained), "--task", "ncbi", "--output", str(output), "--data_dir", "sample"]
-    assert export.main(command) == 0
-    score = json.loads((output / "all_results.json").read_text())
-    assert score["test_ncbi_support"] == 148 and 0 <= score["test_ncbi_f1"] <= 1
-    assert f"{100 * score['test_ncbi_f1']:.2f} on whole documents" in (output / "README.md").read_text()
-    found = {
-        result.metric_type: result.metric_value for result in ModelCard.load(output / "README.md").data.eval_results
-    }
-    assert found["f1"] == round(score["test_ncbi_f1"], 4)  # the stock model's own, not the head's
+    output, official = tmp_path / "stock", {"data_dir": "official", "max_predict_samples": None}
+    edit_json(folder / "run.json", lambda run: run["arguments"].update(official))  # else there is no model index
+    command = [str(folder), "--task", "ncbi", "--output", str(output)]
+    assert commands.main_export([*command, "--data_dir", "sample"]) == 0
+    scores, card = json.loads((output / "all_results.json").read_text()), (output / "README.md").read_text()
+    assert scores["test_ncbi_support"] == 148 and 0 <= scores["test_ncbi_f1"] <= 1
+    assert f"{100 * scores['test_ncbi_f1']:.2f} on whole documents" in card
+    index = {result.metric_type: result.metric_value for result in ModelCard(card).data.eval_results}
+    assert index["f1"] == round(scores["test_ncbi_f1"], 4)  # the stock model's own, not the head's
+    assert "custom_code" not in card and "trust_remote_code" not in card and "stock" in card
     assert not list(output.glob("*.py"))
     ner = pipeline("token-classification", model=str(output), aggregation_strategy="simple")
     assert isinstance(ner(TEXT), list)
-    card = (output / "README.md").read_text()
-    assert "custom_code" not in card and "trust_remote_code" not in card and "stock" in card
-    assert export.main([str(trained), "--task", "ncbi", "--output", str(output)]) == 2
-    assert "is not empty" in capsys.readouterr().err
-    assert export.main([str(trained), "--task", "x", "--output", str(tmp_path / "x")]) == 2
+    assert commands.main_export(command) == 2
+    assert "is not empty; name another folder" in capsys.readouterr().err
+
+
+def test_an_export_that_fails_leaves_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert commands.main_export([str(folder), "--task", "x", "--output", str(tmp_path / "stock")]) == 2
     assert "no task 'x'" in capsys.readouterr().err
-    assert not (tmp_path / "x").exists()
-
-
-def test_an_export_that_fails_leaves_nothing(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    folder = Path(shutil.copytree(trained, tmp_path / "model"))
     (folder / "run.json").unlink()
-    assert export.main([str(folder), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 2
+    assert commands.main_export([str(folder), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 2
     assert "run.json: no such file" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
@@ -448,198 +492,46 @@ def test_a_long_text_in_the_stock_pipeline_of_an_encoder_with_offset_positions(
     output = tmp_path / "model"
     arguments = ["--tasks", "ncbi", "--model_name_or_path", toy_encoder("roberta"), "--output_dir", str(output)]
     assert run_mtl_ner.main([*arguments, *SMALL]) == 0
-    assert export.main([str(output), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 0
+    assert commands.main_export([str(output), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 0
     ner = pipeline("token-classification", model=str(tmp_path / "stock"), aggregation_strategy="simple", stride=32)
     assert ner.tokenizer.model_max_length == 128  # 130 positions, of which the padding takes two
     assert isinstance(ner(TEXT * 30), list)
 
 
-def test_sentences_leave_out_nothing() -> None:
-    config = MtlBionerConfig(sentence_pattern=SENTENCE_PATTERN)
-    text = " Cancer is bad. It kills!\nIs it p53? "
-    parts = [text[start:end] for start, end in export.sentences(text, config)]
-    assert "".join(parts) == text and len(parts) == 3
-
-
-def test_a_push_holds_what_a_model_needs_and_nothing_else(trained: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(trained, tmp_path / "model"))
-    assert (folder / "training_args.bin").is_file() and (folder / "begun_with.json").is_file()
-    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "notes.txt"):
-        (folder / name).write_text("{}")
-    assert set(collect_push_files(folder)) == {
-        "README.md", "all_results.json", "config.json", "handler.py", "learning_curves.png", "ledger.json",
-        "model.safetensors", "modeling_mtl_bioner.py", "reliability.png", "requirements.txt", "run.json",
-        "tokenizer.json", "tokenizer_config.json",
-    }  # fmt: skip
-
-
-def test_the_token_that_is_given_for_a_push_is_looked_for_too(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = Path(shutil.copytree(trained, tmp_path / "model"))
-    (folder / "ledger.json").write_text('{"a": "hf_given"}')
-    monkeypatch.setattr(push_module, "get_token", lambda: "hf_of_the_login")
-    with pytest.raises(PushError, match="ledger.json holds the token of the Hub"):
-        collect_push_files(folder, token="hf_given")
+@pytest.mark.parametrize(("text", "number"), [(" Cancer is bad. It kills!\nIs it p53? ", 3), (" \n ", 0)])
+def test_sentences_leave_out_nothing_but_blank_text(text: str, number: int) -> None:
+    ranges = export.split_sentences(text, MtlBionerConfig(sentence_pattern=SENTENCE_PATTERN))
+    assert len(ranges) == number and "".join(text[start:end] for start, end in ranges).strip() == text.strip()
+    assert not ranges or (ranges[0][0], ranges[-1][1]) == (0, len(text))
 
 
 def test_scores_of_the_stock_pipeline_by_document_and_by_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def finds_gout(text: str) -> list[dict[str, Any]]:
+    def find_gout(text: str) -> list[dict[str, Any]]:
         return [{"start": m.start(), "end": m.end(), "entity_group": "Disease"} for m in re.finditer("gout", text)]
 
-    monkeypatch.setattr("transformers.pipeline", lambda *_, **__: finds_gout)
+    monkeypatch.setattr(export, "pipeline", lambda *_, **__: find_gout)
     gold = [Entity(0, 2, "Person"), Entity(7, 11, "Disease"), Entity(21, 25, "Disease")]  # one that is not the head's
     document = Document("1", "He had gout. She had gout too.", gold)
-    model = SimpleNamespace(config=SimpleNamespace(id2label={0: "O", 1: "B-Disease", 2: "I-Disease"}))
+    model: Any = SimpleNamespace(config=SimpleNamespace(id2label={0: "O", 1: "B-Disease", 2: "I-Disease"}))
     config = MtlBionerConfig(sentence_pattern=SENTENCE_PATTERN)
-    scores = export.stock_scores(model, None, config, "ill", [document])
+    scores = export.score_stock_model(model, None, config, "ill", [document])
     assert (scores["test_ill_f1"], scores["sentences_ill_f1"], scores["test_ill_support"]) == (1.0, 1.0, 2)
 
 
-def test_a_stock_model_is_scored_on_the_test_split_of_its_training(trained: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(trained, tmp_path / "model"))
-    record = json.loads((folder / "run.json").read_text())
-    record["arguments"] |= {"test_size": 0.3, "split_seed": 7}
-    (folder / "run.json").write_text(json.dumps(record))
-    expected = load_corpus("ncbi", "sample", test_size=0.3, seed=7).splits["test"]
-    assert export.test_documents(folder, "ncbi", "sample") == expected
-
-
-def test_no_card_with_a_secret_is_pushed(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path(shutil.copytree(trained, tmp_path / "model"))
-    monkeypatch.setattr(push_module, "get_token", lambda: "hf_secret")
-    with (folder / "README.md").open("a") as card:
-        card.write("Log in with hf_secret.\n")
-    with pytest.raises(PushError, match="README.md holds the token of the Hub"):
-        collect_push_files(folder)
-
-
-class Api:
-    """What a push asks of the Hub: a repository that is there and public, with files of earlier pushes."""
-
-    endpoint = "https://hub"
-
-    def __init__(self, token: str | None = None) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-
-    def create_repo(self, name: str, private: bool | None, **options: Any) -> SimpleNamespace:
-        return SimpleNamespace(repo_id=name if "/" in name else f"me/{name}")
-
-    def repo_info(self, name: str, repo_type: str | None) -> SimpleNamespace:
-        return SimpleNamespace(private=False)
-
-    def create_branch(self, name: str, branch: str, exist_ok: bool) -> None:
-        self.calls.append(("branch", branch))
-
-    def list_repo_files(self, name: str, revision: str | None) -> list[str]:
-        self.calls.append(("list", revision))
-        return ["model-00001-of-00002.safetensors", "notes.md", "old/model.safetensors", "config.json", "vocab.txt"]
-
-    def create_commit(self, name: str, operations: list[Any], **options: Any) -> SimpleNamespace:
-        kinds = {"CommitOperationAdd": "add", "CommitOperationDelete": "delete"}
-        self.calls.append(("commit", options["commit_message"], options.get("revision")))
-        self.calls.extend((kinds[type(own).__name__], own.path_in_repo) for own in operations)
-        return SimpleNamespace(commit_url=f"{self.endpoint}/{name}/commit/1")
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Api:
-    api = Api()
-    monkeypatch.setattr(push_module, "HfApi", lambda token=None: api)
-    return api
-
-
-def test_a_push_is_one_commit_to_its_branch_that_deletes_old_weights_only(trained: Path, api: Api) -> None:
-    assert push_module.push_folder(trained, "me/ner", revision="next", message="Epoch 1") == (
-        "https://hub/me/ner/commit/1"
-    )
-    assert api.calls[:3] == [("branch", "next"), ("list", "next"), ("commit", "Epoch 1", "next")]
-    assert {name for kind, name in api.calls[3:] if kind == "add"} == set(collect_push_files(trained))
-    deleted = [name for kind, name in api.calls[3:] if kind == "delete"]
-    assert deleted == ["model-00001-of-00002.safetensors", "vocab.txt"]
-
-
-def test_only_what_shall_be_private_is_refused_where_a_public_repository_is(trained: Path, api: Api) -> None:
-    with pytest.raises(PushError, match="me/ner is there and public; make it private on the Hub first"):
-        push_module.push_folder(trained, "me/ner", private=True)
-    assert api.calls == []
-    push_module.push_folder(trained, "me/ner")
-    assert api.calls[:2] == [("list", None), ("commit", "Model", None)]
-
-
 @pytest.mark.parametrize(
-    ("status", "remedy"),
+    ("arguments", "corpora", "seed"),
     [
-        (401, "log in with `hf auth login`"),
-        (403, "the token may not write there"),
-        (404, "check the name"),
-        (500, "try again"),
+        ({"test_size": 0.3, "split_seed": 7}, ["ncbi"], 7),
+        ({"test_size": 0.3}, ["ncbi", "bc2gm"], 42),  # no seed was recorded; bc2gm is from an earlier training
     ],
 )
-def test_what_the_hub_refuses_has_a_remedy(status: int, remedy: str) -> None:
-    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
-
-    def refuse() -> None:
-        raise HfHubHTTPError("no", response=response)
-
-    with pytest.raises(PushError, match=rf"the Hub refused me/ner \({status}\): {remedy}"):
-        push_module.explain_hub_errors(refuse, "me/ner")
-
-
-def test_the_push_command_writes_the_card_first(
-    trained: Path, tmp_path: Path, api: Api, capsys: pytest.CaptureFixture
+def test_a_stock_model_is_scored_on_the_test_split_that_its_head_was(
+    folder: Path, arguments: dict[str, Any], corpora: list[str], seed: int
 ) -> None:
-    folder, other = (Path(shutil.copytree(trained, tmp_path / name)) for name in ("model", "other"))
-    results = json.loads((other / "all_results.json").read_text())
-    results["test_ncbi_f1"] += 0.02
-    (other / "all_results.json").write_text(json.dumps(results))
-    assert push_module.main_push([str(folder), "ner", "--seeds", str(other)]) == 0
-    assert capsys.readouterr().out == "https://hub/me/ner/commit/1\n"
-    card = (folder / "README.md").read_text()
-    assert 'model="me/ner"' in card and "| 1.41 |" in card
-    with (folder / "README.md").open("a") as edited:
-        edited.write("Ask Ann.\n")
-    assert push_module.main_push([str(folder), "you/ner"]) == 0
-    card = (folder / "README.md").read_text()
-    assert 'model="you/ner"' in card and card.endswith("Ask Ann.\n")
-    api.calls.clear()
-    assert push_module.main_push([str(folder), "me/ner", "--space", "--revision", "next"]) == 2
-    assert "leave out --revision, or --space" in capsys.readouterr().err and api.calls == []
-
-
-def test_an_error_of_several_lines_becomes_one(capsys: pytest.CaptureFixture) -> None:
-    def fail(_: Any) -> str:
-        raise ValueError("one\n  two")
-
-    assert push_module.run_command(argparse.ArgumentParser(prog="mtl-bioner-x"), fail, []) == 2
-    assert capsys.readouterr().err == "mtl-bioner-x: error: one two\n"
-
-
-def test_the_export_command_tells_both_scores_of_the_stock_pipeline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    scores = {"test_ncbi_f1": 0.75, "sentences_ncbi_f1": 0.8}
-    monkeypatch.setattr(export, "export_task", lambda *_: scores)
-    assert export.main(["model", "--task", "ncbi", "--output", "stock", "--data_dir", "sample"]) == 0
-    told = "wrote stock; F1 through the stock pipeline: 75.00, 80.00 sentence by sentence\n"
-    assert capsys.readouterr().out == told
-
-
-def test_a_blank_text_has_no_sentence() -> None:
-    config = MtlBionerConfig(sentence_pattern=SENTENCE_PATTERN)
-    assert export.sentences(" \n ", config) == []
-
-
-def test_a_stock_model_is_scored_on_the_corpora_that_its_head_was(trained: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(trained, tmp_path / "model"))
-    config, record = (json.loads((folder / name).read_text()) for name in ("config.json", "run.json"))
-    config["tasks"][0]["corpora"] = ["ncbi", "bc2gm"]  # the second in an earlier training
-    (folder / "config.json").write_text(json.dumps(config))
-    record["arguments"] = {"test_size": 0.3}  # nor is there a seed
-    (folder / "run.json").write_text(json.dumps(record))
-    expected = load_corpus("ncbi", "sample", test_size=0.3, seed=42).splits["test"]
-    assert export.test_documents(folder, "ncbi", "sample") == expected
-    config["tasks"][0]["corpora"] = ["mine.jsonl"]
-    (folder / "config.json").write_text(json.dumps(config))
+    edit_json(folder / "run.json", lambda run: run.update(arguments=arguments))
+    edit_json(folder / "config.json", lambda config: config["tasks"][0].update(corpora=corpora))
+    expected = load_corpus("ncbi", "sample", test_size=0.3, seed=seed).splits["test"]
+    assert export.load_test_documents(folder, "ncbi", "sample") == expected
+    edit_json(folder / "config.json", lambda config: config["tasks"][0].update(corpora=["mine.jsonl"]))
     with pytest.raises(ValueError, match="ncbi was trained on mine.jsonl, which is not one of the known corpora"):
-        export.test_documents(folder, "ncbi", "sample")
+        export.load_test_documents(folder, "ncbi", "sample")

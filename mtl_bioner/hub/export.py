@@ -1,80 +1,70 @@
-"""One task of a trained model as a stock token-classification model, which needs no code of its own.
+"""Export one task of a trained model as a stock token-classification model, which needs no code of its own.
 
-    mtl-bioner-export outputs/ncbi,bc5cdr --task ncbi --output outputs/ncbi-stock [--data_dir CORPORA]
-
-Its logits are those of the task's head. What the stock pipeline makes of them differs: it reads texts whole, where the
-head was trained on sentences, and knows nothing of legal BIO sequences. With `--data_dir` its score on the test split
-is taken, and stands in the card beside the head's own.
+Its logits equal those of the task's head. The stock pipeline makes other entities of them: it reads texts whole, where
+the head was trained on sentences, and knows nothing of legal BIO sequences. So the stock model is scored by itself.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import itertools
 import re
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForTokenClassification, PreTrainedModel
+from tqdm import tqdm
+from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel, pipeline
 
-from dataset_scripts import list_corpora, load_corpus
-from modeling_mtl_bioner import MtlBionerModel, find_sentence_breaks
+from dataset_scripts import Document, list_corpora, load_corpus
+from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, find_sentence_breaks
 from mtl_bioner.evaluation.metrics import compute_task_metrics
-from mtl_bioner.hub.model_card import STOCK_PIPELINE, recorded, write_task_card
-from mtl_bioner.hub.push import run_command
+from mtl_bioner.hub.model_card import STOCK_PIPELINE, read_record, write_task_card
 from mtl_bioner.reporting.files import write_json
 from mtl_bioner.tokenizer import get_max_length
 
 
 def export_task(folder: Path, task: str, output: Path, data_dir: str | None = None) -> dict[str, float]:
-    """Write a stock token-classification model of one task, with tokenizer and card; returns its scores.
+    """Write a stock model of one task, with tokenizer and card, and return its scores.
 
     Args:
-        data_dir: where the task's corpora are; None scores nothing.
+        data_dir: folder of the task's corpora; None scores nothing.
 
     Raises:
-        ValueError: no such model or task, a structure that no stock model computes, an output folder in use, or a
-            corpus that `data_dir` doesn't hold. Nothing was written then.
+        ValueError: no such model, task or corpus, layers that no stock model has, or an output folder in use.
     """
-    from transformers import AutoTokenizer
-
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"--output {output} is not empty; name another folder")
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} has no config.json; name the --output_dir of a training")
     model = MtlBionerModel.from_pretrained(folder)
     stock = build_stock_model(model, task)
-    documents = test_documents(folder, task, data_dir) if data_dir else []
+    documents = load_test_documents(folder, task, data_dir) if data_dir else []
     tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.encoder_config)
-    # else the stock pipeline runs into the encoder's limit
+    # The stock pipeline would run into the encoder's limit otherwise.
     tokenizer.model_max_length = get_max_length(tokenizer, model.config.encoder_config)
-    scores = stock_scores(stock, tokenizer, model.config, task, documents) if documents else {}
+    scores = score_stock_model(stock, tokenizer, model.config, task, documents) if documents else {}
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as temporary:
-        whole = Path(temporary) / "model"
-        stock.save_pretrained(whole)
-        tokenizer.save_pretrained(whole)
+        complete = Path(temporary) / "model"
+        stock.save_pretrained(complete)
+        tokenizer.save_pretrained(complete)
         if scores:
-            write_json(whole / "all_results.json", scores)
-        write_task_card(folder, task, whole, scores)
+            write_json(complete / "all_results.json", scores)
+        write_task_card(folder, task, complete, scores)
         if output.exists():
             output.rmdir()  # it is empty
-        whole.rename(output)
+        complete.rename(output)
     return scores
 
 
 def build_stock_model(model: MtlBionerModel, task: str) -> PreTrainedModel:
-    """A stock token-classification model of the encoder's own class, with the head of one task.
-
-    It needs no remote code, and its logits are the head's own, which is tried on random sub-words.
+    """Return a token-classification model of the encoder's own class, with the head of one task.
 
     Raises:
-        ValueError: an unknown task; a sharing layer, or a stock class, that holds more than a linear head.
+        ValueError: an unknown task, or layers that no stock model has.
     """
     names = model.config.task_names
     if task not in names:
@@ -84,20 +74,14 @@ def build_stock_model(model: MtlBionerModel, task: str) -> PreTrainedModel:
             f"the head of {task} sees features of {model.config.sharing} sharing, which no stock model computes; "
             "train with --sharing hard to export single tasks"
         )
-    labels = dict(enumerate(model.config.labels(names.index(task))))
     config = copy.deepcopy(model.config.encoder_config)
-    config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
+    config.id2label = dict(enumerate(model.config.labels(names.index(task))))
+    config.label2id = {label: i for i, label in config.id2label.items()}
     stock = AutoModelForTokenClassification.from_config(config).to(model.device, model.dtype).eval()
     try:
         stock.base_model.load_state_dict(model.encoder.state_dict())
         stock.classifier.load_state_dict(model.heads[task].state_dict())
-        ids = torch.randint(config.vocab_size, (2, 8), device=model.device)
-        training, _ = model.training, model.eval()
-        with torch.no_grad():
-            logits = model.classify(model.encode(ids), [task])[task]
-            atol = 1e-5 if model.dtype == torch.float32 else 0.1
-            same = torch.allclose(stock(ids).logits.float(), logits.float(), atol=atol)
-        model.train(training)
+        same = has_same_logits(stock, model, task)
     except (AttributeError, RuntimeError) as error:
         raise ValueError(f"{type(stock).__name__} has other layers than this encoder: {error}") from error
     if not same:
@@ -105,76 +89,54 @@ def build_stock_model(model: MtlBionerModel, task: str) -> PreTrainedModel:
     return stock
 
 
-def test_documents(folder: Path, task: str, data_dir: str) -> list[Any]:
-    """The test split that the model's training left out.
+@torch.no_grad()
+def has_same_logits(stock: PreTrainedModel, model: MtlBionerModel, task: str) -> bool:
+    """Return whether a stock model computes the logits of the task's head, tried on random sub-words."""
+    ids = torch.randint(model.config.encoder_config.vocab_size, (2, 8), device=model.device)
+    training = model.training
+    logits = model.eval().classify(model.encode(ids), [task])[task]
+    model.train(training)
+    atol = 1e-5 if model.dtype == torch.float32 else 0.1
+    return torch.allclose(stock(ids).logits.float(), logits.float(), atol=atol)
 
-    Raises:
-        ValueError: a corpus that isn't known by name, or isn't there.
-    """
-    own = next(one for one in recorded(folder / "config.json")["tasks"] if one["name"] == task)
-    run = recorded(folder / "run.json")
-    arguments, corpora = run["arguments"], own.get("corpora") or [task]
-    corpora = [name for name in corpora if name in run["ledger"]] or corpora  # those that the head was scored on
+
+def load_test_documents(folder: Path, task: str, data_dir: str) -> list[Document]:
+    """Load the test split that the model's training left out; raises ValueError for a user's own corpus."""
+    entry = next(entry for entry in read_record(folder / "config.json")["tasks"] if entry["name"] == task)
+    run = read_record(folder / "run.json")
+    corpora = entry.get("corpora") or [task]
+    corpora = [name for name in corpora if name in run["ledger"]] or corpora  # the ones that the head was scored on
     if unknown := [name for name in corpora if name not in list_corpora()]:
         raise ValueError(f"--data_dir: {task} was trained on {unknown[0]}, which is not one of the known corpora")
-    splits = {"test_size": arguments.get("test_size"), "seed": arguments.get("split_seed", 42)}
+    splits = {"test_size": run["arguments"].get("test_size"), "seed": run["arguments"].get("split_seed", 42)}
     return [document for name in corpora for document in load_corpus(name, data_dir, **splits).splits["test"]]
 
 
-def stock_scores(model: Any, tokenizer: Any, config: Any, task: str, documents: Sequence[Any]) -> dict[str, float]:
-    """Strict entity scores of the stock pipeline.
+def score_stock_model(
+    model: PreTrainedModel, tokenizer: Any, config: MtlBionerConfig, task: str, documents: Sequence[Document]
+) -> dict[str, float]:
+    """Return strict entity scores of the stock pipeline.
 
-    Returns:
-        `test_{task}_f1` and so on, of whole documents; `sentences_{task}_f1` and so on, of one sentence at a time.
+    They are `test_{task}_f1` and so on, of whole documents, and `sentences_{task}_f1` and so on, of single sentences.
     """
-    from tqdm import tqdm
-    from transformers import pipeline
-
     types = list(dict.fromkeys(label[2:] for label in model.config.id2label.values() if label != "O"))
     ner = pipeline("token-classification", model=model, tokenizer=tokenizer, **STOCK_PIPELINE)
-    gold = {(i, e.start, e.end, e.type) for i, own in enumerate(documents) for e in own.entities if e.type in types}
+    gold = {(i, e.start, e.end, e.type) for i, doc in enumerate(documents) for e in doc.entities if e.type in types}
     metrics = {}
-    for unit, parts_of in (
-        ("test", lambda text: [(0, len(text))]),
-        ("sentences", lambda text: sentences(text, config)),
-    ):
+    for unit in ("test", "sentences"):
         predicted = set()
         for i, document in enumerate(tqdm(documents, desc=f"stock pipeline, {unit}", unit=" documents")):
-            for start, end in parts_of(document.text):
-                found = ner(document.text[start:end])
-                predicted |= {(i, e["start"] + start, e["end"] + start, e["entity_group"]) for e in found}
+            whole = [(0, len(document.text))]
+            for start, end in split_sentences(document.text, config) if unit == "sentences" else whole:
+                entities = ner(document.text[start:end])
+                predicted |= {(i, e["start"] + start, e["end"] + start, e["entity_group"]) for e in entities}
         metrics |= compute_task_metrics(f"{unit}_{task}", gold, predicted, types)[0]
     return metrics
 
 
-def sentences(text: str, config: Any) -> list[tuple[int, int]]:
-    """Character ranges of a text's sentences, as the model was trained on them; they leave out nothing."""
+def split_sentences(text: str, config: MtlBionerConfig) -> list[tuple[int, int]]:
+    """Return the character ranges of a text's sentences as training cuts them; only blank ones are left out."""
     words = [match.span() for match in re.finditer(config.word_pattern, text)]
-    begins = [words[word][0] for word in find_sentence_breaks(text, words, config.sentence_pattern)]
-    cuts = sorted({0, *begins, len(text)})
+    starts = [words[word][0] for word in find_sentence_breaks(text, words, config.sentence_pattern)]
+    cuts = sorted({0, *starts, len(text)})
     return [(start, end) for start, end in itertools.pairwise(cuts) if not text[start:end].isspace()]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """`mtl-bioner-export`; exit status 0, or 2 if nothing was written."""
-    parser = argparse.ArgumentParser(
-        prog="mtl-bioner-export", description="A stock model of one task, which needs no remote code."
-    )
-    parser.add_argument("folder", type=Path, help="--output_dir of a training")
-    parser.add_argument("--task", required=True, help="name of the task")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--data_dir", help="folder of the corpora: scores the stock model on the task's test split")
-
-    def export(arguments: argparse.Namespace) -> str:
-        scores = export_task(arguments.folder, arguments.task, arguments.output, arguments.data_dir)
-        written = f"wrote {arguments.output}"
-        if not scores:
-            return written
-        whole, single = (100 * scores[f"{unit}_{arguments.task}_f1"] for unit in ("test", "sentences"))
-        return f"{written}; F1 through the stock pipeline: {whole:.2f}, {single:.2f} sentence by sentence"
-
-    return run_command(parser, export, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
