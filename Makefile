@@ -46,7 +46,7 @@ $(BIN)/.docs: $(BIN)/.installed
 	touch $@
 
 docs: $(BIN)/.docs  ## Build the documentation in site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 quality: install  ## Check style and packaging, change nothing
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ GROUPS = {DataArguments: "Tasks and corpora", ModelArguments: "Model", MultiTask
 STOCK = {field.name: field.metadata.get("help") for field in dataclasses.fields(TrainingArguments)}
 INHERITED = "Inherited from transformers.TrainingArguments"
 FIGURES = [*(ROOT / "results/comparison").glob("*.png"), *(ROOT / "images").glob("*.png")]
+logging.getLogger("mkdocs.plugins.mkdocs_autorefs").setLevel(logging.ERROR)  # `[t][k]` in a docstring is no link
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -48,12 +50,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def build_row(field: dataclasses.Field, hint: Any) -> str:
     """Build the row of an argument: name, default, help text and choices."""
-    value = None if field.default_factory is not dataclasses.MISSING else field.default
-    default = (
-        "required" if value is dataclasses.MISSING else f"`{getattr(value, 'value', value)}`" * (value is not None)
-    )
+    made = field.default_factory is not dataclasses.MISSING  # a list, or such
+    value = None if made else getattr(field.default, "value", field.default)
+    default = {None: "", dataclasses.MISSING: "required"}.get(value, f"`{value}`")
     text = " ".join(field.metadata.get("help", "").split())
-    text = re.sub(r"(`[^`]*`)|([|*<_])", lambda match: match[1] or f"\\{match[2]}", text)
+    text = re.sub(r"(`[^`]*`)|([][|*<_])", lambda match: match[1] or f"\\{match[2]}", text)
     choices = [str(c) for part in (hint, *get_args(hint)) if get_origin(part) is Literal for c in get_args(part)]
     text += f" One of `{'`, `'.join(choices)}`." if choices else ""
     return f"| `--{field.name}` | {default} | {text} |"
