@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-all quality style clean
+.PHONY: help install quickstart test test-all docs quality style clean
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -41,6 +41,13 @@ test: install  ## Run the fast tests, in JOBS=2 processes
 test-all: install  ## Run all tests
 	$(BIN)/python -m pytest
 
+$(BIN)/.docs: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+docs: $(BIN)/.docs  ## Build the documentation in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 quality: install  ## Check style and packaging, change nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,4 +58,4 @@ style: install  ## Mend style
 	$(BIN)/ruff format .
 
 clean:  ## Remove the virtual environment and caches
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis

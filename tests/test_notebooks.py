@@ -1,0 +1,24 @@
+"""The notebooks of the documentation run on the embedded sample with the quickstart's encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import mtl_bioner
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(mtl_bioner, "train"), reason="mtl_bioner.train is not there yet")
+@pytest.mark.parametrize("name", ["look_at_errors", "train_on_your_corpus"])
+def test_notebook_runs(name: str, tmp_path: Path, minilm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    text = (ROOT / "docs" / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert not [found for found in ("/home/", "/root/", "/tmp/", "image/png") if found in text]
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook, resources = nbformat.reads(text, as_version=4), {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=1200, kernel_name="python3", resources=resources).execute()
