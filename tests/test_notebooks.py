@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import mtl_bioner
-
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(mtl_bioner, "train"), reason="mtl_bioner.train is not there yet")
 @pytest.mark.parametrize("name", ["look_at_errors", "train_on_your_corpus"])
 def test_notebook_runs(name: str, tmp_path: Path, minilm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import platform
 import re
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +41,7 @@ from mtl_bioner.hub.push import PushError
 from mtl_bioner.reporting.run_record import get_processor_name, hash_model
 from mtl_bioner.tokenizer import load_tokenizer
 from mtl_bioner.training.dataset import build_rows, name_corpora
-from mtl_bioner.training.run import collect_arguments
+from mtl_bioner.training.results import collect_arguments
 
 
 ROOT = Path(__file__).parents[1]
@@ -197,6 +202,47 @@ def test_a_json_file_of_arguments_gives_the_same_scores(
     assert f"{100 * read_scores(trained)['test_bc5cdr_f1_Chemical']:.2f}" in table
 
 
+def test_the_last_lines_name_the_model_and_a_command_that_annotates(
+    argv: Argv, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run_mtl_ner.main(argv("--do_train", "--max_steps", "1")) == 0
+    folder, command = capsys.readouterr().out.splitlines()[-2:]
+    assert folder == f"model: {tmp_path / 'out'}"
+    code = shlex.split(command.removeprefix("annotate a text: python -c "))
+    done = subprocess.run([sys.executable, "-c", *code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("[")
+
+
+def test_a_full_disk_is_one_line(argv: Argv, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def fail(path: Path, *_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("mtl_bioner.training.results.write_json", fail)
+    assert run_mtl_ner.main(argv("--do_train")) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        last.startswith("run_mtl_ner: error: [Errno 28] No space left on device: ") and "kept: no checkpoint" in last
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupted_training_says_what_is_kept_and_how_to_go_on(
+    name: str, status: int, argv: Argv, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(ROOT / "run_mtl_ner.py"), *argv("--num_train_epochs=1000", data=SAMPLE)]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as run:
+        while not list((tmp_path / "out").glob("checkpoint-*/trainer_state.json")):
+            assert run.poll() is None
+            time.sleep(0.05)
+        run.send_signal(getattr(signal, name))
+        told = run.communicate(timeout=60)[1]
+    assert run.returncode == status and "Traceback" not in told
+    last = told.splitlines()[-1]
+    assert last.startswith(f"run_mtl_ner: stopped by {name}; kept: {tmp_path}/out/checkpoint-")
+    assert last.endswith("--resume_from_checkpoint true")
+
+
 def test_one_task_is_the_single_task_baseline(argv: Argv, tmp_path: Path) -> None:
     assert run_mtl_ner.main(argv(tasks="bc2gm")) == 0
     results = read_scores(tmp_path / "out")
@@ -346,7 +392,7 @@ def test_after_a_failed_push_the_model_is_there_and_no_process_waits(
     options = ["--do_train", "--push_to_hub", "--save_strategy", "no", "--eval_strategy", "no"]
     assert run_mtl_ner.main(argv(*options)) == 1
     message = capsys.readouterr().err
-    assert f"refused me/ner; the model is in {output}: mtl-bioner-push {output} me/ner" in message
+    assert f"refused me/ner; the model is in {output}: mtl-bioner push {output} me/ner" in message
     assert (output / "model.safetensors").is_file() and len(shut_down) == 1
 
 

@@ -12,7 +12,7 @@ from mtl_bioner.reporting.run_record import (
     get_package_version,
     get_processor_name,
 )
-from mtl_bioner.training.run import collect_arguments
+from mtl_bioner.training.results import collect_arguments
 
 
 def check_heads(run: Any) -> None:

@@ -132,21 +132,23 @@ def check_same_beginning(beginning: Mapping[str, Any], args: MultiTaskTrainingAr
             )
 
 
-def check_same_inputs(inputs: Mapping[str, Any], args: MultiTaskTrainingArguments) -> None:
+def check_same_inputs(run: Any, args: MultiTaskTrainingArguments) -> None:
     """Check that a resumed training has the corpora and the encoder that it was begun with.
 
     Args:
-        inputs: hashes, as `Run.inputs`.
+        run: has their hashes, `inputs`.
 
     Raises:
         ValueError: a corpus or the encoder differs.
     """
+    if not is_resumed(args):
+        return
     folder = find_resumed_folder(args)
     before = (read_beginning(folder) or {}).get(INPUTS)
     if before is None:
         return
-    names = [*(f"corpus {name}" for name in inputs["corpora"]), "encoder"]
-    old, new = ([*hashes["corpora"].values(), hashes["base_model"]] for hashes in (before, inputs))
+    names = [*(f"corpus {name}" for name in run.inputs["corpora"]), "encoder"]
+    old, new = ([*hashes["corpora"].values(), hashes["base_model"]] for hashes in (before, run.inputs))
     for name, old_hash, new_hash in zip(names, old, new, strict=False):  # in order, since paths may be others
         if old_hash != new_hash:
             raise ValueError(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from modeling_mtl_bioner import MtlBionerModel
+from mtl_bioner.messages import print_error
 from mtl_bioner.reporting.files import write_json
 from mtl_bioner.training.argument_checks import SEARCH_DATABASE
 from mtl_bioner.training.model_building import freeze_all_but
@@ -72,6 +74,16 @@ class SearchSpace:
         factors = {f"weight {name}": 1.0 for name in self.task_weights}
         rate, alpha, size = self.learning_rate, self.task_sampling_alpha, self.sharing_size
         return {"learning_rate": rate, "task_sampling_alpha": alpha, **factors, "sharing_size": size}
+
+
+def show_search(run: Run, make_trainer: Callable[..., MultiTaskTrainer]) -> int:
+    """Run a search, print its table, and return the exit status."""
+    try:
+        sys.stdout.write(f"{run_search(run, make_trainer)}\n")
+    except (ValueError, OSError) as error:
+        print_error("run_mtl_ner", error)
+        return 2
+    return 0
 
 
 def run_search(run: Run, make_trainer: Callable[..., MultiTaskTrainer]) -> str:
