@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from data_collators import TaskRows, TaskText
@@ -71,3 +72,8 @@ def _score_texts(
         for kind in ("precision", "recall", "f1"):
             metrics[f"{prefix}_official_{kind}{suffix}"] = getattr(official, kind)
     return metrics, total
+
+
+def collect_predicted(entities: Iterable[Mapping[str, Any]]) -> set[tuple[int, int, str]]:
+    """Collect the spans of predicted entities; keys other than start, end and type are ignored."""
+    return {(e["start"], e["end"], e["type"]) for e in entities}
