@@ -6,14 +6,10 @@
 
 A cell is one training with `run_mtl_ner.py`, in a process of its own: of one task, or of all tasks with one structure,
 for one seed and one fraction of the training documents. All cells of a fraction have the same rows (text that is held
-out in any corpus is in no training) and the same epochs, of which the best is taken by the same rule. A small fraction
-needs more epochs to reach its plateau: `--fractions 0.1:20`. A `taught` model has the budget of its teachers, the
-single-task models, on top of its own. `--tune learning_rate=1e-4,2e-4` lets each system, and each single task, take the
-value that serves it best on its development split.
-
-Finished cells are kept in `--output_dir/cells`: the same command goes on where it stopped, or with more seeds. The
-report is `comparison.json`, `comparison.md` and plots. The comparison named beforehand (`--primary`, at the largest
-fraction) is tested by itself; the p values of all others are corrected for their number.
+out in any corpus is in no training) and the same epochs, of which the best is kept by the same rule; a `taught` model
+has the budget of its teachers, the single-task models, on top of its own. Finished cells are kept in
+`--output_dir/cells`: the same command continues after an interruption, or adds seeds. The report is `comparison.json`,
+`comparison.md` and plots.
 """
 
 from __future__ import annotations
@@ -82,15 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, CorpusError, OSError) as error:
         print_error("run_comparison", error)
         return 2
-    path = output / "comparison.md"
+    path, missing = output / "comparison.md", finished.count(False)
+    sys.stdout.write(path.read_text(encoding="utf-8") if path.is_file() else "no cell is finished\n")
     if path.is_file():
-        sys.stdout.write(path.read_text(encoding="utf-8"))
         sys.stderr.write(f"the report is in {path}\n" + NEXT_STEP * arguments.quick)
-    else:
-        sys.stdout.write("no cell is finished\n")
-    if False in finished:
-        sys.stderr.write(f"{finished.count(False)} of {len(finished)} cells are missing; the same command retries\n")
-    return int(False in finished)
+    if missing:
+        sys.stderr.write(f"{missing} of {len(finished)} cells are missing; the same command tries them again\n")
+    return int(missing > 0)
 
 
 if __name__ == "__main__":

@@ -18,20 +18,9 @@ from filelock import FileLock
 import run_comparison
 from dataset_scripts.schema import Document, Entity
 from modeling_mtl_bioner import SHARING, MtlBionerModel
-from mtl_bioner.comparison import plots, record, table
+from mtl_bioner.comparison import cells, plots, record, table
 from mtl_bioner.comparison.arguments import STRUCTURES, parse_arguments
-from mtl_bioner.comparison.cells import (
-    Cell,
-    check_same_experiment,
-    format_arguments,
-    keep_plan,
-    list_corpora,
-    list_teachers,
-    plan_cells,
-    read_arguments,
-    read_cells,
-    take_fingerprint,
-)
+from mtl_bioner.comparison.cells import Cell, check_same_experiment, plan_cells, take_fingerprint
 from mtl_bioner.comparison.report import write_report
 from mtl_bioner.comparison.runner import Runner
 from mtl_bioner.evaluation.error_analysis import KINDS
@@ -40,8 +29,20 @@ from mtl_bioner.reporting.plots import import_pyplot, save_figure
 from mtl_bioner.training.arguments import ModelArguments
 
 
-ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parents[1] / "results"
 SAMPLE = ("--data_dir", "sample")
+
+
+def write_json(path: Path, content: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def make_runner(output: Path, *argv: str) -> Runner:
+    """A runner on the sample corpora, which nothing is trained with."""
+    return Runner(parse_arguments(["--output_dir", str(output), *SAMPLE, *argv]))
+
 
 # ----------------------------------------------------------------------------------------------------------- arguments
 
@@ -51,9 +52,12 @@ SAMPLE = ("--data_dir", "sample")
     [
         ([], {"structures": ["taught", "hard", "cross"], "primary": "taught", "fractions": [(1.0, None)]}),
         (["--tasks=ncbi"], {"structures": ["hard", "cross"], "primary": "hard", "keep_models": False}),
+        (["--structures", "taught"], {"keep_models": True}),
         (["--quick"], {"structures": ["taught"], "seeds": [42], "fractions": [(1.0, None), (0.3, None)]}),
         (["--quick", "--fractions", "0.5"], {"fractions": [(0.5, None)]}),
-        (["--structures", "taught"], {"keep_models": True}),
+        (["--quick", "--learning_rate", "1e-3", "--model_name_or_path", "x"],
+         {"training": {"data_dir": "sample", "num_train_epochs": 3.0, "learning_rate": 1e-3, "save_strategy": "best",
+                       "max_tokens_per_batch": 512, "model_name_or_path": "x"}}),
         (["--output-dir", "x", "--task-loss-weights", "ncbi=2", "--bf16=false"],
          {"output_dir": Path("x"), "training": {"task_loss_weights": "ncbi=2", "bf16": False}}),
     ],
@@ -63,32 +67,20 @@ def test_arguments_have_these_values(argv: list[str], expected: dict[str, Any]) 
     assert {name: arguments[name] for name in expected} == expected
 
 
-def test_quick_trains_on_the_sample_unless_told_otherwise() -> None:
-    training = parse_arguments(["--quick", "--learning_rate", "1e-3"]).training
-    assert Path(training.pop("model_name_or_path")).is_dir()
-    assert training == {
-        "data_dir": "sample", "num_train_epochs": 3.0, "learning_rate": 1e-3, "max_tokens_per_batch": 512,
-        "save_strategy": "best",
-    }  # fmt: skip
-
-
 def test_a_search_gives_its_arguments_to_all_cells(tmp_path: Path) -> None:
     best = {"tasks": "ncbi,bc2gm", "seed": 7, "sharing": "cross", "output_dir": "x", "learning_rate": 0.001,
             "task_loss_weights": "ncbi=2,bc2gm=1", "teachers": ["a", "b"]}  # fmt: skip
-    (tmp_path / "best.json").write_text(json.dumps(best))
-    arguments = parse_arguments([str(tmp_path / "best.json"), "--num_train_epochs", "2"])
+    file = str(write_json(tmp_path / "best.json", best))
+    arguments = parse_arguments([file, "--num_train_epochs", "2"])
     assert arguments.tasks == "ncbi,bc2gm" and arguments.output_dir == Path("outputs/comparison")
-    assert arguments.training == {
-        "learning_rate": 0.001, "task_loss_weights": "ncbi=2,bc2gm=1", "num_train_epochs": 2.0
-    }  # fmt: skip
+    training = {"learning_rate": 0.001, "task_loss_weights": "ncbi=2,bc2gm=1", "num_train_epochs": 2.0}
+    assert arguments.training == training
+    tuned = parse_arguments([file, "--tune", "learning_rate=1e-4,3e-4", "--tasks", "ncbi"])
+    assert tuned.tune == ("learning_rate", ("1e-4", "3e-4")) and tuned.tasks == "ncbi"
+    assert tuned.training == {"task_loss_weights": "ncbi=2,bc2gm=1"}  # the tuned one is decided by the comparison
 
 
-def test_a_tuned_argument_is_decided_by_the_comparison(tmp_path: Path) -> None:
-    (tmp_path / "best.json").write_text(json.dumps({"tasks": "ncbi", "learning_rate": 1, "weight_decay": 0}))
-    arguments = parse_arguments([str(tmp_path / "best.json"), "--tune", "learning_rate=1e-4,3e-4"])
-    assert arguments.training == {"weight_decay": 0.0} and arguments.tune == ("learning_rate", ("1e-4", "3e-4"))
-    with pytest.raises(ValueError, match="--learning_rate is decided by the comparison"):
-        parse_arguments(["--tune", "learning_rate=1e-4,3e-4", "--learning_rate=1e-4"])
+UNKNOWN_RATE = "unknown argument --learning_rat; did you mean --learning_rate?"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +90,7 @@ def test_a_tuned_argument_is_decided_by_the_comparison(tmp_path: Path) -> None:
         (["--dry_run"], ["--dry_run is decided by the comparison"]),
         (["--train_fraction=0.1"], ["--train_fraction is decided by the comparison"]),
         (["--train-fraction", "0.1"], ["--train_fraction is decided by the comparison"]),
+        (["--tune", "learning_rate=1,3", "--learning_rate=1"], ["--learning_rate is decided by the comparison"]),
         (["--groups", "ncbi:"], ["--groups has 'ncbi:'"]),
         (["--groups", "bc5cdr, ncbi"], ["--groups 'bc5cdr, ncbi' is trained for --tasks anyway"]),
         (["--groups", "ncbi"], ["--groups 'ncbi' is trained for --tasks anyway"]),
@@ -108,19 +101,19 @@ def test_a_tuned_argument_is_decided_by_the_comparison(tmp_path: Path) -> None:
         *((["--tune", text], [f"'{text}'; give an argument of run_mtl_ner.py that"]) for text in
           ("learning_rate", "learning_rate=1e-4", "learning_rate=1,1", "seed=1,2", "=1,2", "data_dir=a,b")),
         (["--tune", "groups=a,b"], ["--tune names groups, which is an argument of the comparison itself"]),
+        ([*SAMPLE, "--tune", "learning_rat=1,2"], [UNKNOWN_RATE]),
         (["--report_only"], ["--report_only finds no", "plan.json", "check --output_dir"]),
         (["--tasks", "nbci", *SAMPLE], ["unknown corpus 'nbci'; did you mean 'ncbi'"]),
         (["--tasks", "a=./x/iob,b=./y/iob"], ["two corpora whose last part is iob", "rename"]),
         (["--tasks", "ncbi:"], ["ncbi:"]),
+        (["--tasks", "ncbi", "best.json"], ["best.json"]),
+        (["--tasks", "ncbi,bc5cdr", "--data_dir"], ["--data_dir", "expected one argument", "--help"]),
         (["--structures", "hard", "--primary", "cross"], ["--primary cross is none of --structures hard"]),
         (["--structures", "hard", "crss"], ["invalid choice: 'crss'"]),
         (["--structures", "hard,cross"], ["invalid choice: 'hard,cross'", "several values are separated by spaces"]),
         (["--structures", "taught", "--tasks", "ncbi"], ["--structures taught: ncbi is one task"]),
         (["--structure", "taught"], ["unknown argument --structure; did you mean --structures?"]),
-        (["--learning_rat=1e-4"], ["unknown argument --learning_rat; did you mean --learning_rate?"]),
-        (["--tasks", "ncbi,bc5cdr", "--data_dir"], ["--data_dir", "expected one argument", "--help"]),
-        (["--tasks", "ncbi", "best.json"], ["best.json"]),
-        ([*SAMPLE, "--tune", "learning_rat=1,2"], ["unknown argument --learning_rat; did you mean --learning_rate?"]),
+        (["--learning_rat=1e-4"], [UNKNOWN_RATE]),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_told_in_a_line(
@@ -139,7 +132,7 @@ def test_help_answers_without_slow_imports() -> None:
         "try:\n    run_comparison.main(['--help'])\n"
         "finally:\n    assert not {'torch', 'transformers', 'pandas', 'numpy'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=RESULTS.parent, capture_output=True, text=True)
     assert done.returncode == 0 and "--structures" in done.stdout, done.stderr
 
 
@@ -153,28 +146,27 @@ def test_structures_are_the_sharing_layers_of_the_model() -> None:
 def test_cells_are_planned_seed_by_seed_single_tasks_first() -> None:
     arguments = parse_arguments(
         ["--tasks", "ncbi,bc5cdr:Disease", "--structures", "hard", "cross", "--primary", "cross", "--seeds", "1", "2",
-         "--groups", "ncbi,bc2gm", "--fractions", "1", "--num_train_epochs", "3"]
+         "--groups", "ncbi,bc2gm", "--fractions", "1"]
     )  # fmt: skip
-    assert arguments.training == {"num_train_epochs": 3.0}
-    cells = plan_cells(arguments)
-    assert cells[:5] == [
+    planned = plan_cells(arguments)
+    assert planned[:5] == [
         Cell("single", "ncbi", "hard", 1, 1.0),
         Cell("single", "bc5cdr:Disease", "hard", 1, 1.0),
         Cell("cross", "ncbi,bc5cdr:Disease", "cross", 1, 1.0),
         Cell("hard", "ncbi,bc5cdr:Disease", "hard", 1, 1.0),
         Cell("ncbi,bc2gm", "ncbi,bc2gm", "cross", 1, 1.0),
     ]
-    assert len(cells) == 10 and {cell.seed for cell in cells[5:]} == {2}
-    assert cells[1].name == "single_bc5cdr_Disease_1_1"
-    assert len({cell.name for cell in cells}) == 10
-    assert list_corpora(arguments.tasks, *arguments.groups) == ["ncbi", "bc5cdr", "bc2gm"]
+    assert len(planned) == 10 and {cell.seed for cell in planned[5:]} == {2}
+    assert planned[1].name == "single_bc5cdr_Disease_1_1" and len({cell.name for cell in planned}) == 10
+    assert cells.list_corpora(arguments.tasks, *arguments.groups) == ["ncbi", "bc5cdr", "bc2gm"]
 
 
 def test_fractions_may_have_epochs_of_their_own() -> None:
-    arguments = parse_arguments(["--structures", "hard", "--seeds", "1", "--fractions", "1", "0.1:20"])
+    arguments = parse_arguments(
+        ["--tasks", "ncbi", "--structures", "hard", "--seeds", "1", "--fractions", "1", "0.1:20"]
+    )
     assert [(cell.system, cell.fraction, cell.epochs) for cell in plan_cells(arguments)] == [
-        ("single", 1.0, None), ("single", 1.0, None), ("hard", 1.0, None),
-        ("single", 0.1, 20.0), ("single", 0.1, 20.0), ("hard", 0.1, 20.0),
+        ("single", 1.0, None), ("hard", 1.0, None), ("single", 0.1, 20.0), ("hard", 0.1, 20.0)
     ]  # fmt: skip
 
 
@@ -182,18 +174,17 @@ def test_groups_of_a_taught_structure_come_after_their_teachers() -> None:
     disease = "disease=ncbi+bc5cdr:Disease"
     groups = ["--groups", f"{disease},bc5cdr", disease]
     arguments = parse_arguments(["--structures", "taught", "--seeds", "1", *groups])
-    cells = plan_cells(arguments)
-    assert cells == [
+    planned = plan_cells(arguments)
+    assert planned == [
         Cell("single", "ncbi", "hard", 1, 1.0),
         Cell("single", "bc5cdr", "hard", 1, 1.0),
         Cell("taught", "ncbi,bc5cdr", "taught", 1, 1.0),
         Cell(disease, disease, "hard", 1, 1.0),
         Cell(f"{disease},bc5cdr", f"{disease},bc5cdr", "taught", 1, 1.0),
     ]
-    teachers = [[teacher.name for teacher in list_teachers(cell, arguments)] for cell in cells]
-    name = "disease=ncbi+bc5cdr_Disease"
-    assert teachers == [[], [], ["single_ncbi_1_1", "single_bc5cdr_1_1"], [],
-                        [f"{name}_1_1", "single_bc5cdr_1_1"]]  # fmt: skip
+    teachers = [[teacher.name for teacher in cells.list_teachers(cell, arguments)] for cell in planned]
+    single, name = ["single_ncbi_1_1", "single_bc5cdr_1_1"], "disease=ncbi+bc5cdr_Disease_1_1"
+    assert teachers == [[], [], single, [], [name, "single_bc5cdr_1_1"]]
 
 
 def test_the_name_of_a_cell_of_many_tasks_is_a_file_name() -> None:
@@ -206,7 +197,7 @@ def test_the_name_of_a_cell_of_many_tasks_is_a_file_name() -> None:
 
 def test_the_primary_comparison_is_named_once(tmp_path: Path) -> None:
     def name(*argv: str) -> dict[str, Any]:
-        return keep_plan(parse_arguments([*argv, "--output_dir", str(tmp_path)]))
+        return cells.keep_plan(parse_arguments([*argv, "--output_dir", str(tmp_path)]))
 
     both, path = ("--fractions", "0.1", "1"), tmp_path / "plan.json"
     first = name("--structures", "cross", "hard", *both)
@@ -218,10 +209,10 @@ def test_the_primary_comparison_is_named_once(tmp_path: Path) -> None:
     assert name("--structures", "cross", "hard", "--fractions", "0.1")["fraction"] == 1.0  # later, changes nothing
     with pytest.raises(ValueError, match="plan.json names .*cross.* as primary, not .*hard"):
         name("--structures", "hard", "cross")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"note": "Seed 3 came later."}))
-    assert "\n\nSeed 3 came later.\n\n" in report(CELLS, tmp_path, name("--structures", "cross"))[1]
-    older = {key: value for key, value in json.loads(path.read_text()).items() if key != "seeds"}
-    path.write_text(json.dumps(older))
+    noted = json.loads(path.read_text()) | {"note": "Seed 3 came later, *see* there."}
+    write_json(path, noted)
+    assert "\n\nSeed 3 came later, *see* there.\n\n" in report(CELLS, tmp_path, name("--structures", "cross"))[1]
+    write_json(path, {key: value for key, value in noted.items() if key != "seeds"})
     assert name("--structures", "cross")["seeds"] == 0  # not known
     path.unlink()
     assert name("--fractions", "0.1")["fraction"] == 0.1
@@ -231,9 +222,8 @@ def test_the_primary_comparison_is_named_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("content", "why"), [('{"cell": {', "Expecting"), ("[]", "a JSON list")])
 def test_a_damaged_cell_is_named(content: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    (tmp_path / "cells").mkdir()
-    (tmp_path / "plan.json").write_text('{"primary": "hard", "tasks": "ncbi,bc5cdr", "fraction": 1.0}')
-    path = tmp_path / "cells" / "single_ncbi_1_42.json"
+    write_json(tmp_path / "plan.json", {"primary": "hard", "tasks": "ncbi,bc5cdr", "fraction": 1.0})
+    path = write_json(tmp_path / "cells" / "single_ncbi_1_42.json", {})
     path.write_text(content)
     assert run_comparison.main(["--report_only", "--output_dir", str(tmp_path)]) == 2
     message = capsys.readouterr().err
@@ -246,104 +236,86 @@ def test_a_damaged_cell_is_named(content: str, why: str, tmp_path: Path, capsys:
 def test_the_order_and_spelling_of_arguments_make_no_other_experiment() -> None:
     strings = ["--seed", "1", "--bf16=False", "--label-smoothing-factor", "-0.5", "--teachers", "b", "a", "--flag"]
     expected = {"seed": [1], "bf16": [False], "label_smoothing_factor": [-0.5], "teachers": ["b", "a"], "flag": [True]}
-    assert read_arguments(strings) == expected
-    assert read_arguments(["--x", "2", "--a", "--x", "1"]) == {"x": [1], "a": [True]}  # the last of one name counts
-    written = format_arguments({"b": 3e-4, "a": False, "c": ["x", 2], "d": "/home/me/corpus"})
+    assert cells.read_arguments(strings) == expected
+    assert cells.read_arguments(["--x", "2", "--a", "--x", "1"]) == {"x": [1], "a": [True]}  # the last of a name
+    written = cells.format_arguments({"b": 3e-4, "a": False, "c": ["x", 2], "d": "/home/me/corpus"})
     assert written == ["--a", "false", "--b", "0.0003", "--c", "x", "2", "--d", "corpus"]
 
 
-@pytest.mark.parametrize("path", [*(ROOT / "results" / "comparison" / "cells").glob("single_ncbi_*_4*.json")])
-def test_recorded_cells_belong_to_the_experiment_of_their_command(path: Path) -> None:
-    recorded = json.loads(path.read_text())
-    argv = recorded["settings"]["arguments"]
-    planned = {"arguments": format_arguments(parse_arguments(argv).training), "tune": None}
-    check_same_experiment(take_fingerprint(recorded), take_fingerprint({**recorded, "settings": planned}), path)
-    planned["arguments"] += ["--weight_decay", "0.1"]
-    with pytest.raises(ValueError, match="different arguments .*weight_decay"):
-        check_same_experiment(take_fingerprint(recorded), take_fingerprint({**recorded, "settings": planned}), path)
+@pytest.mark.parametrize("name", ["single_ncbi_1_42", "single_ncbi_1_43", "single_ncbi_0.1_42"])
+def test_recorded_cells_belong_to_the_experiment_of_their_command(name: str) -> None:
+    recorded = json.loads((RESULTS / "comparison" / "cells" / f"{name}.json").read_text())
+    arguments = cells.format_arguments(parse_arguments(recorded["settings"]["arguments"]).training)
+    for added in ([], ["--weight_decay", "0.1"]):
+        planned = take_fingerprint(recorded | {"settings": {"arguments": arguments + added}})
+        if not added:
+            check_same_experiment(take_fingerprint(recorded), planned, name)
+            continue
+        with pytest.raises(ValueError, match="different arguments .*weight_decay"):
+            check_same_experiment(take_fingerprint(recorded), planned, name)
 
 
 def test_cells_of_other_inputs_are_refused_before_any_training(
     toy_encoder: Callable[[str], str], tmp_path: Path
 ) -> None:
-    def make_runner(encoder: Path | str, *argv: str, fractions: str = "1") -> Runner:
-        common = ["--output_dir", str(tmp_path / "out"), "--tasks", "ncbi", "--fractions", fractions, *SAMPLE]
-        return Runner(parse_arguments([*common, f"--model_name_or_path={encoder}", *argv]))
+    def make(encoder: Path | str, *argv: str) -> Runner:
+        return make_runner(tmp_path / "out", "--tasks", "ncbi", f"--model_name_or_path={encoder}", *argv)
 
     bert = toy_encoder("bert")
-    settings = make_runner(bert).settings
+    settings = make(bert).settings
     assert str(tmp_path) not in json.dumps(settings)
-    (tmp_path / "out" / "cells").mkdir(parents=True)
-    content = {"cell": {"fraction": 1.0, "epochs": None}, "settings": settings}
-    (tmp_path / "out" / "cells" / "one.json").write_text(json.dumps(content))
+    (tmp_path / "out").mkdir()
+    about = {"fraction": 1.0, "epochs": None}
+    write_json(tmp_path / "out" / "cells" / "one.json", {"cell": about, "settings": settings})
     copy = Path(shutil.copytree(bert, tmp_path / Path(bert).name))
     for same in (bert, copy, shutil.copytree(copy, tmp_path / "renamed")):  # the same weights
-        make_runner(same).check_finished({})
+        make(same).check_finished({})
     next(copy.glob("*.safetensors")).write_bytes(b"x")
     for changed, name in (
-        (make_runner(copy), "encoder"),
-        (make_runner(bert, "--learning_rate", "1"), "arguments"),
-        (make_runner(bert, "--tune", "learning_rate=1,2"), "tune"),
-        (make_runner(bert, fractions="1:3"), "epochs"),
+        (make(copy), "encoder"),
+        (make(bert, "--learning_rate", "1"), "arguments"),
+        (make(bert, "--tune", "learning_rate=1,2"), "tune"),
+        (make(bert, "--fractions", "1:3"), "epochs"),
     ):
         with pytest.raises(
             ValueError, match=f"100 % .*: computed with different {name} .*choose another --output_dir"
         ):
             changed.check_finished({})
-    make_runner(bert, fractions="0.5").check_finished({})
+    make(bert, "--fractions", "0.5").check_finished({})
 
 
 def test_the_order_of_groups_makes_no_other_experiment(tmp_path: Path) -> None:
-    def make_runner(*groups: str) -> Runner:
-        return Runner(parse_arguments([*SAMPLE, "--output_dir", str(tmp_path), "--groups", *groups]))
-
-    (tmp_path / "cells").mkdir()
-    settings = make_runner("ncbi,bc2gm", "bc5cdr,jnlpba").settings
+    settings = make_runner(tmp_path, "--groups", "ncbi,bc2gm", "bc5cdr,jnlpba").settings
     assert settings["encoder"] == f"{ModelArguments().model_name_or_path}@main"
     content = {"cell": {"fraction": 1.0, "epochs": None}, "settings": settings}
-    (tmp_path / "cells" / "one.json").write_text(json.dumps(content))
-    make_runner("bc5cdr,jnlpba", "ncbi,bc2gm").check_finished({})
+    write_json(tmp_path / "cells" / "one.json", content)
+    make_runner(tmp_path, "--groups", "bc5cdr,jnlpba", "ncbi,bc2gm").check_finished({})
     with pytest.raises(ValueError, match="different (corpora|leak_corpora) .*choose another --output_dir"):
-        make_runner("ncbi,bc2gm").check_finished({})
-
-
-def test_arguments_that_older_cells_do_not_know_make_no_difference(tmp_path: Path) -> None:
-    newer = joint("cross", 1, ncbi=30) | {"identity": {"torch": "2", "teacher_weight": 1.0}}
-    report([cell("single", "ncbi", 1, 30), newer], tmp_path)
-
-
-def test_cells_of_another_experiment_are_not_reported(tmp_path: Path) -> None:
-    other = joint("cross", 1, ncbi=30) | {"identity": {"torch": "3"}}
-    with pytest.raises(ValueError, match=r"100 % .* different torch \(2 and 3\)"):
-        report([cell("single", "ncbi", 1, 30), other], tmp_path)
-    few = other | {"cell": other["cell"] | {"fraction": 0.1}}  # another share may have more epochs
-    report([cell("single", "ncbi", 1, 30), few], tmp_path)
+        make_runner(tmp_path, "--groups", "ncbi,bc2gm").check_finished({})
 
 
 # -------------------------------------------------------------------------------------------------------------- runner
 
 
-def check_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *argv: str, statuses: Sequence[int] = (0,)) -> None:
+def check_tasks(output: Path, monkeypatch: pytest.MonkeyPatch, *argv: str, statuses: Sequence[int] = (0,)) -> None:
     """Check the tasks of a comparison whose dry runs, in bf16, end with these statuses."""
     ends = iter(statuses)
 
-    def run_cell(self: Runner, cell: Cell, options: Any, record: Path, log: Path) -> int:
+    def run_cell(self: Runner, cell: Cell, options: Any, path: Path, log: Path) -> int:
         log.write_text("Traceback\nZeroDivisionError: why")
-        if not (status := next(ends)):
-            record.write_text(json.dumps({"identity": {"bf16": True}, "evaluates": True}))
-        return status
+        write_json(path, {"identity": {"bf16": True}, "evaluates": True})
+        return next(ends)
 
     monkeypatch.setattr(Runner, "run_cell", run_cell)
-    arguments = parse_arguments(["--structures", "hard", "--output_dir", str(tmp_path), *SAMPLE, *argv])
-    Runner(arguments).check_tasks(plan_cells(arguments))
+    runner = make_runner(output, "--structures", "hard", *argv)
+    runner.check_tasks(plan_cells(runner.arguments))
 
 
 def test_cells_of_all_fractions_are_checked_before_any_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "cells").mkdir()
-    there = cell("single", "ncbi", 1, 30) | {"identity": {"bf16": False, "num_train_epochs": 3}}
-    (tmp_path / "cells" / "single_ncbi_1_1.json").write_text(json.dumps(there))
+    there = cell("single", "ncbi", 1, 30, identity={"bf16": False, "num_train_epochs": 3})
+    write_json(tmp_path / "cells" / "single_ncbi_1_1.json", there)
     check_tasks(tmp_path, monkeypatch, "--fractions", "0.1:3")
     with pytest.raises(ValueError, match=r"different bf16 \(False and True\)"):
         check_tasks(tmp_path, monkeypatch, "--fractions", "1", "0.1:3")
@@ -354,21 +326,22 @@ def test_a_dry_run_that_crashes_is_told(tmp_path: Path, monkeypatch: pytest.Monk
         check_tasks(tmp_path, monkeypatch, "--groups", "ncbi,bc2gm", statuses=(0, 1))
 
 
-def test_a_cell_has_its_own_seed_fraction_epochs_and_leak_corpora() -> None:
-    runner = Runner(parse_arguments([*SAMPLE, "--groups", "ncbi,bc2gm", "--num_train_epochs", "3"]))
+def test_a_cell_has_its_own_seed_fraction_epochs_and_leak_corpora(tmp_path: Path) -> None:
+    runner = make_runner(tmp_path, "--groups", "ncbi,bc2gm", "--num_train_epochs", "3")
     assert runner.make_cell_arguments(Cell("single", "ncbi", "hard", 7, 0.1, 12.0)) == {
         "data_dir": "sample", "tasks": "ncbi", "sharing": "hard", "seed": 7, "train_fraction": "0.1",
         "num_train_epochs": 12.0, "leak_corpora": "ncbi,bc5cdr,bc2gm", "teachers": ["none"],
     }  # fmt: skip
-    assert runner.make_cell_arguments(Cell("taught", "ncbi,bc5cdr", "taught", 7, 1.0))["num_train_epochs"] == 3.0
+    taught = runner.make_cell_arguments(Cell("taught", "ncbi,bc5cdr", "taught", 7, 1.0))
+    assert (taught["num_train_epochs"], taught["sharing"]) == (3.0, "hard")
 
 
 @pytest.mark.parametrize(("weights", "kept"), [("balanced", True), ("equal", True), ("ncbi=2", False)])
-def test_loss_weights_that_name_no_tasks_are_for_groups_too(weights: str, kept: bool) -> None:
-    arguments = parse_arguments([*SAMPLE, "--groups", "ncbi,bc2gm", "--task_loss_weights", weights])
-    cells = [Cell(tasks, tasks, "hard", 1, 1.0) for tasks in ("ncbi,bc2gm", arguments.tasks)]
-    training = [Runner(arguments).make_cell_arguments(cell) for cell in cells]
-    assert [own.get("task_loss_weights") == weights for own in training] == [kept, True]
+def test_loss_weights_that_name_no_tasks_are_for_groups_too(weights: str, kept: bool, tmp_path: Path) -> None:
+    runner = make_runner(tmp_path, "--groups", "ncbi,bc2gm", "--task_loss_weights", weights)
+    planned = [Cell(tasks, tasks, "hard", 1, 1.0) for tasks in ("ncbi,bc2gm", "ncbi,bc5cdr")]
+    found = [runner.make_cell_arguments(cell).get("task_loss_weights") for cell in planned]
+    assert found == [weights if kept else None, weights]
 
 
 def test_a_cell_reads_its_arguments_from_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,19 +354,14 @@ def test_a_cell_reads_its_arguments_from_a_request(tmp_path: Path, monkeypatch: 
         return subprocess.CompletedProcess(command, 2)
 
     monkeypatch.setattr(subprocess, "run", run)
-    runner = Runner(parse_arguments([*SAMPLE, "--bf16", "false"]))
+    path, made = tmp_path / "record", Cell("hard", "ncbi", "hard", 1, 1.0)
     with pytest.raises(ValueError, match="^no such corpus$"):
-        runner.run_cell(
-            Cell("hard", "ncbi", "hard", 1, 1.0), {"teachers": ["x"]}, tmp_path / "record", tmp_path / "log"
-        )
-    assert requests[0]["record"] == str(tmp_path / "record")
+        make_runner(tmp_path, "--bf16", "false").run_cell(made, {"teachers": ["x"]}, path, tmp_path / "log")
+    assert requests[0]["record"] == str(path)
     assert requests[0]["arguments"].items() >= {"bf16": False, "seed": 1, "teachers": ["x"]}.items()
 
 
-def make_tuned_runner(tmp_path: Path, *argv: str) -> Runner:
-    """A runner of single-task and `cross` training on ncbi, whose learning rate is tuned."""
-    common = ["--tasks", "ncbi", "--structures", "cross", "--tune", "learning-rate=1e-4,3e-4", *SAMPLE]
-    return Runner(parse_arguments([*common, "--output_dir", str(tmp_path), *argv]))
+TUNED = ("--tasks", "ncbi", "--structures", "cross", "--tune", "learning-rate=1e-4,3e-4", "--seeds", "1")
 
 
 def test_every_system_takes_the_value_that_serves_it_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +378,7 @@ def test_every_system_takes_the_value_that_serves_it_best(tmp_path: Path, monkey
         return {"development": curve, **({"identity": {"learning_rate": rate}} if "do_predict" in options else {})}
 
     monkeypatch.setattr(Runner, "train", train)
-    runner = make_tuned_runner(tmp_path, "--seeds", "1", "2")
+    runner = make_runner(tmp_path, *TUNED, "2")
     planned = plan_cells(runner.arguments)
     assert all(runner.compute(cell) for cell in planned)
     assert trained == [
@@ -418,18 +386,15 @@ def test_every_system_takes_the_value_that_serves_it_best(tmp_path: Path, monkey
         ("cross", 1, 1e-4, False), ("cross", 1, 3e-4, False), ("cross", 1, 3e-4, True),
         ("single", 2, 1e-4, True), ("cross", 2, 3e-4, True),
     ]  # fmt: skip
-    waits = replace(planned[-1], fraction=0.5, seed=2)  # since trials are of the first seed
-    assert not runner.compute(waits) and len(trained) == 8
+    assert not runner.compute(replace(planned[-1], fraction=0.5)) and len(trained) == 8  # waits for the first seed
     other = replace(planned[-1], sharing="hard", seed=3)  # as `taught` was written before it was a structure
     assert runner.find_tuned(other)["value"] == "3e-4"
-    contents = list(read_cells(tmp_path))
-    assert contents[0]["tuned"] == {
-        "argument": "learning_rate", "value": "3e-4", "development": {"1e-4": 0.3, "3e-4": 0.4}
-    }  # fmt: skip
-    assert contents[0]["identity"] == {} and contents[0]["settings"]["tune"] == ["learning_rate", "1e-4", "3e-4"]
-    changed = make_tuned_runner(tmp_path, "--seeds", "1", "--weight_decay", "0.1")
+    content = next(cells.read_cells(tmp_path))
+    development = {"1e-4": 0.3, "3e-4": 0.4}
+    assert content["tuned"] == {"argument": "learning_rate", "value": "3e-4", "development": development}
+    assert content["identity"] == {} and content["settings"]["tune"] == ["learning_rate", "1e-4", "3e-4"]
     with pytest.raises(ValueError, match="trials.*different arguments"):
-        changed.tune(planned[0])
+        make_runner(tmp_path, *TUNED, "--weight_decay", "0.1").tune(planned[0])
 
 
 def test_trials_of_unlike_machines_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,22 +406,19 @@ def test_trials_of_unlike_machines_are_not_compared(tmp_path: Path, monkeypatch:
         return {"development": [[1.0, 0.5]], "identity": identity}
 
     monkeypatch.setattr(Runner, "train", train)
-    runner = make_tuned_runner(tmp_path, "--seeds", "1")
     with pytest.raises(ValueError, match=r"different bf16 \(False and True\)"):
-        runner.compute(plan_cells(runner.arguments)[0])
+        make_runner(tmp_path, *TUNED).compute(Cell("single", "ncbi", "hard", 1, 1.0))
 
 
 def test_a_taught_model_waits_for_its_teachers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    argv = ["--structures", "taught", "--seeds", "1", "--output_dir", str(tmp_path), *SAMPLE]
-    runner = Runner(parse_arguments(argv))
-    assert not runner.compute(plan_cells(runner.arguments)[-1])
+    assert not make_runner(tmp_path).compute(Cell("taught", "ncbi,bc5cdr", "taught", 1, 1.0))
     assert "taught_ncbi,bc5cdr_1_1 has to wait for its teacher single_ncbi_1_1" in caplog.text
 
 
 def test_a_second_comparison_in_the_same_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with FileLock(tmp_path / "lock"):
-        arguments = ["--tasks", "ncbi", *SAMPLE, "--model_name_or_path", "./x"]
-        assert run_comparison.main([*arguments, "--output_dir", str(tmp_path)]) == 2
+        argv = ["--tasks", "ncbi", *SAMPLE, "--model_name_or_path", "./x", "--output_dir", str(tmp_path)]
+        assert run_comparison.main(argv) == 2
     assert "another run_comparison.py is at work" in capsys.readouterr().err
 
 
@@ -490,7 +452,6 @@ def cell(system: str, corpus: str, seed: int, right: int, fraction: float = 1.0,
         "cell": {"system": system, "tasks": corpus, "sharing": "hard", "seed": seed, "fraction": fraction},
         "settings": {"arguments": []},
         "identity": {"torch": "2"},
-        "metrics": {},
         "development": [[1.0, 0.4], [2.0, 0.5], [3.0, 0.5 + 0.01 * seed]],
         "training_documents": {corpus: "xyz"},
         "counts": {corpus: {"documents": "abc", "types": {"Disease": counts}}},
@@ -500,35 +461,34 @@ def cell(system: str, corpus: str, seed: int, right: int, fraction: float = 1.0,
     }
 
 
-def change(content: dict[str, Any], **cell_values: Any) -> dict[str, Any]:
+def change(content: dict[str, Any], **values: Any) -> dict[str, Any]:
     """Change values of `cell` in a copy of a cell."""
-    return content | {"cell": content["cell"] | cell_values}
+    return content | {"cell": content["cell"] | values}
 
 
 def joint(system: str, seed: int, fraction: float = 1.0, **rights: int) -> dict[str, Any]:
     """Make up a cell of one model for several corpora."""
-    cells = [cell(system, corpus, seed, right, fraction) for corpus, right in rights.items()]
+    parts = [cell(system, corpus, seed, right, fraction) for corpus, right in rights.items()]
     keys = ("counts", "errors", "training_documents")
-    together = {key: {corpus: value for one in cells for corpus, value in one[key].items()} for key in keys}
-    return change(cells[0] | together, tasks=",".join(rights))
+    together = {key: {corpus: value for part in parts for corpus, value in part[key].items()} for key in keys}
+    return change(parts[0] | together, tasks=",".join(rights))
 
 
-def typed(system: str, tasks: str, seed: int = 1, fraction: float = 1.0, **rights: int) -> dict[str, Any]:
+def typed(system: str, tasks: str, seed: int = 1, **rights: int) -> dict[str, Any]:
     """Make up a cell of bc5cdr with so many found of each type."""
-    made = change(cell(system, "bc5cdr", seed, 0, fraction), tasks=tasks)
-    types = {name: cell(system, "bc5cdr", 1, right)["counts"]["bc5cdr"]["types"] for name, right in rights.items()}
-    made["counts"]["bc5cdr"]["types"] = {name: counts["Disease"] for name, counts in types.items()}
-    return made
-
-
-def report(cells: Sequence[dict[str, Any]], output: Path, primary: Any = None) -> tuple[dict[str, Any], str]:
-    """Write a report, and return `comparison.json` and `comparison.md`."""
-    write_report(cells, primary or PRIMARY, output)
-    return json.loads((output / "comparison.json").read_text()), (output / "comparison.md").read_text()
+    types = {name: cell(system, "x", seed, right)["counts"]["x"]["types"]["Disease"] for name, right in rights.items()}
+    counts = {"bc5cdr": {"documents": "abc", "types": types}}
+    return change(cell(system, "bc5cdr", seed, 0, counts=counts), tasks=tasks)
 
 
 def name_primary(structure: str, *corpora: str) -> dict[str, Any]:
     return {"structure": structure, "corpora": list(corpora), "fraction": 1.0, "seeds": 0, "note": ""}
+
+
+def report(made: Sequence[dict[str, Any]], output: Path, primary: Any = None) -> tuple[dict[str, Any], str]:
+    """Write a report, and return `comparison.json` and `comparison.md`."""
+    write_report(made, primary or PRIMARY, output)
+    return json.loads((output / "comparison.json").read_text()), (output / "comparison.md").read_text()
 
 
 def f1(right: float) -> float:
@@ -536,6 +496,8 @@ def f1(right: float) -> float:
 
 
 PRIMARY, ONE = name_primary("cross", "ncbi", "bc5cdr"), name_primary("hard", "bc5cdr")
+SINGLE = [cell("single", "ncbi", 1, 30), cell("single", "bc5cdr", 1, 20)]
+BOTH = joint("cross", 1, ncbi=40, bc5cdr=35)
 CELLS = [
     *(cell("single", "ncbi", seed, 30 + seed) for seed in (1, 2)),
     *(cell("single", "bc5cdr", seed, 20) for seed in (1, 2)),
@@ -545,6 +507,8 @@ CELLS = [
 ]
 ALONE = change(cell("x=ncbi", "ncbi", 1, 40), tasks="x=ncbi")
 GROUP = change(joint("x=ncbi,bc5cdr", 1, ncbi=40, bc5cdr=35), tasks="x=ncbi,bc5cdr", sharing="taught")
+HALVES = [typed("single", "bc5cdr:Chemical", Chemical=40), typed("single", "bc5cdr:Disease", Disease=20)]
+WHOLE = typed("hard", "bc5cdr", Chemical=40, Disease=20)
 
 
 def test_report_of_made_up_cells(tmp_path: Path) -> None:
@@ -568,9 +532,8 @@ def test_report_of_made_up_cells(tmp_path: Path) -> None:
     plain = [row["p"] for row in others]
     assert [row["p_corrected"] for row in others] == correct_holm(plain) != plain
 
-    costs = {row["system"]: row for row in summary["costs"]}
-    assert (costs["single"]["encoder_passes"], costs["single"]["parameters"]) == (2, 4_000_000)
-    assert (costs["cross"]["encoder_passes"], costs["cross"]["parameters"]) == (1, 2_000_000)
+    costs = {row["system"]: (row["encoder_passes"], row["parameters"]) for row in summary["costs"]}
+    assert (costs["single"], costs["cross"]) == ((2, 4_000_000), (1, 2_000_000))
     assert summary["errors"]["single"]["ncbi"]["by_type"]["Disease"]["missed"] == (19 + 18) / 2
     development = {(row["system"], row["tasks"], row["fraction"]): row for row in summary["development"]}
     row = development["cross", "ncbi,bc5cdr", 1.0]
@@ -586,207 +549,189 @@ def test_report_of_made_up_cells(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["eight_epochs", pytest.param("pairs", marks=pytest.mark.slow)])
 def test_recorded_cells_give_the_recorded_tables(name: str, tmp_path: Path) -> None:
-    recorded = ROOT / "results" / name
-    shutil.copytree(recorded / "cells", tmp_path / "cells")
-    shutil.copy(recorded / "plan.json", tmp_path)
+    shutil.copytree(RESULTS / name / "cells", tmp_path / "cells")
+    shutil.copy(RESULTS / name / "plan.json", tmp_path)
     assert run_comparison.main(["--report_only", "--output_dir", str(tmp_path)]) == 0
-    for kept in ("|", "!"):
-        lines = [(path / "comparison.md").read_text().splitlines() for path in (recorded, tmp_path)]
-        before, after = ([line for line in own if line.startswith(kept)] for own in lines)
+    for kind in ("|", "!"):  # tables and plots
+        texts = [(path / "comparison.md").read_text().splitlines() for path in (RESULTS / name, tmp_path)]
+        before, after = ([line for line in lines if line.startswith(kind)] for lines in texts)
         assert before == after != []
 
 
-def test_a_cost_contains_that_of_the_teachers(tmp_path: Path) -> None:
-    def list_seconds(*cells: dict[str, Any]) -> dict[str, float]:
-        return {row["system"]: row["seconds"] for row in report([*CELLS, *cells], tmp_path)[0]["costs"]}
+GAINS = [single := cell("single", "ncbi", 1, 30), joint("cross", 1, ncbi=35)]
+RISING = [own | {"development": [[1.0, 0.4], [2.0, 0.5], [3.0, end]]} for own, end in zip(
+    [*SINGLE, BOTH, joint("hard", 1, ncbi=40, bc5cdr=35)], (0.504, 0.506, 0.6, 0.9), strict=True)]  # fmt: skip
+FLAT = [own | {"development": [[1.0, 0.4], [2.0, 0.5], [3.0, 0.5]]} for own in RISING]
+OTHERS = joint("cross", 1, ncbi=30, bc5cdr=30) | {"training_documents": {"ncbi": "other", "bc5cdr": "xyz"}}
+TENTH = cell("single", "ncbi", 1, 30, 0.1, identity={"bf16": False},
+             settings={"arguments": ["--learning_rate", "3e-4", "--x", "a b"]})  # fmt: skip
+FULL = cell("single", "ncbi", 1, 30, identity={"bf16": True})
+ONE_TYPE = typed("bc5cdr:Disease", "bc5cdr:Disease", Disease=20)
 
-    taught = joint("taught", 1, ncbi=40, bc5cdr=35)
-    assert list_seconds(taught).items() >= {"single": 120, "cross": 60, "taught": 180}.items()
-    (row,) = (row for row in report([*CELLS, taught], tmp_path)[0]["costs"] if row["system"] == "taught")
-    assert row["encoder_passes"] == 1 and row["parameters"] == 2_000_000
-    assert list_seconds(GROUP, ALONE).items() >= {"single": 120, "x=ncbi": 60, "x=ncbi,bc5cdr": 180}.items()
-    assert "x=ncbi,bc5cdr" not in list_seconds(GROUP)  # nobody knows what its teacher took
+
+@pytest.mark.parametrize(
+    ("made", "present", "absent"),
+    [
+        ([*CELLS[:4], joint("cross", 1, ncbi=50, bc5cdr=25)],
+         "## F1 side by side\n\n"
+         "| training documents | system | ncbi | bc5cdr | macro | seeds |\n"
+         "| --- | --- | --- | --- | --- | --- |\n"
+         "| 100 % | single | 77.30 ± 1.06 | 57.14 ± 0.00 | 67.22 ± 0.53 | 2 |\n"
+         "| 100 % | cross | 100.00 | 66.67 | 83.33 | 1 |\n\n", "chance can"),
+        ([single, joint("cross", 1, ncbi=50)],  # one corpus has no mean
+         "| training documents | system | ncbi | seeds |\n| --- | --- | --- | --- |\n"
+         "| 100 % | single | 75.00 | 1 |\n| 100 % | cross | 100.00 | 1 |\n", "macro |"),
+        (RISING, "last evaluation of `single` on bc5cdr (+0.60), `cross` on ncbi,bc5cdr (+10.00). Longer training", ""),
+        (FLAT, "cross", "plateau**"),
+        ([*CELLS[:4], OTHERS], "documents of single-task training: `cross` on ncbi (100 %).**", ""),
+        (CELLS, "cross", "Not trained on"),
+        ([change(TENTH, epochs=12.0), FULL, change(FULL, seed=2)],
+         "| 100 % | as by default | bf16 |  |\n| 10 % | 12 | fp32 | --learning_rate 3e-4 --x 'a b' |\n", "cross |"),
+        ([*SINGLE, joint("cross", 1, ncbi=30, bc5cdr=20)], "which chance can explain", "finished yet"),
+        ([single], "Not all of its cells are finished yet", "chance can"),
+        ([typed("single", "bc5cdr", Chemical=40, Disease=20), ONE_TYPE], "| bc5cdr: Disease | +0.00 |", "macro over"),
+    ],
+)  # fmt: skip
+def test_the_report_says(made: list[dict[str, Any]], present: str, absent: str, tmp_path: Path) -> None:
+    text = report(made, tmp_path)[1]
+    assert present in text and not (absent and absent in text)
 
 
-def side_by_side(cells: Sequence[dict[str, Any]], structure: str) -> dict[str, dict[str, Any]]:
+def test_no_cell_gives_no_report(tmp_path: Path) -> None:
+    write_report([], PRIMARY, tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ([*HALVES, typed("single", "x=bc5cdr:Disease", Disease=20)], "single has two heads for Disease of bc5cdr"),
+        ([single, cell("cross", "ncbi", 1, 30, counts={"ncbi": {"documents": "xyz", "types": {"Disease": [[1, 1, 1]]}}})],
+         "different documents of ncbi"),
+        ([single, joint("cross", 1, ncbi=30) | {"identity": {"torch": "3"}}], r"100 % .* different torch \(2 and 3\)"),
+    ],
+)  # fmt: skip
+def test_cells_that_cannot_be_compared_are_refused(made: list[Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        report(made, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        joint("cross", 1, ncbi=30)
+        | {"identity": {"torch": "2", "teacher_weight": 1.0}},  # which older cells don't know
+        joint("cross", 1, 0.1, ncbi=30) | {"identity": {"torch": "3"}},  # another share may have more epochs
+    ],
+)
+def test_these_cells_stand_beside_others(other: dict[str, Any], tmp_path: Path) -> None:
+    assert "cross" in {row["system"] for row in report([single, other], tmp_path)[0]["scores"]}
+
+
+def test_a_cost_contains_that_of_the_teachers() -> None:
+    def list_costs(*made: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        return {row["system"]: row for row in table.list_costs(table.make_table([*CELLS, *made]))}
+
+    costs = list_costs(joint("taught", 1, ncbi=40, bc5cdr=35))
+    assert [costs[name]["seconds"] for name in ("single", "cross", "taught")] == [120, 60, 180]
+    assert (costs["taught"]["encoder_passes"], costs["taught"]["parameters"]) == (1, 2_000_000)
+    costs = list_costs(GROUP, ALONE)
+    assert [costs[name]["seconds"] for name in ("single", "x=ncbi", "x=ncbi,bc5cdr")] == [120, 60, 180]
+    assert "x=ncbi,bc5cdr" not in list_costs(GROUP)  # nobody knows what its teacher took
+
+
+def side_by_side(made: Sequence[dict[str, Any]], structure: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for row in table.list_side_by_side(table.make_table(cells), structure):
+    for row in table.list_side_by_side(table.make_table(made), structure):
         found.setdefault(row["corpus"], {})[row["system"]] = row
     return found
 
 
 def test_scores_side_by_side_have_the_same_seeds_and_types() -> None:
-    # fmt: off
-    cells = [cell("single", "ncbi", 1, 30), cell("single", "ncbi", 2, 10), cell("hard", "ncbi", 1, 40),
-             cell("shared_private", "ncbi", 2, 50), typed("single", "bc5cdr:Disease", Disease=20),
-             typed("hard", "bc5cdr", Chemical=40, Disease=30), typed("x", "x=bc5cdr:Chemical", Chemical=50)]
-    # fmt: on
-    found = side_by_side(cells, "hard")
+    made = [single, cell("single", "ncbi", 2, 10), cell("hard", "ncbi", 1, 40), cell("shared_private", "ncbi", 2, 50),
+            HALVES[1], typed("hard", "bc5cdr", Chemical=40, Disease=30), typed("x", "x=bc5cdr", Chemical=50)]  # fmt: skip
+    found = side_by_side(made, "hard")
     systems = {corpus: list(own) for corpus, own in found.items()}
     assert systems == {"ncbi": ["single", "hard"], "bc5cdr": ["single", "hard"]}
     assert found["ncbi"]["single"]["f1"] == pytest.approx(f1(30)) and found["ncbi"]["single"]["seeds"] == 1
     assert found["bc5cdr"]["hard"]["recall"] == 0.6
-    found = side_by_side(cells, "x")  # whose cells for ncbi are still to come
+    found = side_by_side(made, "x")  # whose cells for ncbi are still to come
     assert list(found["ncbi"]) == ["single"] and found["ncbi"]["single"]["seeds"] == 2
 
 
 def test_a_system_with_fewer_seeds_than_the_primary_one_is_not_drawn() -> None:
-    cells = [cell(system, "ncbi", seed, 30 + seed) for system in ("single", "taught") for seed in (1, 2)]
-    found = side_by_side([*cells, cell("hard", "ncbi", 1, 50)], "taught")
+    made = [cell(system, "ncbi", seed, 30 + seed) for system in ("single", "taught") for seed in (1, 2)]
+    found = side_by_side([*made, cell("hard", "ncbi", 1, 50)], "taught")
     assert list(found["ncbi"]) == ["single", "taught"]
     assert found["ncbi"]["taught"]["f1"] == pytest.approx((f1(31) + f1(32)) / 2)
 
 
 def test_systems_and_corpora_stand_in_one_order() -> None:
     """Cells are read by their names; a reader goes by the tasks, single-task training and `taught` first."""
-    cells = [cell("single", "bc5cdr", 1, 20), cell("single", "ncbi", 1, 30)]
-    cells += [joint(system, 1, ncbi=40, bc5cdr=35) for system in ("cross", "hard", "taught")]
-    rows = table.list_scores(table.make_table(cells))
-    assert [(row["system"], row["corpus"]) for row in rows[:6]] == [
-        ("single", "ncbi"), ("single", "bc5cdr"), ("single", "2 corpora"),
-        ("taught", "ncbi"), ("taught", "bc5cdr"), ("taught", "2 corpora"),
-    ]  # fmt: skip
-    assert [row["system"] for row in rows[6:]] == ["cross"] * 3 + ["hard"] * 3
+    made = [*SINGLE[::-1], *(joint(system, 1, ncbi=40, bc5cdr=35) for system in ("cross", "hard", "taught"))]
+    rows = table.list_scores(table.make_table(made))
+    assert [row["system"] for row in rows] == ["single"] * 3 + ["taught"] * 3 + ["cross"] * 3 + ["hard"] * 3
+    assert [row["corpus"] for row in rows[:6]] == ["ncbi", "bc5cdr", "2 corpora"] * 2
 
 
 @pytest.mark.parametrize(
-    ("cells", "lines"),
+    ("made", "expected"),
     [
-        ([*CELLS[:4], joint("cross", 1, ncbi=50, bc5cdr=25)],
-         ["| training documents | system | ncbi | bc5cdr | macro | seeds |",
-          "| --- | --- | --- | --- | --- | --- |",
-          "| 100 % | single | 77.30 ± 1.06 | 57.14 ± 0.00 | 67.22 ± 0.53 | 2 |",
-          "| 100 % | cross | 100.00 | 66.67 | 83.33 | 1 |"]),
-        ([cell("single", "ncbi", 1, 30), joint("cross", 1, ncbi=50)],  # one corpus has no mean
-         ["| training documents | system | ncbi | seeds |", "| --- | --- | --- | --- |",
-          "| 100 % | single | 75.00 | 1 |", "| 100 % | cross | 100.00 | 1 |"]),
+        ([typed("hard", "bc5cdr", Chemical=40, Disease=30), typed("x", "x=bc5cdr:Disease", Disease=50)],
+         [("hard", "all", 0.7), ("hard", "Chemical", 0.8), ("hard", "Disease", 0.6), ("x", "Disease", 1.0)]),
+        ([HALVES[0], change(HALVES[1], seed=2)],  # no seed has both yet
+         [("single", "Chemical", 0.8), ("single", "Disease", 0.4)]),
     ],
 )  # fmt: skip
-def test_all_systems_stand_side_by_side(cells: list[dict[str, Any]], lines: list[str], tmp_path: Path) -> None:
-    *_, shown = report(cells, tmp_path)[1].partition("## F1 side by side\n\n")
-    assert shown.splitlines()[:4] == lines
-
-
-def test_trainings_that_had_not_reached_their_plateau_are_told(tmp_path: Path) -> None:
-    def tell(ends: Sequence[float]) -> str:
-        cells = [cell("single", "ncbi", 1, 30), cell("single", "bc5cdr", 1, 20),
-                 *(joint(system, 1, ncbi=40, bc5cdr=35) for system in ("cross", "hard"))]  # fmt: skip
-        curves = [{"development": [[1.0, 0.4], [2.0, 0.5], [3.0, end]]} for end in ends]
-        return report([own | curve for own, curve in zip(cells, curves, strict=True)], tmp_path)[1]
-
-    rising = "last evaluation of `single` on bc5cdr (+0.60), `cross` on ncbi,bc5cdr (+10.00). Longer training"
-    assert rising in tell([0.504, 0.506, 0.6, 0.9])
-    assert "plateau**" not in tell([0.5] * 4)
-
-
-def test_scores_over_some_types_are_called_by_their_names() -> None:
-    cells = [typed("hard", "bc5cdr", Chemical=40, Disease=30), typed("x", "x=bc5cdr:Disease", Disease=50)]
-    rows = table.list_scores(table.make_table(cells))
-    assert [(row["system"], row["type"], row["recall"]) for row in rows] == [
-        ("hard", "all", 0.7), ("hard", "Chemical", 0.8), ("hard", "Disease", 0.6), ("x", "Disease", 1.0)
-    ]  # fmt: skip
-
-
-def test_models_that_only_teach_are_not_tested() -> None:
-    rows = table.list_differences(table.make_table([*CELLS, GROUP, ALONE]), PRIMARY)
-    assert {row["system"] for row in rows} == {"cross", "ncbi,bc5cdr", "x=ncbi,bc5cdr"}
-
-
-HALVES = [typed("single", "bc5cdr:Chemical", Chemical=40), typed("single", "bc5cdr:Disease", Disease=20)]
+def test_scores_over_some_types_are_called_by_their_names(made: list[Any], expected: list[Any]) -> None:
+    rows = table.list_scores(table.make_table(made))
+    assert [(row["system"], row["type"], row["recall"]) for row in rows] == expected
 
 
 def test_a_report_without_anything_to_draw_has_no_plots(tmp_path: Path) -> None:
-    halves = [HALVES[0], change(HALVES[1], seed=2)]  # no seed has both yet
-    summary, text = report([*halves, *(change(half, fraction=0.1) for half in halves)], tmp_path, ONE)
-    assert not list(tmp_path.glob("*.png")) and "## Cost" in text
-    rows = [(row["type"], row["seeds"]) for row in summary["scores"] if row["fraction"] == 1]
-    assert rows == [("Chemical", 1), ("Disease", 1)]
+    halves = [HALVES[0], change(HALVES[1], seed=2)]
+    _, text = report([*halves, *(change(half, fraction=0.1) for half in halves)], tmp_path, ONE)
+    assert not list(tmp_path.glob("*.png")) and "## Cost" in text and "## F1 side by side" not in text
 
 
-def test_types_of_a_corpus_in_tasks_of_their_own_are_put_together(tmp_path: Path) -> None:
-    summary, _ = report([*HALVES, typed("hard", "bc5cdr", Chemical=40, Disease=20)], tmp_path, ONE)
-    assert [row["difference"] for row in summary["comparisons"]] == [0.0]
-    assert {row["system"]: row["encoder_passes"] for row in summary["costs"]} == {"single": 2, "hard": 1}
-    with pytest.raises(ValueError, match="single has two heads for Disease of bc5cdr"):
-        report([*HALVES, typed("single", "x=bc5cdr:Disease", Disease=20)], tmp_path, ONE)
+def differences(*made: dict[str, Any], primary: dict[str, Any] = PRIMARY) -> list[dict[str, Any]]:
+    return table.list_differences(table.make_table(made), primary)
 
 
-def test_only_types_that_both_were_scored_on_are_compared(tmp_path: Path) -> None:
-    cells = [typed("single", "bc5cdr", Chemical=40, Disease=20), typed("bc5cdr:Disease", "bc5cdr:Disease", Disease=20)]
-    summary, text = report(cells, tmp_path, ONE)
-    (row,) = summary["comparisons"]
+def test_models_that_only_teach_are_not_tested() -> None:
+    assert {row["system"] for row in differences(*CELLS, GROUP, ALONE)} == {"cross", "ncbi,bc5cdr", "x=ncbi,bc5cdr"}
+
+
+def test_types_of_a_corpus_in_tasks_of_their_own_are_put_together() -> None:
+    assert [row["difference"] for row in differences(*HALVES, WHOLE, primary=ONE)] == [0.0]
+    costs = table.list_costs(table.make_table([*HALVES, WHOLE]))
+    assert {row["system"]: row["encoder_passes"] for row in costs} == {"single": 2, "hard": 1}
+
+
+def test_only_types_that_both_were_scored_on_are_compared() -> None:
+    (row,) = differences(typed("single", "bc5cdr", Chemical=40, Disease=20), ONE_TYPE, primary=ONE)
     assert row["types"] == {"bc5cdr": ["Disease"]} and row["difference"] == 0.0
-    assert "bc5cdr: Disease" in text
 
 
-def test_other_training_documents_are_told(tmp_path: Path) -> None:
-    other = joint("cross", 1, ncbi=30, bc5cdr=30) | {"training_documents": {"ncbi": "other", "bc5cdr": "xyz"}}
-    expected = "Not trained on the documents of single-task training: `cross` on ncbi (100 %)."
-    assert expected in report([*CELLS[:4], other], tmp_path)[1]
-    assert "Not trained on" not in report(CELLS, tmp_path)[1]
+def test_the_primary_comparison_waits_for_all_its_corpora_and_takes_common_seeds() -> None:
+    def find(*made: dict[str, Any], primary: dict[str, Any] = PRIMARY) -> list[dict[str, Any]]:
+        return [row for row in differences(*made, primary=primary) if row["primary"]]
 
-
-def test_the_primary_comparison_waits_for_all_its_corpora_and_takes_common_seeds(tmp_path: Path) -> None:
-    def primary(*cells: dict[str, Any]) -> list[dict[str, Any]]:
-        return [row for row in report(cells, tmp_path)[0]["comparisons"] if row["primary"]]
-
-    single, both = (
-        [cell("single", "ncbi", 1, 30), cell("single", "bc5cdr", 1, 20)],
-        joint("cross", 1, ncbi=40, bc5cdr=35),
-    )
-    assert primary(single[0], both) == []
-    assert "Not all of its cells are finished yet" in (tmp_path / "comparison.md").read_text()
-    (row,) = primary(*single, both, cell("single", "ncbi", 2, 10), joint("cross", 2, ncbi=1, bc5cdr=1))
+    assert find(single, BOTH) == []
+    (row,) = find(*SINGLE, BOTH, cell("single", "ncbi", 2, 10), joint("cross", 2, ncbi=1, bc5cdr=1))
     assert row["seeds"] == 1
     assert row["difference"] == pytest.approx((f1(40) + f1(35) - f1(30) - f1(20)) / 2)
-    assert primary(*(change(one, fraction=0.1) for one in (*single, both))) == []
-    whole = typed("cross", "bc5cdr", Chemical=40, Disease=20)
-    assert primary(typed("single", "bc5cdr:Chemical", Chemical=30), whole) == []  # a type is still to come
-    assert len(primary(typed("single", "bc5cdr", Chemical=30, Disease=20), whole)) == 1
-
-
-def test_each_fraction_tells_its_settings(tmp_path: Path) -> None:
-    settings = {"arguments": ["--learning_rate", "3e-4", "--x", "a b"]}
-    tenth = cell("single", "ncbi", 1, 30, 0.1, settings=settings, identity={"bf16": False})
-    whole = cell("single", "ncbi", 1, 30, identity={"bf16": True})
-    summary, text = report([change(tenth, epochs=12.0), whole, change(whole, seed=2)], tmp_path)
-    *_, shown = text.partition("## Settings")
-    assert "| 100 % | as by default | bf16 |  |\n| 10 % | 12 | fp32 | --learning_rate 3e-4 --x 'a b' |" in shown
-    rows = [(row["fraction"], row["epochs"], row["bf16"]) for row in summary["settings"]]
-    assert rows == [(1.0, None, True), (0.1, 12.0, False)]
-
-
-def test_a_difference_that_chance_can_explain_is_told(tmp_path: Path) -> None:
-    texts = [
-        report(
-            [cell("single", "ncbi", 1, 30), joint("cross", 1, ncbi=right)], tmp_path, name_primary("cross", "ncbi")
-        )[1]
-        for right in (35, 30, 10)
-    ]
-    assert ["which chance can explain" in text for text in texts] == [False, True, False]
-    assert len(set(texts)) == 3
-
-
-def test_without_the_primary_cells_the_report_says_so(tmp_path: Path) -> None:
-    assert "Not all of its cells are finished yet" in report([cell("single", "ncbi", 1, 30)], tmp_path)[1]
-    write_report([], PRIMARY, tmp_path / "nothing")  # no cell at all
-    assert not (tmp_path / "nothing").exists()
-
-
-def test_cells_scored_on_other_documents_are_refused(tmp_path: Path) -> None:
-    other = cell("cross", "ncbi", 1, 30)
-    other["counts"]["ncbi"]["documents"] = "xyz"
-    with pytest.raises(ValueError, match="different documents of ncbi"):
-        report([cell("single", "ncbi", 1, 30), other], tmp_path)
+    assert find(*(change(one, fraction=0.1) for one in (*SINGLE, BOTH))) == []
+    assert find(HALVES[0], WHOLE, primary=ONE) == []  # a type is still to come
+    assert len(find(typed("single", "bc5cdr", Chemical=30, Disease=20), WHOLE, primary=ONE)) == 1
 
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_the_last_lines_name_the_report_and_after_quick_the_next_step(
     quick: bool, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    (tmp_path / "cells").mkdir()
-    (tmp_path / "cells" / "a.json").write_text(json.dumps(CELLS[0]))
-    (tmp_path / "plan.json").write_text('{"primary": "hard", "tasks": "ncbi", "fraction": 1.0}')
+    write_json(tmp_path / "cells" / "a.json", CELLS[0])
+    write_json(tmp_path / "plan.json", {"primary": "hard", "tasks": "ncbi", "fraction": 1.0})
     assert run_comparison.main(["--report_only", "--output_dir", str(tmp_path), *["--quick"] * quick]) == 0
     printed = capsys.readouterr()
     assert printed.out == (tmp_path / "comparison.md").read_text()
@@ -801,12 +746,7 @@ def test_the_last_lines_name_the_report_and_after_quick_the_next_step(
 def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The figures of the last report by the names of their files."""
     drawn: dict[str, Any] = {}
-
-    def save(figure: Any, path: Path) -> None:
-        drawn[path.name] = figure
-        save_figure(figure, path)
-
-    monkeypatch.setattr(plots, "save_figure", save)
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: drawn.update({path.name: figure}))
     return drawn
 
 
@@ -814,21 +754,20 @@ def test_scores_are_drawn_in_per_cent_as_dots(tmp_path: Path, figures: dict[str,
     report(CELLS, tmp_path)
     (axis,) = figures["f1.png"].axes
     assert axis.get_ylabel() == "F1, %" and not axis.patches
-    dots = axis.lines[0].get_ydata()  # of single-task training
-    assert list(dots) == pytest.approx([50 * (f1(31) + f1(32)), 100 * f1(20)])
+    assert list(axis.lines[0].get_ydata()) == pytest.approx([50 * (f1(31) + f1(32)), 100 * f1(20)])  # single-task
     assert [axis.get_ylabel() for axis in figures["learning_curves.png"].axes] == ["F1, %", ""]
     assert "percentage points" in figures["differences.png"].axes[0].get_xlabel()
 
 
 def test_pairs_are_drawn_with_the_most_training_documents(tmp_path: Path, figures: dict[str, Any]) -> None:
-    few = [joint("ncbi,bc5cdr", 1, 0.1, ncbi=1, bc5cdr=1), cell("single", "bc5cdr", 1, 9, 0.1)]
-    shown = []
-    for cells in ([*CELLS, *few], [*CELLS[:4], *few]):
-        report(cells, tmp_path)
-        shown.append(sorted(text.get_text() for text in figures["pairs.png"].axes[0].texts))
+    few, shown = [joint("ncbi,bc5cdr", 1, 0.1, ncbi=1, bc5cdr=1), cell("single", "bc5cdr", 1, 9, 0.1)], []
+    for made in ([*CELLS, *few], [*CELLS[:4], *few]):
+        report(made, tmp_path)
+        shown.append(sorted(text.get_text() for text in figures.pop("pairs.png").axes[0].texts))
     gains = [100 * (f1(25) - f1(31)), 100 * (f1(30) - f1(20))]  # of the one seed that both have
     assert shown == [sorted(f"{gain:+.2f}" for gain in gains), [f"{100 * (f1(1) - f1(9)):+.2f}"]]
-    report([joint("ncbi,bc5cdr", 1, ncbi=1, bc5cdr=1)], tmp_path)  # nothing to compare it with
+    report(few[:1], tmp_path)  # nothing to compare it with
+    assert "pairs.png" not in figures
 
 
 def test_dollar_signs_in_a_name_are_no_formula(tmp_path: Path) -> None:
@@ -846,6 +785,10 @@ def arguments(toy_encoder: Callable[[str], str], tmp_path: Path) -> list[str]:
     few = ["--max_train_samples", "6", "--max_eval_samples", "3", "--max_predict_samples", "4", "--num_train_epochs"]
     options = [*SAMPLE, "--model_name_or_path", toy_encoder("bert"), "--use_cpu", *few, "1"]
     return ["--structures", "cross", "--seeds", "1", "--output_dir", str(tmp_path / "out"), *options]
+
+
+def list_times(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
 def test_a_wrong_task_is_found_before_anything_is_trained(
@@ -881,10 +824,10 @@ def test_real_cells_are_computed_once_and_reported(
             f1_of_counts = 2 * sums[0] / (sums[1] + sums[2])
             assert content["metrics"][f"test_{corpus}_f1"] == pytest.approx(f1_of_counts)
         assert str(tmp_path) not in json.dumps(content)
-    times = {path: path.stat().st_mtime_ns for path in (output / "cells").iterdir()}
+    times = list_times(output / "cells")
     assert run_comparison.main([*arguments, "--report_only"]) == 0
     assert run_comparison.main(arguments) == 0
-    assert {path: path.stat().st_mtime_ns for path in (output / "cells").iterdir()} == times
+    assert list_times(output / "cells") == times
     assert run_comparison.main([*arguments, "--learning_rate", "1"]) == 2
     assert "choose another --output_dir" in capsys.readouterr().err
 
@@ -897,10 +840,10 @@ def test_real_cells_are_tuned_and_taught(arguments: list[str], tmp_path: Path, c
     printed = capsys.readouterr().out
     assert "### Tuned, with the first seed" in printed and "| learning_rate | " in printed
     assert len(list((output / "trials").glob("*.json"))) == 3 * 2
-    times = {path: path.stat().st_mtime_ns for path in (output / "trials").iterdir()}
+    times = list_times(output / "trials")
     shutil.rmtree(output / "models")
     assert run_comparison.main([*tuned, "--seeds", "1"]) == 0  # nothing is left to do
-    assert {path: path.stat().st_mtime_ns for path in (output / "trials").iterdir()} == times
+    assert list_times(output / "trials") == times
     (output / "cells" / "taught_ncbi,bc5cdr_1_1.json").unlink()
     assert run_comparison.main(tuned) == 2
     message = capsys.readouterr().err

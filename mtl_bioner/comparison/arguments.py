@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -84,18 +85,17 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         ValueError, CorpusError: an argument is unknown, impossible, decided by the comparison, or contradicts another.
     """
     argv = [re.sub(r"^--[\w-]+", lambda name: f"--{_normalize(name[0])}", part) for part in argv]
-    shared = []
-    if argv and argv[0].endswith(".json"):
-        from mtl_bioner.training.argument_files import as_argv, read_argument_file
+    parser, file = make_parser(), argv[:1] if argv and argv[0].endswith(".json") else []
+    if file:
+        from mtl_bioner.training.parsing import read_argument_file  # imports transformers
 
-        content = {_normalize(name): value for name, value in read_argument_file(Path(argv.pop(0))).items()}
-        shared = as_argv({name: value for name, value in content.items() if name not in DECIDED})
-    arguments, rest = make_parser().parse_known_args([*shared, *argv])
+        parser.set_defaults(tasks=read_argument_file(Path(file[0])).get("tasks", parser.get_default("tasks")))
+    arguments, rest = parser.parse_known_args(argv[len(file) :])
     if arguments.cell:
         return arguments
-    arguments.training = collect_training_arguments(rest)
+    arguments.training = collect_training_arguments([*file, *rest])
     for name in (*DECIDED, *(arguments.tune or ())[:1]):
-        if arguments.training.pop(name, None) is not None and any(re.match(f"--{name}(=|$)", part) for part in argv):
+        if arguments.training.pop(name, None) is not None and any(re.match(f"--{name}(=|$)", part) for part in rest):
             raise ValueError(f"--{name} is decided by the comparison; leave it out")
     settle_arguments(arguments)
     return arguments
@@ -107,17 +107,19 @@ def _normalize(name: str) -> str:
 
 
 def collect_training_arguments(argv: Sequence[str]) -> dict[str, Any]:
-    """Parse arguments of `run_mtl_ner.py` and return the given ones by name; raise ValueError for an unknown one."""
+    """Parse arguments of `run_mtl_ner.py`, perhaps after a file; return the given ones by name, but for `tasks`."""
     if not argv:
         return {}
+    from mtl_bioner.training.arguments import DataArguments, ModelArguments
     from mtl_bioner.training.parsing import collect_given_arguments, suggest_argument  # imports transformers
-    from mtl_bioner.training.parsing import make_parser as make_training_parser
+    from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
 
-    known = make_training_parser([])[0]._option_string_actions
-    for name in (part.partition("=")[0] for part in argv):
-        if name.startswith("--") and name not in known:
+    parts = (DataArguments, ModelArguments, MultiTaskTrainingArguments)
+    known = [f"--{field.name}" for part in parts for field in fields(part)]
+    for name in (part.partition("=")[0] for part in argv if part.startswith("--")):
+        if name.replace("--no_", "--", 1) not in known:
             raise ValueError(suggest_argument(name, [*make_parser()._option_string_actions, *known]))
-    given = collect_given_arguments(["--tasks=", *argv])  # which are required
+    given = collect_given_arguments([*argv, "--tasks="])  # which are required
     return {name: value for name, value in given.items() if name != "tasks"}
 
 

@@ -48,11 +48,9 @@ class Cell:
         return replace(self, system=strip_paths(self.system), tasks=strip_paths(self.tasks))
 
     def path(self, output: Path) -> Path:
-        """Return the file that the finished cell is kept in."""
         return output / "cells" / f"{self.name}.json"
 
     def model_path(self, output: Path) -> Path:
-        """Return the folder that its model is kept in."""
         return output / "models" / self.name
 
 

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any, Protocol
 
-from data_collators import TaskRows, TaskText
+from data_collators import TaskRows
 from dataset_scripts.tasks import Task
 from modeling_mtl_bioner import MtlBionerModel
 from mtl_bioner.comparison.arguments import CELL_ARGUMENTS
 from mtl_bioner.comparison.cells import hash_ids
 from mtl_bioner.evaluation.error_analysis import build_error_report, normalize_mention
-from mtl_bioner.evaluation.metrics import score_spans_by_type
 from mtl_bioner.evaluation.spans import collect_gold, collect_predicted
 from mtl_bioner.reporting.run_record import collect_arguments, get_package_version, get_processor_name
 from mtl_bioner.training.trainer import MultiTaskTrainer
@@ -46,12 +45,17 @@ def make_record(run: CellRun, trainer: MultiTaskTrainer, metrics: Mapping[str, f
 
     A trial of `--tune` scores no test split, so only its development scores are recorded.
     """
-    record = {"identity": collect_identity(run), "development": list_development_scores(trainer.state.log_history)}
+    evaluations = [entry for entry in trainer.state.log_history if "eval_macro_f1" in entry and "epoch" in entry]
+    development = [[round(entry["epoch"], 2), entry["eval_macro_f1"]] for entry in evaluations]
+    record = {"identity": collect_identity(run), "development": development}
     if not run.args.do_predict:
         return record
+    ids = defaultdict(set)
+    for text in run.rows["train"].texts:
+        ids[text.corpus].add(text.document.document_id)
     return record | {
         "metrics": metrics,
-        "training_documents": hash_documents(run.rows["train"].texts),
+        "training_documents": {corpus: hash_ids(of_corpus) for corpus, of_corpus in ids.items()},
         "counts": count_by_document(run, trainer.entities),
         "errors": report_errors(run, trainer.entities),
         "processor": get_processor_name(),
@@ -71,20 +75,6 @@ def collect_identity(run: CellRun) -> dict[str, Any]:
     return arguments | {name: get_package_version(name) for name in ("torch", "transformers", "accelerate")}
 
 
-def list_development_scores(history: Iterable[Mapping[str, float]]) -> list[list[float]]:
-    """List epoch and macro F1 of each evaluation on the development split."""
-    key = "eval_macro_f1"
-    return [[round(entry["epoch"], 2), entry[key]] for entry in history if key in entry and "epoch" in entry]
-
-
-def hash_documents(texts: Iterable[TaskText]) -> dict[str, str]:
-    """Hash the ids of the documents of each corpus."""
-    ids = defaultdict(set)
-    for text in texts:
-        ids[text.corpus].add(text.document.document_id)
-    return {corpus: hash_ids(of_corpus) for corpus, of_corpus in ids.items()}
-
-
 def count_by_document(run: CellRun, entities: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Count right, predicted and gold mentions by corpus, type and test document, over the heads scored on it.
 
@@ -92,9 +82,10 @@ def count_by_document(run: CellRun, entities: Sequence[Sequence[Mapping[str, Any
     """
     counts: dict[str, dict[str, dict[str, list[int]]]] = defaultdict(lambda: defaultdict(dict))
     for text, predicted in zip(run.rows["test"].texts, entities, strict=True):
-        spans = [{("", *span) for span in side} for side in (collect_gold(text), collect_predicted(predicted))]
-        for name, score in score_spans_by_type(*spans, run.model.config.tasks[text.task_id]["types"]).items():
-            counts[text.corpus][name][text.document.document_id] = [score.right, score.predicted, score.gold]
+        gold, spans = collect_gold(text), collect_predicted(predicted)
+        for name in run.model.config.tasks[text.task_id]["types"]:
+            row = [sum(span[2] == name for span in side) for side in (gold & spans, spans, gold)]
+            counts[text.corpus][name][text.document.document_id] = row
     return {
         corpus: {
             "documents": hash_ids(next(iter(by_type.values()))),
@@ -106,7 +97,7 @@ def count_by_document(run: CellRun, entities: Sequence[Sequence[Mapping[str, Any
 
 def report_errors(run: CellRun, entities: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Build the error report of each corpus, over the heads scored on it."""
-    gold, predicted, texts, seen = (defaultdict(set), defaultdict(set), defaultdict(dict), defaultdict(set))
+    gold, predicted, seen, texts = defaultdict(set), defaultdict(set), defaultdict(set), defaultdict(dict)
     for text, of_text in zip(run.rows["test"].texts, entities, strict=True):
         key, types = text.document.document_id, run.model.config.tasks[text.task_id]["types"]
         gold[text.corpus] |= {(key, *span) for span in collect_gold(text) if span[2] in types}

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,7 @@ SCRIPT = Path(__file__).parents[2] / "run_comparison.py"  # in a clone, and in a
 class Runner:
     """Compute the cells of a comparison in its folder.
 
-    Every method raises ValueError for input that `run_mtl_ner.py` can't use.
-
-    Args:
-        arguments: from `parse_arguments`.
-
-    Raises:
-        ValueError: two corpora have the same name.
-        CorpusError: a corpus is not there.
+    All methods raise ValueError for input that `run_mtl_ner.py` can't use, or that doesn't fit the finished cells.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -47,11 +41,7 @@ class Runner:
         self.settings = cells.collect_settings(arguments)
 
     def compute_all(self) -> list[bool]:
-        """Compute the planned cells that are missing, report after each, and return whether each is finished.
-
-        Raises:
-            ValueError: another process works in the folder, or its cells belong to another experiment.
-        """
+        """Compute the planned cells that are missing, report after each, and return whether each is finished."""
         self.output.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.output / "lock", timeout=0):
@@ -99,19 +89,17 @@ class Runner:
         """Try `--tasks` and each group in a dry run; raise ValueError if one fails, or if finished cells were computed
         differently: machines differ in their data type, versions in their arguments."""
         groups = {cell.tasks: cell for cell in planned if cell.system != SINGLE}.values()
-        for number, cell in enumerate(groups, 1):
-            logger.info("check of group %d of %d: %s", number, len(groups), cell.tasks)
-            for value in self.arguments.tune[1] if self.arguments.tune else (None,):
-                with tempfile.TemporaryDirectory() as folder:
-                    record, log = Path(folder) / "record", Path(folder) / "log"
-                    options = {"output_dir": f"{folder}/model", "dry_run": True, **self._parse_tuned(value)}
-                    if self.run_cell(cell, options, record, log):
-                        ending = log.read_text(encoding="utf-8").strip()[-500:]
-                        raise ValueError(f"--tasks {cell.tasks} failed: {ending}")
-                    to_come = json.loads(record.read_text(encoding="utf-8"))
-                if self.arguments.tune and not to_come["evaluates"]:
-                    raise ValueError("--tune goes by development scores; leave out --eval_strategy no, --train_on_dev")
-                self.check_finished(to_come["identity"])
+        for cell, value in product(groups, self.arguments.tune[1] if self.arguments.tune else (None,)):
+            logger.info("check of %s", cell.tasks)
+            with tempfile.TemporaryDirectory() as folder:
+                record, log = Path(folder) / "record", Path(folder) / "log"
+                options = {"output_dir": f"{folder}/model", "dry_run": True, **self._parse_tuned(value)}
+                if self.run_cell(cell, options, record, log):
+                    raise ValueError(f"--tasks {cell.tasks} failed: {log.read_text(encoding='utf-8').strip()[-500:]}")
+                to_come = json.loads(record.read_text(encoding="utf-8"))
+            if self.arguments.tune and not to_come["evaluates"]:
+                raise ValueError("--tune goes by development scores; leave out --eval_strategy no, --train_on_dev")
+            self.check_finished(to_come["identity"])
 
     def _parse_tuned(self, value: str | None) -> dict[str, Any]:
         """Return the argument of `--tune` with one of its values; nothing without a value."""
@@ -145,16 +133,11 @@ class Runner:
         return None
 
     def tune(self, cell: Cell) -> dict[str, Any] | None:
-        """Train a cell of the first seed with each value of `--tune`.
-
-        Trials score no test split, and are kept in `trials/`.
+        """Train a cell of the first seed with each value of `--tune`; trials score no test split.
 
         Returns:
             The argument, the value with the best macro F1 on the development split, and the best F1 of each value;
             None if a training failed, or for another seed.
-
-        Raises:
-            ValueError: a trial has no development scores, or belongs to another experiment than the others.
         """
         if cell.seed != self.arguments.seeds[0]:
             logger.error("%s has to wait for what is found with seed %d", cell.name, self.arguments.seeds[0])
@@ -181,11 +164,8 @@ class Runner:
         return {"argument": name, "value": max(values, key=lambda value: best[value]), "development": best}
 
     def train(self, cell: Cell, options: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
-        """Train a cell with further arguments of `run_mtl_ner.py`, and keep its model if asked for.
-
-        Returns:
-            What the process recorded; None if it failed, as the log beside `path` tells.
-        """
+        """Train a cell with further arguments of `run_mtl_ner.py`, and keep its model if asked for; return what its
+        process recorded, or None if it failed, as the log beside `path` tells."""
         record, log, kept = path.with_suffix(".part"), path.with_suffix(".log"), cell.model_path(self.output)
         path.parent.mkdir(parents=True, exist_ok=True)
         record.unlink(missing_ok=True)

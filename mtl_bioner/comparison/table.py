@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
 from dataset_scripts.tasks import split_tasks
 from mtl_bioner.comparison.arguments import SINGLE, TAUGHT
@@ -41,7 +41,8 @@ def make_table(contents: Sequence[Mapping[str, Any]]) -> DataFrame:
         cell, fingerprint = content["cell"], take_fingerprint(content)
         first = fingerprints.setdefault(cell["fraction"], fingerprint)
         check_same_experiment(first, fingerprint, f"cells with {100 * cell['fraction']:g} % of the documents")
-        row = {"number": number, **cell, **{name: content.get(name) for name in ("development", "cost", "tuned")}}
+        row = {"number": number, **cell, "taught": TAUGHT in (cell["system"], cell["sharing"])}  # older: system only
+        row |= {name: content.get(name) for name in ("development", "cost", "tuned")}
         for corpus, scored in content["counts"].items():
             row |= {"corpus": corpus, "documents": scored["documents"], "errors": content["errors"][corpus],
                     "trained_on": content["training_documents"].get(corpus)}  # fmt: skip
@@ -60,11 +61,6 @@ def make_table(contents: Sequence[Mapping[str, Any]]) -> DataFrame:
     table["corpus_rank"] = [order.index(corpus) if corpus in order else len(order) for corpus in table["corpus"]]
     ranks = [(-f, s != SINGLE, s != TAUGHT, s) for f, s in zip(table["fraction"], table["system"], strict=True)]
     return table.iloc[sorted(range(len(ranks)), key=ranks.__getitem__)]
-
-
-def is_taught(table: DataFrame) -> Series:
-    """Mark the rows of models with teachers; in older cells only the system says so."""
-    return (table["system"] == TAUGHT) | (table["sharing"] == TAUGHT)
 
 
 def collect_types(table: DataFrame) -> dict[str, list[str]]:
@@ -145,7 +141,7 @@ def list_differences(table: DataFrame, primary: Mapping[str, Any]) -> Rows:
     """
     rows = []
     for fraction, trained in table.groupby("fraction", sort=False):
-        teaching = {task for tasks in trained[is_taught(trained)]["tasks"] for task in split_tasks(tasks)}
+        teaching = {task for tasks in trained[trained["taught"]]["tasks"] for task in split_tasks(tasks)}
         single = trained[trained["system"] == SINGLE]
         alone = collect_types(single)
         widest = {corpus: set(names) for corpus, names in collect_types(trained).items() if corpus in alone}
@@ -160,10 +156,10 @@ def list_differences(table: DataFrame, primary: Mapping[str, Any]) -> Rows:
                     continue  # no type in common, or a seed of one is still to come
                 is_primary = (system, fraction) == (primary["structure"], primary["fraction"]) and types == whole
                 is_all = {corpus: set(names) for corpus, names in types.items()} == widest
-                counts = [stack_counts(side[side["seed"].isin(seeds)], types) for side in sides]
+                difference = measure_difference([side[side["seed"].isin(seeds)] for side in sides], types)
                 rows.append(
                     {"system": system, "fraction": fraction, "corpora": list(types), "types": types}
-                    | {"seeds": len(seeds), "primary": is_primary, "all": is_all, **vars(measure_difference(*counts))}
+                    | {"seeds": len(seeds), "primary": is_primary, "all": is_all, **vars(difference)}
                 )
     others = [row for row in rows if not row["primary"]]
     for row, p in zip(others, correct_holm([row["p"] for row in others]), strict=True):
@@ -171,43 +167,41 @@ def list_differences(table: DataFrame, primary: Mapping[str, Any]) -> Rows:
     return rows
 
 
-def stack_counts(rows: DataFrame, corpora: Iterable[str]) -> dict[str, np.ndarray]:
-    """Stack the counts of each corpus, summed over types: (seeds, documents, 3)."""
-    by_corpus = {corpus: rows[rows["corpus"] == corpus].groupby("seed")["counts"] for corpus in corpora}
-    return {corpus: np.array([sum(of_seed) for _, of_seed in by_seed]) for corpus, by_seed in by_corpus.items()}
+_DIFFERENCES: dict[bytes, Difference] = {}  # of this process, which reports after each cell
 
 
-_DIFFERENCES: dict[str, Difference] = {}  # found in this process, which reports after each cell
-
-
-def measure_difference(*sides: Mapping[str, np.ndarray]) -> Difference:
-    """Call `bootstrap_difference`, which takes seconds, once for the same counts."""
-    counts = [(corpus, array.shape, array.tobytes()) for side in sides for corpus, array in side.items()]
-    key = hashlib.sha256(repr(counts).encode()).hexdigest()
-    if key not in _DIFFERENCES:
-        _DIFFERENCES[key] = bootstrap_difference(*sides)
-    return _DIFFERENCES[key]
+def measure_difference(sides: Iterable[DataFrame], corpora: Iterable[str]) -> Difference:
+    """Call `bootstrap_difference` for rows of two systems with the same seeds; once for the same counts, since it
+    takes seconds."""
+    counts: list[dict[str, np.ndarray]] = []  # of each side, by corpus (seeds, documents, 3), summed over types
+    for side in sides:
+        by_corpus = {corpus: side[side["corpus"] == corpus].groupby("seed")["counts"] for corpus in corpora}
+        counts.append({corpus: np.array([sum(own) for _, own in seeds]) for corpus, seeds in by_corpus.items()})
+    digest = hashlib.sha256()
+    for corpus, array in [item for side in counts for item in side.items()]:
+        digest.update(repr((corpus, array.shape)).encode() + array.tobytes())
+    if digest.digest() not in _DIFFERENCES:
+        _DIFFERENCES[digest.digest()] = bootstrap_difference(*counts)
+    return _DIFFERENCES[digest.digest()]
 
 
 def list_other_documents(table: DataFrame) -> list[tuple[str, float, str]]:
     """List (system, fraction, corpus) not trained on the documents of single-task training with the same seed."""
-    others = []
-    for key, scored in table.sort_index().groupby(["system", "fraction", "corpus"], sort=False):
-        same = (table["fraction"] == key[1]) & (table["corpus"] == key[2]) & table["seed"].isin(scored["seed"])
-        trained_on = table[same & table["system"].isin([SINGLE, key[0]])].groupby("seed")["trained_on"]
-        if trained_on.nunique(dropna=False).max() > 1:
-            others.append(key)
-    return others
+    rows = table.sort_index()[["system", "fraction", "corpus", "seed", "trained_on"]].fillna("")
+    pairs = rows.merge(rows, on=["fraction", "corpus", "seed"])
+    compared = (pairs["system_y"] == SINGLE) | (pairs["system_y"] == pairs["system_x"])
+    others = pairs[compared & (pairs["trained_on_x"] != pairs["trained_on_y"])]
+    return list(dict.fromkeys(zip(others["system_x"], others["fraction"], others["corpus"], strict=True)))
 
 
 def list_costs(table: DataFrame) -> Rows:
     """List what it takes to train each system with its teachers, and to annotate with it, at the largest fraction;
     means over the seeds whose trainings are all there."""
     trained = table[table["fraction"] == table["fraction"].max()].drop_duplicates("number")
-    alone = {(row.tasks, row.seed): row.cost for row in trained[~is_taught(trained)].itertuples()}
+    alone = {(row.tasks, row.seed): row.cost for row in trained[~trained["taught"]].itertuples()}
     rows = []
     for system, scored in trained.groupby("system", sort=False):
-        teachers = split_tasks(scored["tasks"].iloc[0]) if is_taught(scored).any() else []
+        teachers = split_tasks(scored["tasks"].iloc[0]) if scored["taught"].any() else []
         passes, sums = int(scored.groupby("seed").size().max()), []
         for seed, costs in scored.groupby("seed")["cost"]:
             taught = [alone.get((task, seed)) for task in teachers]
