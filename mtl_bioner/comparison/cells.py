@@ -115,8 +115,8 @@ def keep_plan(arguments: argparse.Namespace) -> dict[str, Any]:
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, plan, indent=None)
-    shared = {name: plan[name] for name in ("fraction", "seeds", "note")}
-    return {"structure": plan["primary"], "corpora": list_corpora(plan["tasks"]), **shared}
+    names = ("fraction", "seeds", "note")
+    return {"structure": plan["primary"], "corpora": list_corpora(plan["tasks"]), **{n: plan[n] for n in names}}
 
 
 def read_cells(output: Path) -> Iterator[dict[str, Any]]:
@@ -139,8 +139,7 @@ def collect_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Collect what each cell records of the comparison: arguments, and hashes of the corpora and the encoder.
 
     Raises:
-        ValueError: two corpora have the same name (the last part of a path), by which cells tell them apart.
-        CorpusError: a corpus is not there.
+        ValueError, CorpusError: two corpora have the same name, by which cells tell them apart; one is not there.
     """
     from mtl_bioner.training.arguments import ModelArguments  # imports transformers
 
@@ -161,8 +160,8 @@ def collect_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 def format_arguments(arguments: Mapping[str, Any]) -> list[str]:
     """Format arguments as cells record them: `["--bf16", "false", "--learning_rate", "0.0003"]`."""
     strings = []
-    for name, value in sorted(arguments.items()):
-        parts = strip_paths(value if isinstance(value, list) else [value])
+    for name, value in sorted(strip_paths(arguments).items()):
+        parts = value if isinstance(value, list) else [value]
         strings += [f"--{name}", *(part if isinstance(part, str) else json.dumps(part) for part in parts)]
     return strings
 

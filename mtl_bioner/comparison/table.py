@@ -32,8 +32,7 @@ def make_table(contents: Sequence[Mapping[str, Any]]) -> DataFrame:
     Rows are sorted by fraction, the largest first, then `single`, `taught` and other systems by name, then as read.
 
     Raises:
-        ValueError: cells of a fraction belong to different experiments, were scored on different documents of a
-            corpus, or twice on the same type of it.
+        ValueError: cells are of different experiments, or were scored on different documents, or twice on a type.
     """
     fingerprints: dict[float, dict[str, Any]] = {}
     rows = []
@@ -113,8 +112,8 @@ def list_scores(table: DataFrame) -> Rows:
 def list_side_by_side(table: DataFrame, structure: str) -> Rows:
     """List the scores that a plot may set side by side, by fraction, corpus and system.
 
-    They are over the types of single-task training (or of the system with most), and over the seeds that it and the
-    primary structure have in common. Systems without all of these types and seeds are left out.
+    They are over the types of single-task training (or of the system with most), and the seeds that it shares with the
+    primary structure. Systems that lack any of these are left out.
     """
     rows = []
     for fraction, trained in table.groupby("fraction", sort=False):
@@ -171,8 +170,7 @@ _DIFFERENCES: dict[bytes, Difference] = {}  # of this process, which reports aft
 
 
 def measure_difference(sides: Iterable[DataFrame], corpora: Iterable[str]) -> Difference:
-    """Call `bootstrap_difference` for rows of two systems with the same seeds; once for the same counts, since it
-    takes seconds."""
+    """Test the difference of two systems with the same seeds, which takes seconds; once for the same counts."""
     counts: list[dict[str, np.ndarray]] = []  # of each side, by corpus (seeds, documents, 3), summed over types
     for side in sides:
         by_corpus = {corpus: side[side["corpus"] == corpus].groupby("seed")["counts"] for corpus in corpora}
