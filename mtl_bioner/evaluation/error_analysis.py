@@ -23,8 +23,8 @@ KINDS = ("missed", "spurious", "wrong boundary", "wrong type")
 def classify_errors(gold: Collection[Span], predicted: Collection[Span]) -> list[tuple[str, Span]]:
     """Return the kind and the span of each error.
 
-    A gold mention and the predictions that miss it by place or type count as one error, under the gold span. A
-    prediction that overlaps several gold mentions of its type is a boundary error of each.
+    A gold mention and what was predicted in its place are one error, listed by the gold span. A prediction that
+    overlaps several gold mentions of its type is a boundary error of each.
     """
     gold, predicted = set(gold), set(predicted)
     wrong, explained, errors = predicted - gold, set(), []

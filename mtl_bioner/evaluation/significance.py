@@ -30,13 +30,12 @@ def f1_of_counts(counts: np.ndarray) -> np.ndarray:
 def bootstrap_difference(
     baseline: Mapping[str, np.ndarray], system: Mapping[str, np.ndarray], resamples: int = RESAMPLES, seed: int = 42
 ) -> Difference:
-    """Estimate how much the macro F1 of a system, averaged over seeds, differs from that of a baseline.
+    """Estimate the difference in macro F1 between a system and a baseline, each averaged over seeds.
 
-    Documents are drawn with replacement within each corpus, the same ones for both systems (paired bootstrap,
-    Berg-Kirkpatrick et al. 2012). Seeds are drawn in pairs too: a seed decides the training documents
-    (`--train_fraction`) and the teachers of both systems. The interval therefore includes the variation between seeds.
-    Of n seeds, n - 1 are drawn, which gives their mean the variance of n new seeds (Rao and Wu 1988); drawing n would
-    underestimate it. With one seed, the interval covers the variation between documents only.
+    Documents are drawn with replacement within each corpus, the same ones for both (paired bootstrap, Berg-Kirkpatrick
+    et al. 2012). Seeds are drawn in pairs too, because a seed decides the training documents and the teachers: the
+    interval includes the variation between seeds. Of n seeds n - 1 are drawn, whose mean varies as the mean of n new
+    seeds would (Rao and Wu 1988). With one seed, the interval covers the variation between documents only.
 
     Args:
         baseline, system: corpus -> (seeds, documents, 3) right, predicted and gold spans; the same seeds and documents
