@@ -37,6 +37,7 @@ ALLOWED = {
         "mtl_bioner.comparison",
         "mtl_bioner.reporting",
         "run_mtl_ner",
+        "mtl_bioner.training",
     },
 }
 

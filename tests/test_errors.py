@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,23 +19,22 @@ PREDICTED = [
 ]
 
 
-def test_each_error_has_one_kind() -> None:
-    assert classify_errors(GOLD, PREDICTED) == [
-        ("wrong type", ("d", 16, 21, "Gene")),
-        ("missed", ("d", 26, 32, "Disease")),
-        ("wrong boundary", ("d", 44, 48, "Disease")),
-        ("spurious", ("d", 12, 15, "Gene")),
-    ]
-
-
-def test_overlap_with_another_type_is_no_boundary_error() -> None:
-    found = classify_errors([("d", 0, 11, "Disease")], [("d", 0, 4, "Gene"), ("e", 0, 11, "Disease")])
-    assert [kind for kind, _ in found] == ["missed", "spurious", "spurious"]
-
-
-def test_what_overlaps_a_mention_of_its_type_is_not_spurious_beside_a_wrong_type() -> None:
-    found = classify_errors([("d", 0, 5, "A")], [("d", 0, 5, "B"), ("d", 0, 3, "A")])  # by two heads
-    assert found == [("wrong type", ("d", 0, 5, "A"))]
+@pytest.mark.parametrize(
+    ("gold", "predicted", "errors"),
+    [
+        (GOLD, PREDICTED, [("wrong type", GOLD[1]), ("missed", GOLD[2]), ("wrong boundary", GOLD[3]),
+                           ("spurious", PREDICTED[3])]),
+        # An overlap with another type is no boundary error.
+        ([("d", 0, 11, "A")], [("d", 0, 4, "B"), ("e", 0, 11, "A")],
+         [("missed", ("d", 0, 11, "A")), ("spurious", ("d", 0, 4, "B")), ("spurious", ("e", 0, 11, "A"))]),
+        # By two heads: what overlaps a mention of its type is not spurious beside a wrong type.
+        ([("d", 0, 5, "A")], [("d", 0, 5, "B"), ("d", 0, 3, "A")], [("wrong type", ("d", 0, 5, "A"))]),
+        # Spans that touch do not overlap.
+        ([("d", 0, 4, "A")], [("d", 4, 8, "A")], [("missed", ("d", 0, 4, "A")), ("spurious", ("d", 4, 8, "A"))]),
+    ],
+)  # fmt: skip
+def test_each_error_has_one_kind(gold: list, predicted: list, errors: list) -> None:
+    assert classify_errors(gold, predicted) == errors
 
 
 def test_report_of_types_examples_and_seen_mentions() -> None:
@@ -63,19 +63,11 @@ SPANS = st.lists(
 
 @given(SPANS, SPANS)
 def test_every_gold_mention_is_found_or_one_error(gold: list, predicted: list) -> None:
-    errors = classify_errors(gold, predicted)
-    of_gold = [span for kind, span in errors if kind != "spurious"]
-    assert sorted(of_gold) == sorted(set(gold) - set(predicted))
-    spurious = {span for kind, span in errors if kind == "spurious"}
-    assert spurious <= set(predicted) - set(gold)
-    false = set(predicted) - set(gold)
+    errors, false = classify_errors(gold, predicted), set(predicted) - set(gold)
+    assert sorted(span for kind, span in errors if kind != "spurious") == sorted(set(gold) - set(predicted))
+    assert {span for kind, span in errors if kind == "spurious"} <= false
     for span in (span for kind, span in errors if kind == "missed"):
         assert not any(p[0] == span[0] and p[3] == span[3] and p[1] < span[2] and span[1] < p[2] for p in false)
-
-
-def test_spans_that_touch_do_not_overlap() -> None:
-    found = classify_errors([("d", 0, 4, "Disease")], [("d", 4, 8, "Disease")])
-    assert [kind for kind, _ in found] == ["missed", "spurious"]
 
 
 def test_examples_are_the_most_frequent_and_of_one_key_however_they_are_written() -> None:

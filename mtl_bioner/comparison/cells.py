@@ -1,144 +1,202 @@
-"""Finished cells of a comparison, by system, fraction, corpus and seed."""
+"""The cells of a comparison: how they are planned, where they are kept, and which of them can be compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import argparse
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from dataset_scripts import hash_corpus
+from dataset_scripts.tasks import parse_tasks, split_tasks
+from mtl_bioner.comparison.arguments import HASHED, SINGLE, TAUGHT
+from mtl_bioner.reporting.files import write_json
+from mtl_bioner.reporting.run_record import hash_model, strip_paths
 
-from dataset_scripts.tasks import split_tasks
 
-
-SINGLE = "single"
-
-
-TAUGHT = "taught"  # hard sharing, with the single-task models of the same seed and fraction as teachers
+LONGEST_NAME = 150  # bytes, of the 255 that file systems allow; the rest is for fraction, seed, value and endings
+QUICK_NOTE = "The sample corpus was written for this project: its scores show that everything works, and no more."
 
 
 @dataclass(frozen=True)
-class Primary:
-    """The comparison named beforehand: one model of a structure for all corpora, against a model for each.
+class Cell:
+    """One training."""
 
-    Attributes:
-        fraction: share of the training documents.
-        seeds: how many were planned, 0 where that isn't known.
-        note: what else a reader of the report has to know.
-    """
-
-    structure: str
-    corpora: tuple[str, ...]
-    fraction: float
-    seeds: int = 0
-    note: str = ""
-
-
-class Cells:
-    """Finished cells by system, fraction, corpus and seed; `runs` holds scores, `costs` and `curves` trainings.
-
-    Args:
-        cells: contents of the files of `run_comparison.py`.
-
-    Raises:
-        ValueError: two cells were scored on other documents of the same corpus, twice on the same type of it, or
-            trained under other settings on the same share of the documents.
-    """
-
-    def __init__(self, cells: Iterable[Mapping[str, Any]]) -> None:
-        self.runs: dict[tuple[str, float], dict[str, dict[int, dict[str, Any]]]] = {}
-        self.costs: dict[tuple[str, float], dict[int, list[Mapping[str, Any]]]] = {}
-        self.curves: dict[tuple[str, float], dict[str, dict[int, list[list[float]]]]] = {}
-        self.tuned: dict[tuple[str, float], dict[str, Mapping[str, Any]]] = {}
-        self.teachers: dict[tuple[str, float], list[str]] = {}  # the tasks whose models taught a system
-        self.alone: dict[tuple[str, float, int], Mapping[str, Any]] = {}  # costs of a task's own training
-        documents: dict[str, str] = {}
-        identities: dict[float, Mapping[str, Any]] = {}
-        for content in cells:
-            cell = content["cell"]
-            system, seed = (cell["system"], cell["fraction"]), cell["seed"]
-            check_identity(identities.setdefault(cell["fraction"], content["identity"]), content["identity"])
-            self.curves.setdefault(system, {}).setdefault(cell["tasks"], {})[seed] = content["development"]
-            self.costs.setdefault(system, {}).setdefault(seed, []).append(content["cost"])
-            if TAUGHT in (cell["system"], cell["sharing"]):  # in older cells only the system says so
-                self.teachers[system] = split_tasks(cell["tasks"])
-            else:
-                self.alone[cell["tasks"], cell["fraction"], seed] = content["cost"]
-            if "tuned" in content:
-                self.tuned.setdefault(system, {})[cell["tasks"]] = content["tuned"]
-            for corpus, counts in content["counts"].items():
-                if documents.setdefault(corpus, counts["documents"]) != counts["documents"]:
-                    raise ValueError(f"cells were scored on different documents of {corpus}; compute them anew")
-                runs = self.runs.setdefault(system, {}).setdefault(corpus, {})
-                own = runs.setdefault(seed, {"counts": {}, "errors": [], "trained_on": set()})
-                if twice := own["counts"].keys() & counts["types"].keys():
-                    raise ValueError(
-                        f"{cell['system']} has two heads for {', '.join(twice)} of {corpus}; leave one out"
-                    )
-                own["counts"] |= counts["types"]
-                own["errors"].append(content["errors"][corpus])
-                own["trained_on"].add(content["training_documents"].get(corpus))
+    system: str  # `single`, a structure, or the tasks of a further group (of one task too, which may teach another)
+    tasks: str
+    sharing: str  # the structure; `hard` for a single task, which has nothing to share
+    seed: int
+    fraction: float  # of the training documents
+    epochs: float | None = None  # of this fraction, if they are its own
 
     @property
-    def fractions(self) -> list[float]:
-        """Shares of the training documents, the largest first."""
-        return sorted({fraction for _, fraction in self.runs}, reverse=True)
+    def name(self) -> str:
+        """The name of the cell's files; a long list of tasks is cut, and told apart by a hash."""
+        public = self.without_paths()
+        name = make_file_name(public.tasks if public.system == public.tasks else f"{public.system}_{public.tasks}")
+        if len(name.encode()) > LONGEST_NAME:
+            name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}~{hash_ids([name])}"
+        return f"{name}_{self.fraction:g}_{self.seed}"
 
-    def systems(self, fraction: float) -> list[str]:
-        """`single` first, `taught` second, then the others by their name."""
-        return sorted((s for s, f in self.runs if f == fraction), key=by_system)
+    def without_paths(self) -> Cell:
+        """Drop the folders in the names of corpora, as records do."""
+        return replace(self, system=strip_paths(self.system), tasks=strip_paths(self.tasks))
 
-    def corpora(self, system: str, fraction: float) -> list[str]:
-        """Corpora that the system was scored on, in the order of the tasks of a model for most of them."""
-        order = list(max(self.runs.items(), key=lambda item: (item[0][0] != SINGLE, len(item[1])))[1])
-        own = self.runs.get((system, fraction), {})
-        return sorted(own, key=lambda corpus: order.index(corpus) if corpus in order else len(order))
+    def path(self, output: Path) -> Path:
+        return output / "cells" / f"{self.name}.json"
 
-    def seeds(self, system: str, fraction: float, types: Mapping[str, Sequence[str]]) -> list[int]:
-        """Those that were scored on all of these types (corpus -> types)."""
-        runs = self.runs.get((system, fraction), {})
-        found = [
-            {seed for seed, run in runs.get(corpus, {}).items() if set(names) <= run["counts"].keys()}
-            for corpus, names in types.items()
-        ]
-        return sorted(set.intersection(*found)) if found else []
-
-    def counts(
-        self, system: str, fraction: float, corpus: str, types: Sequence[str], seeds: Sequence[int]
-    ) -> np.ndarray:
-        """(seeds, documents, 3) right, predicted and gold mentions of these types."""
-        runs = self.runs[system, fraction][corpus]
-        return np.array([np.sum([runs[seed]["counts"][name] for name in types], axis=0) for seed in seeds])
-
-    def types(self, system: str, fraction: float, corpus: str) -> list[str]:
-        """Entity types of a corpus that the system was scored on."""
-        return list(
-            dict.fromkeys(name for run in self.runs[system, fraction][corpus].values() for name in run["counts"])
-        )
-
-    def trained_on_others(self) -> list[tuple[str, float, str]]:
-        """(system, fraction, corpus) that were not trained on the documents of single-task training of the seed."""
-        found = []
-        for (system, fraction), by_corpus in self.runs.items():
-            for corpus, own in by_corpus.items():
-                single = self.runs.get((SINGLE, fraction), {}).get(corpus, {})
-                if any(len(run["trained_on"] | single.get(seed, run)["trained_on"]) > 1 for seed, run in own.items()):
-                    found.append((system, fraction, corpus))
-        return found
+    def model_path(self, output: Path) -> Path:
+        return output / "models" / self.name
 
 
-def by_system(system: str) -> tuple[bool, bool, str]:
-    """The order of systems in tables and plots."""
-    return (system != SINGLE, system != TAUGHT, system)
+def plan_cells(arguments: argparse.Namespace) -> list[Cell]:
+    """List all cells in the order they are computed: a whole comparison of one seed before the next seed."""
+    structures = sorted(arguments.structures, key=lambda name: name != arguments.primary)
+    cells = []
+    for seed in arguments.seeds:
+        for share in arguments.fractions:  # and its epochs
+            cells += [Cell(SINGLE, task, "hard", seed, *share) for task in split_tasks(arguments.tasks)]
+            cells += [Cell(name, arguments.tasks, name, seed, *share) for name in structures]
+            for group in arguments.groups:
+                sharing = arguments.primary if len(split_tasks(group)) > 1 else "hard"
+                joint = Cell(group, group, sharing, seed, *share)
+                cells += [*(cell for cell in list_teachers(joint, arguments) if cell.system != SINGLE), joint]
+    return list(dict.fromkeys(cells))
 
 
-def check_identity(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Raises ValueError for cells that don't have the arguments, versions and encoder in common. (Arguments that only
-    one knows, since the other is from before there were any, were not given: cells of other given arguments are none
-    of the same comparison.)"""
-    for name in sorted(one.keys() & other.keys()):
+def list_teachers(cell: Cell, arguments: argparse.Namespace) -> list[Cell]:
+    """List the cells of one task whose models teach a cell; tasks outside `--tasks` are systems of their own."""
+    systems = dict.fromkeys(split_tasks(arguments.tasks), SINGLE)
+    tasks = split_tasks(cell.tasks) if cell.sharing == TAUGHT else ()
+    return [replace(cell, system=systems.get(task, task), tasks=task, sharing="hard") for task in tasks]
+
+
+def list_corpora(*groups: str) -> list[str]:
+    """List the corpora of one or several `--tasks`."""
+    sources = [source for tasks in groups for spec in parse_tasks(tasks) for source in spec.sources]
+    return list(dict.fromkeys(source.corpus for source in sources))
+
+
+def make_file_name(text: str) -> str:
+    """Replace characters that file systems may refuse by `_`."""
+    return re.sub(r"[^\w=+,.-]", "_", text)
+
+
+def hash_ids(ids: Iterable[str]) -> str:
+    """Hash a set of document ids, in any order, to 16 hexadecimal digits."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
+
+
+def keep_plan(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Record in `plan.json` which comparison is the primary one, before any cell is computed, and return it.
+
+    It can't be changed afterwards. More seeds and smaller fractions may follow, but the number of planned seeds stays:
+    adding seeds until a difference is significant finds one too often. The report prints a `note` added to the file.
+
+    Raises:
+        ValueError: the file names another primary comparison, or doesn't exist with `--report_only`.
+    """
+    path, fraction = arguments.output_dir / "plan.json", max(fraction for fraction, _ in arguments.fractions)
+    plan = {"primary": arguments.primary, "tasks": strip_paths(arguments.tasks), "fraction": fraction,
+            "seeds": len(arguments.seeds), "note": QUICK_NOTE if arguments.quick else ""}  # fmt: skip
+    if path.is_file():
+        recorded = {"seeds": 0, "note": "", **json.loads(path.read_text(encoding="utf-8"))}  # older plans lack these
+        plan |= {"fraction": max(fraction, recorded["fraction"]), "seeds": recorded["seeds"], "note": recorded["note"]}
+        if recorded != plan and not arguments.report_only:
+            raise ValueError(f"{path} names {recorded} as primary, not {plan}; choose another --output_dir")
+        plan = recorded
+    elif arguments.report_only:
+        raise ValueError(f"--report_only finds no {path}; check --output_dir")
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, plan, indent=None)
+    names = ("fraction", "seeds", "note")
+    return {"structure": plan["primary"], "corpora": list_corpora(plan["tasks"]), **{n: plan[n] for n in names}}
+
+
+def read_cells(output: Path) -> Iterator[dict[str, Any]]:
+    """Read every finished cell of a comparison; raise ValueError as `read_cell`."""
+    return (read_cell(path) for path in sorted((output / "cells").glob("*.json")))
+
+
+def read_cell(path: Path) -> dict[str, Any]:
+    """Read a finished cell or trial; raise ValueError if it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"a JSON {type(content).__name__}")
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged ({error}); delete it, and it is trained again") from error
+    return content
+
+
+def collect_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Collect what each cell records of the comparison: arguments, and hashes of the corpora and the encoder.
+
+    Raises:
+        ValueError, CorpusError: two corpora have the same name, by which cells tell them apart; one is not there.
+    """
+    from mtl_bioner.training.arguments import ModelArguments  # imports transformers
+
+    training, corpora = arguments.training, list_corpora(arguments.tasks, *arguments.groups)
+    names = [Path(corpus).resolve().name for corpus in corpora]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"--tasks names two corpora whose last part is {repeated.pop()}; rename a file or folder")
+    encoder = training.get("model_name_or_path", ModelArguments.model_name_or_path)
+    return {
+        "tune": [arguments.tune[0], *arguments.tune[1]] if arguments.tune else None,
+        "arguments": format_arguments({name: value for name, value in training.items() if name not in HASHED}),
+        "leak_corpora": strip_paths(",".join(corpora)),
+        "corpora": {strip_paths(corpus): hash_corpus(corpus, training.get("data_dir")) for corpus in corpora},
+        "encoder": hash_model(encoder, training.get("model_revision", "main")),
+    }
+
+
+def format_arguments(arguments: Mapping[str, Any]) -> list[str]:
+    """Format arguments as cells record them: `["--bf16", "false", "--learning_rate", "0.0003"]`."""
+    strings = []
+    for name, value in sorted(strip_paths(arguments).items()):
+        parts = value if isinstance(value, list) else [value]
+        strings += [f"--{name}", *(part if isinstance(part, str) else json.dumps(part) for part in parts)]
+    return strings
+
+
+def read_arguments(strings: Iterable[str]) -> dict[str, list[Any]]:
+    """Read recorded arguments, whatever their order and spelling; of one given twice the last counts."""
+    arguments: dict[str, list[Any]] = {}
+    for string in strings:
+        name, *parts = string.split("=", 1) if string.startswith("--") else ("", string)
+        if name:
+            values = arguments[name.removeprefix("--").replace("-", "_")] = []
+        for part in parts:
+            with contextlib.suppress(ValueError):
+                part = json.loads(part.lower())  # 3e-4 is 0.0003, and True is true
+            values.append(part)
+    return {name: values or [True] for name, values in arguments.items()}
+
+
+def take_fingerprint(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect by name what cells of a fraction must share: settings of the comparison, epochs, and arguments and
+    versions that the training reported. Works for a trial, or a part of a cell, too."""
+    fingerprint = {"tune": None, "epochs": content.get("cell", content).get("epochs"), **content.get("settings", {})}
+    fingerprint["arguments"] = read_arguments(fingerprint.get("arguments", ()))
+    if "leak_corpora" in fingerprint:  # in the order of --groups
+        fingerprint["leak_corpora"] = sorted(fingerprint["leak_corpora"].split(","))
+    return fingerprint | content.get("identity", {})
+
+
+def check_same_experiment(
+    one: Mapping[str, Any], other: Mapping[str, Any], place: object, ignored: Collection[str] = ()
+) -> None:
+    """Raise ValueError if two fingerprints differ in a name that both have: older cells lack newer arguments."""
+    for name in sorted(one.keys() & other.keys() - set(ignored)):
         if one[name] != other[name]:
             raise ValueError(
-                f"cells were computed with different {name} ({one[name]} and {other[name]}) and can't be compared; "
-                "go on with the arguments, versions and kind of machine that they had, or give another --output_dir"
+                f"{place}: computed with different {name} ({one[name]} and {other[name]}); continue with the "
+                "arguments, versions and kind of machine of the earlier cells, or choose another --output_dir"
             )

@@ -1,44 +1,53 @@
-"""What is kept of a cell's training."""
+"""Record the training of a cell."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
+from dataset_scripts.tasks import Task
 from mtl_bioner.comparison.arguments import CELL_ARGUMENTS
-from mtl_bioner.comparison.plan import hash_ids
+from mtl_bioner.comparison.cells import hash_ids
 from mtl_bioner.evaluation.error_analysis import build_error_report, normalize_mention
-from mtl_bioner.reporting.run_record import (
-    get_package_version,
-    get_processor_name,
-)
+from mtl_bioner.evaluation.spans import collect_gold, collect_predicted
+from mtl_bioner.reporting.run_record import get_package_version, get_processor_name
 from mtl_bioner.training.results import collect_arguments
+from mtl_bioner.training.run import Run
+from mtl_bioner.training.trainer import MultiTaskTrainer
 
 
-def check_heads(run: Any) -> None:
-    """Raises ValueError for two heads that find the same type in the same corpus: a comparison needs one score."""
-    seen: dict[tuple[str, str], str] = {}
-    for task in run.tasks:
-        for key in ((corpus, name) for corpus in task.corpora for name in task.types):
-            if key in seen:
+def check_heads(tasks: Iterable[Task]) -> None:
+    """Raise ValueError for two heads that find the same type in the same corpus: a comparison needs one score."""
+    heads: dict[tuple[str, str], str] = {}
+    for task in tasks:
+        for corpus, name in product(task.corpora, task.types):
+            if (other := heads.setdefault((corpus, name), task.name)) != task.name:
                 raise ValueError(
-                    f"tasks {seen[key]} and {task.name} both find {key[1]} in {key[0]}, so there is no one score to "
+                    f"tasks {other} and {task.name} both find {name} in {corpus}, so there is no one score to "
                     "compare; leave one out"
                 )
-            seen[key] = task.name
 
 
-def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
-    """What is kept of a training: scores, counts by document, errors, cost; no text but frequent mentions. Of a trial
-    of `--tune`, which scores no test split, only the development scores."""
-    found = {"identity": identity_of(run), "development": development(trainer.state.log_history)}
+def make_record(run: Run, trainer: MultiTaskTrainer, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """Collect scores, counts by document, errors and cost of a training; no text but frequent mentions.
+
+    A trial of `--tune` scores no test split, so only its development scores are recorded.
+    """
+    evaluations = [entry for entry in trainer.state.log_history if "eval_macro_f1" in entry and "epoch" in entry]
+    development = [[round(entry["epoch"], 2), entry["eval_macro_f1"]] for entry in evaluations]
+    record = {"identity": collect_identity(run), "development": development}
     if not run.args.do_predict:
-        return found
-    return found | {
+        return record
+    ids = defaultdict(set)
+    for text in run.rows["train"].texts:
+        ids[text.corpus].add(text.document.document_id)
+    return record | {
         "metrics": metrics,
-        "training_documents": training_documents(run),
-        "counts": document_counts(run, trainer.entities),
-        "errors": errors_by_corpus(run, trainer.entities),
+        "training_documents": {corpus: hash_ids(of_corpus) for corpus, of_corpus in ids.items()},
+        "counts": count_by_document(run, trainer.entities),
+        "errors": report_errors(run, trainer.entities),
         "processor": get_processor_name(),
         "cost": {
             "seconds": metrics["train_runtime"] + run.teaching_seconds,
@@ -50,63 +59,42 @@ def record(run: Any, trainer: Any, metrics: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def identity_of(run: Any) -> dict[str, Any]:
-    """What cells that are compared have in common: arguments, and versions of what computes."""
+def collect_identity(run: Run) -> dict[str, Any]:
+    """Collect what compared cells have in common: arguments, and versions of the libraries that compute."""
     arguments = {name: value for name, value in collect_arguments(run.arguments).items() if name not in CELL_ARGUMENTS}
     return arguments | {name: get_package_version(name) for name in ("torch", "transformers", "accelerate")}
 
 
-def development(history: Iterable[dict[str, float]]) -> list[list[float]]:
-    """Epoch and macro F1 of each evaluation on the development split."""
-    key = "eval_macro_f1"
-    return [[round(entry["epoch"], 2), entry[key]] for entry in history if key in entry and "epoch" in entry]
+def count_by_document(run: Run, entities: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Count right, predicted and gold mentions by corpus, type and test document, over the heads scored on it.
 
-
-def training_documents(run: Any) -> dict[str, str]:
-    """By corpus, a hash of the ids of the training documents."""
-    ids: dict[str, set[str]] = {}
-    for text in run.rows["train"].texts:
-        ids.setdefault(text.corpus, set()).add(text.document.document_id)
-    return {corpus: hash_ids(own) for corpus, own in ids.items()}
-
-
-def document_counts(run: Any, entities: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
-    """By corpus, over the heads that are scored on it: right, predicted and gold mentions of each type in each test
-    document, and a hash of the documents' ids, which tells whether two cells can be compared."""
-    found: dict[str, dict[str, dict[str, list[int]]]] = {}  # corpus -> type -> document -> counts
-    for text, own in zip(run.rows["test"].texts, entities, strict=True):
+    A hash of the documents' ids tells whether two cells can be compared.
+    """
+    counts: dict[str, dict[str, dict[str, list[int]]]] = defaultdict(lambda: defaultdict(dict))
+    for text, predicted in zip(run.rows["test"].texts, entities, strict=True):
+        gold, spans = collect_gold(text), collect_predicted(predicted)
         for name in run.model.config.tasks[text.task_id]["types"]:
-            gold = {(e.start, e.end) for e in text.document.entities if e.type == name}
-            predicted = {(e["start"], e["end"]) for e in own if e["type"] == name}
-            counts = [len(gold & predicted), len(predicted), len(gold)]
-            found.setdefault(text.corpus, {}).setdefault(name, {})[text.document.document_id] = counts
+            row = [sum(span[2] == name for span in side) for side in (gold & spans, spans, gold)]
+            counts[text.corpus][name][text.document.document_id] = row
     return {
         corpus: {
-            "documents": hash_ids(next(iter(types.values()))),
-            "types": {name: [own for _, own in sorted(counts.items())] for name, counts in types.items()},
+            "documents": hash_ids(next(iter(by_type.values()))),
+            "types": {name: [row for _, row in sorted(of_type.items())] for name, of_type in by_type.items()},
         }
-        for corpus, types in found.items()
+        for corpus, by_type in counts.items()
     }
 
 
-def errors_by_corpus(run: Any, entities: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
-    """`build_error_report` of each corpus, over the heads that are scored on it."""
-    types, corpora = run.model.config.tasks, dict.fromkeys(text.corpus for text in run.rows["test"].texts)
-    found = {}
-    for corpus in corpora:
-        gold, predicted, texts = set(), set(), {}
-        for text, own in zip(run.rows["test"].texts, entities, strict=True):
-            if text.corpus == corpus:
-                key = text.document.document_id
-                texts[key] = text.document.text
-                wanted = types[text.task_id]["types"]
-                gold |= {(key, e.start, e.end, e.type) for e in text.document.entities if e.type in wanted}
-                predicted |= {(key, e["start"], e["end"], e["type"]) for e in own}
-        seen = {
-            normalize_mention(text.document.text, ("", e.start, e.end, e.type))
-            for text in run.rows["train"].texts
-            if text.corpus == corpus
-            for e in text.document.entities
-        }
-        found[corpus] = build_error_report(gold, predicted, texts, seen)
-    return found
+def report_errors(run: Run, entities: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Build the error report of each corpus, over the heads scored on it."""
+    gold, predicted, seen, texts = defaultdict(set), defaultdict(set), defaultdict(set), defaultdict(dict)
+    for text, of_text in zip(run.rows["test"].texts, entities, strict=True):
+        key, types = text.document.document_id, run.model.config.tasks[text.task_id]["types"]
+        gold[text.corpus] |= {(key, *span) for span in collect_gold(text) if span[2] in types}
+        predicted[text.corpus] |= {(key, *span) for span in collect_predicted(of_text)}
+        texts[text.corpus][key] = text.document.text
+    for text in run.rows["train"].texts:
+        seen[text.corpus] |= {normalize_mention(text.document.text, ("", *span)) for span in collect_gold(text)}
+    return {
+        corpus: build_error_report(gold[corpus], predicted[corpus], texts[corpus], seen[corpus]) for corpus in gold
+    }

@@ -10,37 +10,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
-from itertools import chain
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dataset_scripts import hash_corpus
-from mtl_bioner.comparison import report
-from mtl_bioner.comparison.arguments import DEFAULT_ENCODER, HASHED, ComparisonParser, argument_name
-from mtl_bioner.comparison.cells import SINGLE, TAUGHT, check_identity
-from mtl_bioner.comparison.plan import (
-    Cell,
-    cell_path,
-    check_teachers,
-    corpora_of,
-    file_name,
-    finished,
-    keep_plan,
-    model_path,
-    plan,
-    read_finished,
-    teachers_of,
-)
+from mtl_bioner.comparison import cells, report
+from mtl_bioner.comparison.arguments import SINGLE, TAUGHT, collect_training_arguments
+from mtl_bioner.comparison.cells import Cell, check_same_experiment, list_teachers, take_fingerprint
 from mtl_bioner.reporting.files import write_json
-from mtl_bioner.reporting.run_record import (
-    hash_model,
-    remove_checkpoints,
-    strip_paths,
-)
+from mtl_bioner.reporting.run_record import remove_checkpoints
 
 
 logger = logging.getLogger(__name__)
@@ -48,261 +30,188 @@ logger = logging.getLogger(__name__)
 SCRIPT = Path(__file__).parents[2] / "run_comparison.py"  # in a clone, and in an installation
 
 
-def settings_of(arguments: argparse.Namespace, rest: Sequence[str]) -> dict[str, Any]:
-    """What all cells have in common: arguments, and hashes instead of the names of corpora's and encoder's folders."""
-    corpora, (encoder, data_dir, revision) = corpora_of([arguments.tasks, *arguments.groups]), places_of(rest)
-    check_names(corpora.split(","))
-    return {
-        "tune": [arguments.tune[0], *arguments.tune[1]] if arguments.tune else None,
-        "arguments": by_name([strip_paths(part) for part in take_out(rest, *HASHED)[1]]),
-        "leak_corpora": strip_paths(corpora),
-        "corpora": {strip_paths(source): hash_corpus(source, data_dir) for source in corpora.split(",")},
-        "encoder": hash_model(encoder, revision),
-    }
+class Runner:
+    """Compute the cells of a comparison in its folder.
 
-
-def check_names(corpora: Sequence[str]) -> None:
-    """Raises ValueError for two corpora of one name (the last part of a path), which cells would number anew."""
-    names = [Path(source).resolve().name for source in corpora]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"--tasks names two corpora whose last part is {name}; rename the file or folder of one")
-
-
-def by_name(arguments: Sequence[str]) -> list[str]:
-    """Arguments in the order of their names, `--a=1` as `--a 1`: so written, two equal command lines are equal."""
-    groups: list[list[str]] = []
-    for part in arguments:
-        if part.startswith("--") or not groups:
-            name, equals, value = part.partition("=")
-            groups.append([f"--{argument_name(name)}", *([value] if equals else [])])
-        else:
-            groups[-1].append(part)
-    return list(chain.from_iterable(sorted(groups, key=lambda group: group[0])))
-
-
-def places_of(rest: Sequence[str]) -> tuple[str, str | None, str]:
-    """Encoder, `--data_dir` and revision of the encoder among the arguments for `run_mtl_ner.py`."""
-    found, _ = take_out(rest, *HASHED)
-    return found.model_name_or_path or DEFAULT_ENCODER, found.data_dir, found.model_revision or "main"
-
-
-def take_out(rest: Sequence[str], *names: str) -> tuple[argparse.Namespace, list[str]]:
-    """The values of some arguments, None where one isn't given, and the arguments without them."""
-    parser = ComparisonParser(add_help=False, allow_abbrev=False)
-    for name in names:
-        parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}")
-    return parser.parse_known_args(rest)
-
-
-def check_settings(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
-    """Before anything is trained: whether the cells that are there can stand beside those to come.
-
-    Raises:
-        ValueError: a cell of a wanted fraction was computed with other arguments, corpora, encoder or epochs.
+    All methods raise ValueError for input that `run_mtl_ner.py` can't use, or that doesn't fit the finished cells.
     """
-    wanted = dict(arguments.fractions)
-    for content in finished(arguments.output_dir):
-        fraction, path = content["cell"]["fraction"], arguments.output_dir / "cells"
-        if fraction not in wanted:
-            continue
-        found = {**content["settings"], "epochs": content["cell"]["epochs"]}
-        found["arguments"] = by_name(found["arguments"])  # older cells kept them as they were given
-        for name, value in {**settings, "epochs": wanted[fraction]}.items():
-            if name == "leak_corpora":  # whose order is that of --groups
-                found[name], value = (sorted(corpora.split(",")) for corpora in (found[name], value))
-            if found.get(name) != value:
-                raise ValueError(
-                    f"{path}: cells of {fraction:g} of the documents were computed with the {name} {found.get(name)}, "
-                    f"not {value}; choose another --output_dir"
-                )
 
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments, self.output = arguments, arguments.output_dir
+        self.settings = cells.collect_settings(arguments)
 
-def compute(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], settings: dict[str, Any]) -> bool:
-    """Train a cell in a process of its own; whether it is there now.
+    def compute_all(self) -> list[bool]:
+        """Compute the planned cells that are missing, report after each, and return whether each is finished."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.output / "lock", timeout=0):
+                return self._compute_planned(cells.plan_cells(self.arguments))
+        except Timeout as error:
+            raise ValueError(f"another run_comparison.py is at work in {self.output}; wait for it") from error
 
-    Raises:
-        ValueError: `run_mtl_ner.py` can't use the input.
-    """
-    path = cell_path(cell, arguments)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    about = {"cell": {**asdict(cell), "tasks": strip_paths(cell.tasks), "system": strip_paths(cell.system)}}
-    about["settings"] = settings
-    for teacher in teachers_of(cell, arguments):
-        if not model_path(teacher, arguments).is_dir():
-            logger.error("%s has to wait for its teacher %s", cell.name, teacher.name)
-            return False
-    if arguments.tune:
-        tuned = tuned_before(cell, arguments)
-        if tuned is None and cell.seed != arguments.seeds[0]:
-            logger.error("%s has to wait for what is found with seed %d", cell.name, arguments.seeds[0])
-            return False
-        tuned = tuned or tune(cell, arguments, rest, settings)
-        if tuned is None:
-            return False
-        about["tuned"] = tuned
-        rest = [*rest, f"--{tuned['argument']}={tuned['value']}"]
-    found = train(cell, arguments, [*rest, "--do_train", "--do_eval", "--do_predict"], path)
-    if found is not None:
-        if arguments.tune:
-            found["identity"].pop(arguments.tune[0])
-        write_json(path, about | found, indent=None)
-    return found is not None
+    def _compute_planned(self, planned: list[Cell]) -> list[bool]:
+        for stale in [*self.output.glob("cells/training-*"), *self.output.glob("trials/training-*")]:
+            shutil.rmtree(stale)  # of a process that was killed
+        self.check_finished({})
+        missing = [cell for cell in planned if not cell.path(self.output).is_file()]
+        if missing:
+            self.check_teachers(missing)
+            self.check_tasks(planned)
+        primary, finished = cells.keep_plan(self.arguments), []
+        for number, cell in enumerate(planned, 1):
+            logger.info("cell %d of %d: %s", number, len(planned), cell.name)
+            finished.append(cell not in missing or self.compute(cell))
+            if cell in missing and number < len(planned):  # the caller writes the last report
+                report.write_report(list(cells.read_cells(self.output)), primary, self.output)
+        return finished
 
+    def check_finished(self, identity: Mapping[str, Any]) -> None:
+        """Raise ValueError if a finished cell can't stand beside those to come, whose `identity` a dry run tells."""
+        epochs = dict(self.arguments.fractions)
+        varying = ("num_train_epochs", *(self.arguments.tune or ())[:1])  # between fractions, or between cells
+        for content in cells.read_cells(self.output):
+            if (fraction := content["cell"]["fraction"]) in epochs:
+                to_come = {"settings": self.settings, "epochs": epochs[fraction], "identity": identity}
+                place = f"{self.output / 'cells'}, {100 * fraction:g} % of the documents"
+                check_same_experiment(take_fingerprint(content), take_fingerprint(to_come), place, varying)
 
-def tuned_before(cell: Cell, arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """What `tune` gave for the same training with another seed, if that is finished."""
-    for content in finished(arguments.output_dir):
-        other = Cell(**content["cell"] | {"seed": cell.seed, "sharing": cell.sharing})
-        if other == replace(cell, tasks=strip_paths(cell.tasks), system=strip_paths(cell.system)):
-            return content["tuned"]
-    return None
+    def check_teachers(self, missing: Iterable[Cell]) -> None:
+        """Raise ValueError if finished single-task cells lack the models that missing cells need as teachers."""
+        teachers = dict.fromkeys(teacher for cell in missing for teacher in list_teachers(cell, self.arguments))
+        paths = [teacher.path(self.output) for teacher in teachers if not teacher.model_path(self.output).is_dir()]
+        if lost := [str(path) for path in paths if path.is_file()]:
+            raise ValueError(
+                f"the models of {', '.join(lost)} were not kept, but are needed as teachers; delete these cells, so "
+                "that they are trained again"
+            )
 
-
-def tune(
-    cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], settings: dict[str, Any]
-) -> dict[str, Any] | None:
-    """Best development macro F1 of a cell with each value of `--tune`, and which value that chooses; None if a
-    training failed. Trials score no test split, and are kept in `trials/`.
-
-    Raises:
-        ValueError: a trial has no development scores, or other arguments, corpora or versions than the others.
-    """
-    name, values = arguments.tune
-    found: dict[str, float] = {}
-    identities: list[dict[str, Any]] = []
-    for value in values:
-        path = arguments.output_dir / "trials" / f"{cell.name}_{file_name(value)}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        about = {"settings": settings, "epochs": cell.epochs, "value": value}
-        if not path.is_file():
-            logger.info("trial of %s with --%s %s", cell.name, name, value)
-            trial = train(cell, arguments, [*rest, f"--{name}={value}", "--do_train", "--do_eval"], path)
-            if trial is None:
-                return None
-            if not trial["development"]:
-                raise ValueError(f"{cell.name} was trained without an evaluation; lower --eval_steps, or leave it out")
-            write_json(path, about | trial, indent=None)
-        trial = read_finished(path)
-        if any(trial[key] != wanted for key, wanted in about.items()):
-            raise ValueError(f"{path} was computed with other settings; choose another --output_dir")
-        identities.append({key: own for key, own in trial.get("identity", {}).items() if key != name})
-        check_identity(identities[0], identities[-1])
-        found[value] = max(f1 for _, f1 in trial["development"])
-    return {"argument": name, "value": max(values, key=lambda value: found[value]), "development": found}
-
-
-def train(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], path: Path) -> dict[str, Any] | None:
-    """What the process of a cell found; None if it failed, which its log, beside `path`, tells.
-
-    Raises:
-        ValueError: `run_mtl_ner.py` can't use the input.
-    """
-    part, log = path.with_suffix(".part"), path.with_suffix(".log")
-    part.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix="training-") as folder:
-        model = Path(folder) / "model"
-        own = [*rest, "--output_dir", str(model), "--overwrite_output"]
-        if teachers := [str(model_path(teacher, arguments)) for teacher in teachers_of(cell, arguments)]:
-            own += ["--teachers", *teachers]
-        status = run_cell(cell, arguments, own, part, log)
-        if status == 0 and arguments.keep_models and "--do_predict" in rest:
-            keep_model(model, model_path(cell, arguments))
-    if status or not part.is_file():
-        logger.error("%s failed, see %s", cell.name, log)
-        return None
-    # A child that outlives this process leaves nothing that could be taken for a cell: its name is given here.
-    found = json.loads(part.read_text(encoding="utf-8"))
-    part.unlink()
-    log.unlink()
-    return found
-
-
-def run_cell(cell: Cell, arguments: argparse.Namespace, rest: Sequence[str], part: Path, log: Path) -> int:
-    """Exit status of the process of a cell.
-
-    Raises:
-        ValueError: `run_mtl_ner.py` can't use the input.
-    """
-    sharing = "hard" if cell.sharing == TAUGHT else cell.sharing
-    command = [sys.executable, str(SCRIPT), "--cell", str(part), "--tasks", cell.tasks, "--sharing", sharing]
-    command += ["--seed", str(cell.seed), "--train_fraction", str(cell.fraction)]
-    weights, others = take_out(rest, "task_loss_weights")  # which may name tasks that the cell doesn't have
-    command += rest if cell.tasks == arguments.tasks or "=" not in (weights.task_loss_weights or "") else others
-    command += [] if "--teachers" in rest else ["--teachers", "none"]
-    command += [] if cell.epochs is None else ["--num_train_epochs", str(cell.epochs)]
-    command += ["--leak_corpora", corpora_of([arguments.tasks, *arguments.groups])]
-    with log.open("w", encoding="utf-8") as stream:
-        status = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
-    if status == 2:
-        message = log.read_text(encoding="utf-8").strip().splitlines()[-1]
-        raise ValueError(message.removeprefix("run_comparison: error: "))
-    return status
-
-
-def check_cells(cells: Iterable[Cell], arguments: argparse.Namespace, rest: Sequence[str]) -> None:
-    """Before anything is trained: whether `run_mtl_ner.py` takes the tasks together and those of each group, and what
-    is there was computed likewise (machines differ in their data type, versions in their arguments).
-
-    Raises:
-        ValueError: it doesn't, or wasn't; says why.
-    """
-    wanted = {fraction for fraction, _ in arguments.fractions}
-    before = [content for content in finished(arguments.output_dir) if content["cell"]["fraction"] in wanted]
-    varies = ("num_train_epochs", *([arguments.tune[0]] if arguments.tune else ()))  # between fractions, or cells
-    with tempfile.TemporaryDirectory() as folder:
-        part, log = Path(folder) / "part", Path(folder) / "log"
-        groups = list({cell.tasks: cell for cell in cells if cell.system != SINGLE}.values())
-        for number, cell in enumerate(groups, 1):
-            logger.info("check of group %d of %d: %s", number, len(groups), cell.tasks)
-            for value in arguments.tune[1] if arguments.tune else (None,):
-                tuned = [] if value is None else [f"--{arguments.tune[0]}={value}"]
-                part.unlink(missing_ok=True)
-                own = [*rest, *tuned, "--output_dir", f"{folder}/model", "--dry_run"]
-                if run_cell(cell, arguments, own, part, log):
+    def check_tasks(self, planned: Iterable[Cell]) -> None:
+        """Try `--tasks` and each group in a dry run; raise ValueError if one fails, or if finished cells were computed
+        differently: machines differ in their data type, versions in their arguments."""
+        groups = {cell.tasks: cell for cell in planned if cell.system != SINGLE}.values()
+        for cell, value in product(groups, self.arguments.tune[1] if self.arguments.tune else (None,)):
+            logger.info("check of %s", cell.tasks)
+            with tempfile.TemporaryDirectory() as folder:
+                record, log = Path(folder) / "record", Path(folder) / "log"
+                options = {"output_dir": f"{folder}/model", "dry_run": True, **self._parse_tuned(value)}
+                if self.run_cell(cell, options, record, log):
                     raise ValueError(f"--tasks {cell.tasks} failed: {log.read_text(encoding='utf-8').strip()[-500:]}")
-                found = json.loads(part.read_text(encoding="utf-8"))
-                if arguments.tune and not found["evaluates"]:
-                    raise ValueError("--tune goes by development scores; leave out --eval_strategy no, --train_on_dev")
-                identity = {name: value for name, value in found["identity"].items() if name not in varies}
-                for content in before:
-                    check_identity(content["identity"], identity)
+                to_come = json.loads(record.read_text(encoding="utf-8"))
+            if self.arguments.tune and not to_come["evaluates"]:
+                raise ValueError("--tune goes by development scores; leave out --eval_strategy no, --train_on_dev")
+            self.check_finished(to_come["identity"])
 
+    def _parse_tuned(self, value: str | None) -> dict[str, Any]:
+        """Return the argument of `--tune` with one of its values; nothing without a value."""
+        return {} if value is None else collect_training_arguments([f"--{self.arguments.tune[0]}={value}"])
 
-def keep_model(model: Path, place: Path) -> None:
-    """Move a trained model without its checkpoints."""
-    remove_checkpoints(model)
-    shutil.rmtree(place, ignore_errors=True)
-    place.parent.mkdir(exist_ok=True)
-    os.replace(model, place)
+    def compute(self, cell: Cell) -> bool:
+        """Train a cell, with the best value of `--tune`; return whether it is finished."""
+        for teacher in list_teachers(cell, self.arguments):
+            if not teacher.model_path(self.output).is_dir():
+                logger.error("%s has to wait for its teacher %s", cell.name, teacher.name)
+                return False
+        content: dict[str, Any] = {"cell": asdict(cell.without_paths()), "settings": self.settings}
+        options: dict[str, Any] = {"do_train": True, "do_eval": True, "do_predict": True}
+        if self.arguments.tune:
+            if (tuned := self.find_tuned(cell) or self.tune(cell)) is None:
+                return False
+            content["tuned"] = tuned
+            options |= self._parse_tuned(tuned["value"])
+        if (record := self.train(cell, options, cell.path(self.output))) is None:
+            return False
+        if self.arguments.tune:
+            record["identity"].pop(self.arguments.tune[0])
+        write_json(cell.path(self.output), content | record, indent=None)
+        return True
 
+    def find_tuned(self, cell: Cell) -> dict[str, Any] | None:
+        """Find what `tune` returned for the same training with another seed."""
+        for content in cells.read_cells(self.output):
+            if Cell(**content["cell"] | {"seed": cell.seed, "sharing": cell.sharing}) == cell.without_paths():
+                return content["tuned"]
+        return None
 
-def compute_all(arguments: argparse.Namespace, rest: Sequence[str]) -> list[bool]:
-    """Whether each planned cell is there now; the report is written anew after each training but the last.
+    def tune(self, cell: Cell) -> dict[str, Any] | None:
+        """Train a cell of the first seed with each value of `--tune`; trials score no test split.
 
-    Raises:
-        ValueError: another process is at work in the same folder, or as `keep_plan`, `check_settings` and `compute`.
-        CorpusError: a corpus is not there.
-    """
-    settings = settings_of(arguments, rest)  # before there is any trace of the comparison
-    arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(arguments.output_dir / "lock", timeout=0):
-            for folder in ("cells", "trials"):
-                for stale in (arguments.output_dir / folder).glob("training-*"):  # of a process that was killed
-                    shutil.rmtree(stale)
-            check_settings(arguments, settings)
-            cells, done = plan(arguments), []
-            if any(not cell_path(cell, arguments).is_file() for cell in cells):
-                check_teachers(cells, arguments)
-                check_cells(cells, arguments, rest)
-            primary = keep_plan(arguments)
-            for number, cell in enumerate(cells, 1):
-                logger.info("cell %d of %d: %s", number, len(cells), cell.name)
-                there = cell_path(cell, arguments).is_file()
-                done.append(there or compute(cell, arguments, rest, settings))
-                if not there and number < len(cells):  # the last report is the caller's
-                    report.write(list(finished(arguments.output_dir)), primary, arguments.output_dir)
-            return done
-    except Timeout as error:
-        raise ValueError(f"another run_comparison.py is at work in {arguments.output_dir}; wait for it") from error
+        Returns:
+            The argument, the value with the best macro F1 on the development split, and the best F1 of each value;
+            None if a training failed, or for another seed.
+        """
+        if cell.seed != self.arguments.seeds[0]:
+            logger.error("%s has to wait for what is found with seed %d", cell.name, self.arguments.seeds[0])
+            return None
+        name, values = self.arguments.tune
+        best: dict[str, float] = {}
+        fingerprint: dict[str, Any] = {}
+        for value in values:
+            path = self.output / "trials" / f"{cell.name}_{cells.make_file_name(value)}.json"
+            content = {"settings": self.settings, "epochs": cell.epochs, "value": value}
+            if not path.is_file():
+                logger.info("trial of %s with --%s %s", cell.name, name, value)
+                options = {"do_train": True, "do_eval": True, **self._parse_tuned(value)}
+                if (record := self.train(cell, options, path)) is None:
+                    return None
+                if not record["development"]:
+                    raise ValueError(f"{cell.name} was trained without an evaluation; lower or leave out --eval_steps")
+                write_json(path, content | record, indent=None)
+            trial = cells.read_cell(path)
+            fingerprint |= {**take_fingerprint(content), "value": value}
+            check_same_experiment({**take_fingerprint(trial), "value": trial["value"]}, fingerprint, path, [name])
+            fingerprint = take_fingerprint(trial)
+            best[value] = max(f1 for _, f1 in trial["development"])
+        return {"argument": name, "value": max(values, key=lambda value: best[value]), "development": best}
+
+    def train(self, cell: Cell, options: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
+        """Train a cell with further arguments of `run_mtl_ner.py`, and keep its model if asked for; return what its
+        process recorded, or None if it failed, as the log beside `path` tells."""
+        record, log, kept = path.with_suffix(".part"), path.with_suffix(".log"), cell.model_path(self.output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record.unlink(missing_ok=True)
+        teachers = [str(teacher.model_path(self.output)) for teacher in list_teachers(cell, self.arguments)]
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="training-") as folder:
+            model = Path(folder) / "model"
+            places = {"output_dir": str(model), "overwrite_output": True, "teachers": teachers or ["none"]}
+            status = self.run_cell(cell, {**options, **places}, record, log)
+            if status == 0 and self.arguments.keep_models and "do_predict" in options:
+                remove_checkpoints(model)
+                shutil.rmtree(kept, ignore_errors=True)
+                kept.parent.mkdir(exist_ok=True)
+                os.replace(model, kept)
+        if status or not record.is_file():
+            logger.error("%s failed, see %s", cell.name, log)
+            return None
+        # The caller gives the cell its name: a child that outlives this process leaves nothing that looks like a cell.
+        content = json.loads(record.read_text(encoding="utf-8"))
+        record.unlink()
+        log.unlink()
+        return content
+
+    def run_cell(self, cell: Cell, options: Mapping[str, Any], record: Path, log: Path) -> int:
+        """Run the process of a cell, which reads its arguments from a request file; return its exit status."""
+        training = self.make_cell_arguments(cell) | options
+        with tempfile.TemporaryDirectory() as folder, log.open("w", encoding="utf-8") as stream:
+            request = Path(folder) / "request.json"
+            write_json(request, {"arguments": training, "record": str(record)})
+            command = [sys.executable, str(SCRIPT), "--cell", str(request)]
+            status = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
+        if status == 2:
+            message = log.read_text(encoding="utf-8").strip().splitlines()[-1]
+            raise ValueError(message.removeprefix("run_comparison: error: "))
+        return status
+
+    def make_cell_arguments(self, cell: Cell) -> dict[str, Any]:
+        """Make the arguments of `run_mtl_ner.py` for a cell."""
+        tasks, training = self.arguments.tasks, dict(self.arguments.training)
+        if cell.tasks != tasks and "=" in training.get("task_loss_weights", ""):
+            del training["task_loss_weights"]  # which name tasks that the cell doesn't have
+        return training | {
+            "tasks": cell.tasks,
+            "sharing": "hard" if cell.sharing == TAUGHT else cell.sharing,
+            "seed": cell.seed,
+            "train_fraction": str(cell.fraction),
+            "teachers": ["none"],
+            "leak_corpora": ",".join(cells.list_corpora(tasks, *self.arguments.groups)),
+            **({} if cell.epochs is None else {"num_train_epochs": cell.epochs}),
+        }

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 
+RESAMPLES = 10_000
+
+
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two mean scores, its 95 % interval, and the two-sided p of there being none."""
+    """A difference of two mean scores, its 95 % interval, and the two-sided p value of no difference."""
 
     difference: float
     low: float
@@ -19,24 +22,20 @@ class Difference:
 
 
 def f1_of_counts(counts: np.ndarray) -> np.ndarray:
-    """F1 of right, predicted and gold spans in the last dimension; 0 where there are none."""
+    """Compute F1 from right, predicted and gold spans in the last dimension; 0 where there are none."""
     right, predicted, gold = np.moveaxis(counts, -1, 0)
     return 2 * right / np.maximum(predicted + gold, 1)
-
-
-RESAMPLES = 10_000
 
 
 def bootstrap_difference(
     baseline: Mapping[str, np.ndarray], system: Mapping[str, np.ndarray], resamples: int = RESAMPLES, seed: int = 42
 ) -> Difference:
-    """Macro F1 of a system less that of a baseline, both a mean over seeds, with documents and seeds resampled.
+    """Estimate the difference in macro F1 between a system and a baseline, each averaged over seeds.
 
-    Documents are drawn with replacement within each corpus, the same for both (a paired bootstrap, Berg-Kirkpatrick et
-    al. 2012). Seeds are drawn with replacement too, the same for both, since a seed stands for the same training
-    documents in both (`--train_fraction`), and perhaps for the teachers of the one: so the interval holds what another
-    seed would change of the difference. Of n seeds n - 1 are drawn, whose mean varies as that of n new ones would (Rao
-    and Wu 1988; n draws would vary too little). With one seed it holds the documents' share alone.
+    Documents are drawn with replacement within each corpus, the same ones for both (paired bootstrap, Berg-Kirkpatrick
+    et al. 2012). Seeds are drawn in pairs too, because a seed decides the training documents and the teachers: the
+    interval includes the variation between seeds. Of n seeds n - 1 are drawn, whose mean varies as the mean of n new
+    seeds would (Rao and Wu 1988). With one seed, the interval covers the variation between documents only.
 
     Args:
         baseline, system: corpus -> (seeds, documents, 3) right, predicted and gold spans; the same seeds and documents
@@ -53,13 +52,14 @@ def bootstrap_difference(
     observed, resampled = 0.0, np.zeros(resamples)
     for corpus in baseline:
         documents = baseline[corpus].shape[1]
-        for sign, counts in ((-1, baseline[corpus]), (1, system[corpus])):
+        sides = ((-1, baseline[corpus]), (1, system[corpus]))
+        for sign, counts in sides:
             observed += sign * f1_of_counts(counts.sum(1)).mean()
         for begin in range(0, resamples, 500):  # all at once would take gigabytes
             part = slice(begin, min(begin + 500, resamples))
             weights = generator.multinomial(documents, np.full(documents, 1 / documents), size=part.stop - begin)
-            for sign, counts in ((-1, baseline[corpus]), (1, system[corpus])):
-                scores = f1_of_counts(np.stack([weights @ own for own in counts], 1))  # (resamples, seeds)
+            for sign, counts in sides:
+                scores = f1_of_counts(np.stack([weights @ of_seed for of_seed in counts], 1))  # (resamples, seeds)
                 resampled[part] += sign * np.take_along_axis(scores, drawn[part], 1).mean(1)
     resampled /= len(baseline)
     low, high = np.quantile(resampled, [0.025, 0.975])
@@ -68,7 +68,7 @@ def bootstrap_difference(
 
 
 def correct_holm(p_values: Sequence[float]) -> list[float]:
-    """The p values of several tests, corrected for their number (Holm 1979), in their order."""
+    """Correct the p values of several tests for their number (Holm 1979), and return them in their order."""
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
