@@ -14,7 +14,7 @@ import pytest
 from dataset_scripts import LoadedCorpus, drop_leaks, file_ledgers, get_corpus, load_corpus
 from dataset_scripts.__main__ import main
 from dataset_scripts.bio import decode_bio
-from dataset_scripts.corpus import sha256_of
+from dataset_scripts.corpus import compute_sha256
 from dataset_scripts.export import export_corpus, label_names
 
 
@@ -118,7 +118,7 @@ def test_recorded_hashes_are_those_of_the_files() -> None:
     for name in NAMES:
         info = get_corpus(name)
         for path, expected in info.sha256.items():
-            assert sha256_of(CORPORA / info.folder / path) == expected
+            assert compute_sha256(CORPORA / info.folder / path) == expected
             checked += 1
     assert checked == 11
 

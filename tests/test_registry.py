@@ -21,7 +21,7 @@ from dataset_scripts import (
 )
 from dataset_scripts.bio import flatten
 from dataset_scripts.schema import Entity, RawDocument
-from dataset_scripts.splits import cut, split_of_name
+from dataset_scripts.splits import hold_out, infer_split
 
 
 def pubtator(first: int, last: int, type_name: str = "SpecificDisease") -> str:
@@ -145,8 +145,8 @@ def raws(count: int, groups: int) -> list[RawDocument]:
 
 def test_cut_ignores_the_order_of_files_and_keeps_groups_whole() -> None:
     documents = raws(60, 20)
-    rest, held_out = cut(documents, 0.1, 7)
-    _, reversed_held_out = cut(documents[::-1], 0.1, 7)
+    rest, held_out = hold_out(documents, 0.1, 7)
+    _, reversed_held_out = hold_out(documents[::-1], 0.1, 7)
     assert len(held_out) == 6 and len(rest) == 54
     assert {d.document_id for d in held_out} == {d.document_id for d in reversed_held_out}
     assert not {d.group for d in held_out} & {d.group for d in rest}
@@ -155,7 +155,7 @@ def test_cut_ignores_the_order_of_files_and_keeps_groups_whole() -> None:
 
 @pytest.mark.parametrize(("count", "expected"), [(1, (1, 0)), (2, (1, 1)), (3, (2, 1))])
 def test_cut_of_very_few_documents(count: int, expected: tuple[int, int]) -> None:
-    rest, held_out = cut(raws(count, count), 0.1, 42)
+    rest, held_out = hold_out(raws(count, count), 0.1, 42)
     assert (len(rest), len(held_out)) == expected
 
 
@@ -298,7 +298,7 @@ CONLL = "Oak\tB-Plant\ngrows\tO\n\n"
     ],
 )
 def test_split_is_a_whole_word_of_the_name(name: str, split: str | None) -> None:
-    assert split_of_name(name) == split
+    assert infer_split(name) == split
 
 
 def test_own_folder_of_named_files(tmp_path: Path) -> None:
@@ -381,9 +381,9 @@ def test_own_hidden_files_are_no_data_and_others_are_told_of(tmp_path: Path, cap
     write(tmp_path / "train" / "b.json", "[]")
     corpus = load_corpus(tmp_path)
     assert sum(len(documents) for documents in corpus.splits.values()) == 18
-    assert "b.json: its ending can't be read; it is left out (so are 0 others)" in caplog.text
+    assert "b.json: its ending can't be read; it is left out (and 0 others)" in caplog.text
     (tmp_path / "test.jsonl").symlink_to(tmp_path / "nowhere.jsonl")
-    with pytest.raises(CorpusError, match=r"test.jsonl: a link to what isn't there"):
+    with pytest.raises(CorpusError, match=r"test.jsonl: a link to a file that isn't there"):
         load_corpus(tmp_path)
 
 
@@ -393,7 +393,7 @@ def test_own_documents_of_one_id_are_told_of_where_none_can_be_held_out(
     write(tmp_path / "one.jsonl", "".join(line.replace(f'"d{n}"', '"NA"') + "\n" for n, line in
                                           enumerate(jsonl(1, 30).splitlines(), 1)))  # fmt: skip
     assert len(load_corpus(tmp_path / "one.jsonl").splits["train"]) == 30
-    assert "0 of 30 documents are held out, where 0.15 of them should be: 30 have the id or group 'NA'" in caplog.text
+    assert "0 of 30 documents are held out instead of a share of 0.15: 30 have the id or group 'NA'" in caplog.text
 
 
 def test_own_document_that_stands_twice_with_other_mentions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -412,7 +412,9 @@ def test_own_mentions_that_become_no_labels_are_told(tmp_path: Path, caplog: pyt
     assert "become no labels" not in caplog.text
     write(path, "\n".join(map(json.dumps, [*rows[:2], *rows[:1], *rows[3:]])))
     load_corpus(path)
-    told = "of 100 mentions, 3 become no labels (2 not alignable, 1 duplicate document); are the offsets those of char"
+    told = (
+        "3 of 100 mentions become no labels (2 not alignable, 1 duplicate document); do the offsets count characters?"
+    )
     assert f"{path}: {told}" in caplog.text
 
 
@@ -422,7 +424,7 @@ def test_own_names_of_types_that_are_likely_wrong(tmp_path: Path, caplog: pytest
     write(tmp_path / "test.jsonl", jsonl(13, 15, "tree"))
     assert load_corpus(tmp_path).types == ("Tree", "tree")
     assert "the types Tree, tree differ in case only, and are learned apart" in caplog.text
-    assert "tree has no training mention, so nothing will find it" in caplog.text
+    assert "tree has no training mention, so nothing will predict it" in caplog.text
 
 
 def test_own_flat_brat_folder_and_single_file_are_split_by_ratio(tmp_path: Path) -> None:
@@ -449,7 +451,7 @@ def test_own_split_of_an_ending_that_cannot_be_read(tmp_path: Path, caplog: pyte
         entity = '{"start": 0, "end": 3, "type": "Gene"}'
         write(tmp_path / name, f'{{"document_id": "1", "text": "p53 {name}", "entities": [{entity}]}}\n')
     write(tmp_path / "test.json", "[]")
-    with pytest.raises(CorpusError, match=r"test.json: .json ending, which can't be read; understood are .pubtator"):
+    with pytest.raises(CorpusError, match=r"test.json: .json ending, which can't be read; supported are .pubtator"):
         load_corpus(str(tmp_path))
     write(tmp_path / "test.jsonl", '{"document_id": "2", "text": "p53"}\n')
     assert len(load_corpus(str(tmp_path)).splits["test"]) == 1
@@ -516,7 +518,7 @@ def test_unusual_test_size_is_said(ncbi: Path, caplog: pytest.LogCaptureFixture)
     assert "test_size is 0.5; 0.10 to 0.15 is usual" in caplog.text
 
 
-@pytest.mark.parametrize(("pattern", "reason"), [("[a", "no regular expression"), (r"\w*", "the empty string")])
+@pytest.mark.parametrize(("pattern", "reason"), [("[a", "not a regular expression"), (r"\w*", "the empty string")])
 def test_bad_word_pattern(ncbi: Path, pattern: str, reason: str) -> None:
     message = error_of("ncbi", ncbi, word_pattern=pattern)
     assert repr(pattern) in message and reason in message
@@ -524,7 +526,7 @@ def test_bad_word_pattern(ncbi: Path, pattern: str, reason: str) -> None:
 
 def test_empty_corpus(tmp_path: Path) -> None:
     path = write(tmp_path / "empty.jsonl", "\n")
-    assert error_of(path) == f"{path} holds no document; is it the right file, and is its format the one of its name?"
+    assert error_of(path) == f"{path} holds no document; is it the right file, and does its ending name its format?"
 
 
 def test_no_training_mention(tmp_path: Path, ncbi: Path) -> None:
@@ -542,7 +544,7 @@ def test_folder_without_recognisable_split(tmp_path: Path) -> None:
 def test_one_split_in_two_formats(tmp_path: Path) -> None:
     write(tmp_path / "train.jsonl", jsonl(1, 2))
     write(tmp_path / "train.conll", CONLL)
-    assert "the train split is there in several forms (train.conll, train.jsonl)" in error_of(tmp_path)
+    assert "the train split is there in several formats (train.conll, train.jsonl)" in error_of(tmp_path)
 
 
 def test_development_split_alone(tmp_path: Path) -> None:
@@ -629,7 +631,7 @@ def test_own_gold_of_bc2gm_in_subfolders_is_not_told_to_be_left_out(
     assert "left out" not in caplog.text
     write(tmp_path / "test/b.json", "{}")
     load_corpus(tmp_path)
-    assert "b.json: its ending can't be read; it is left out (so are 0 others)" in caplog.text
+    assert "b.json: its ending can't be read; it is left out (and 0 others)" in caplog.text
 
 
 def test_cut_of_a_development_split_depends_on_the_seed(tmp_path: Path) -> None:
@@ -684,7 +686,7 @@ def test_own_documents_that_stay_together_are_told_of_where_too_many_are_held_ou
     lines = jsonl(1, 20).splitlines(keepends=True)
     halves = [line.replace(f'"d{n}"', '"a"' if n <= 10 else '"b"') for n, line in enumerate(lines, 1)]
     load_corpus(write(tmp_path / "one.jsonl", "".join(halves)))
-    assert "10 of 20 documents are held out, where 0.15 of them should be: 10 have the id or group" in caplog.text
+    assert "10 of 20 documents are held out instead of a share of 0.15: 10 have the id or group" in caplog.text
 
 
 def test_development_documents_of_a_registered_corpus_keep_their_ids(ncbi: Path) -> None:
@@ -721,6 +723,6 @@ def test_own_corpus_without_splits_is_scored_whole_unless_a_share_is_given(
     path = write(tmp_path / "plants.jsonl", jsonl(1, 20))
     corpus = load_corpus(path, scoring_only=True)
     assert [len(corpus.splits[split]) for split in ("train", "dev", "test")] == [0, 0, 20]
-    assert "give the --test_size of that training (0.15 where none was given)" in caplog.text
+    assert "give the --test_size of that training (0.15 by default)" in caplog.text
     corpus = load_corpus(path, scoring_only=True, test_size=0.15)
     assert len(corpus.splits["test"]) == 3

@@ -49,8 +49,8 @@ def test_several_tasks_keep_their_order_and_may_have_spaces_around() -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("", ["--tasks is ''", "such as ncbi or mine=./corpus"]),
-        (" , ", ["--tasks", "name at least one"]),
+        ("", ["--tasks is empty", "--tasks ncbi,mine=./corpus.tsv"]),
+        (" , ", ["--tasks has no task between its commas", "--tasks ncbi,mine=./corpus.tsv"]),
         ("ncbi,ncbi", ["--tasks names 'ncbi' twice", "other=ncbi"]),
         ("a=ncbi,a=bc5cdr", ["--tasks names 'a' twice", "other=bc5cdr"]),
         ("ncbi+", ["--tasks has 'ncbi+'", "[name=]source[:Type|Type][+source...]"]),
