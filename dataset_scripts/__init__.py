@@ -1,8 +1,4 @@
-"""Biomedical NER corpora as documents with character spans.
-
-    python -m dataset_scripts list
-    python -m dataset_scripts stats --data_dir sample
-    python -m dataset_scripts export ncbi --data_dir sample --to parquet --output exported
+"""Biomedical NER corpora as documents with character spans; `python -m dataset_scripts` shows and exports them.
 
 These are modules to import, not Hub loading scripts, which `datasets` dropped in version 4.
 """

@@ -20,7 +20,7 @@ from dataset_scripts.bio import DEFAULT_WORD_PATTERN
 from dataset_scripts.corpora import CORPORA
 from dataset_scripts.export import FORMATS, export_corpus
 from dataset_scripts.loading import file_ledgers, find_data_dir, load_corpus
-from dataset_scripts.schema import CorpusError
+from dataset_scripts.schema import CorpusError, Ledger
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,10 +82,7 @@ def _show_stats(arguments: argparse.Namespace) -> None:
         for name in arguments.corpora or _list_present(arguments.data_dir)
     }
     if arguments.json:
-        shown = {
-            name: {split: ledger.as_dict() for split, ledger in splits.items()} for name, splits in ledgers.items()
-        }
-        print(json.dumps(shown, indent=2))
+        print(json.dumps(ledgers, indent=2, default=Ledger.as_dict))
         return
     rows = [("corpus", "split", "documents", "read", "kept", "dropped", "types")]
     for name, splits in ledgers.items():

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,14 @@ class Files(NamedTuple):
             if len(paths) == len(self.names):
                 return paths
         return []
+
+
+class Part(NamedTuple):
+    """A part of a corpus on the disk."""
+
+    split: str
+    read: Callable[[], Iterable[RawDocument]]
+    paths: list[Path]  # of the files that are read
 
 
 class Archive(NamedTuple):
@@ -71,13 +80,14 @@ class Corpus:
         patterns = {name: next((key for key in self.type_map if fnmatchcase(name, key)), None) for name in names}
         return {name: name if keep_native else self.type_map[key] for name, key in patterns.items() if key}
 
-    def find_files(self, data_dir: Path) -> dict[str, tuple[Reader, list[Path]]]:
-        """Find reader and paths of each split; raise CorpusError, with the first missing file and where to get it."""
+    def find_files(self, data_dir: Path) -> list[Part]:
+        """Find the files of each split; raise CorpusError, with the first missing file and where to get it."""
         folder = data_dir / self.folder
         for layout in filter(None, (self.files, self.alternative_files)):
-            located = {split: (files.reader, files.find(folder)) for split, files in layout.items()}
-            if all(paths for _, paths in located.values()):
-                return located
+            found = {split: (files.reader, files.find(folder)) for split, files in layout.items()}
+            parts = [Part(split, partial(reader, *paths), paths) for split, (reader, paths) in found.items()]
+            if all(part.paths for part in parts):
+                return parts
         absent = next(files for files in self.files.values() if not files.find(folder))
         paths = (folder / absent.folders[0] / name for name in absent.names)
         raise CorpusError(
@@ -85,18 +95,6 @@ class Corpus:
             f"{' and '.join(archive.url for archive in self.archives)}, unpack into {folder}, "
             f"and give its parent folder as --data_dir (or omit --data_dir to have it downloaded)"
         )
-
-    def read_splits(self, data_dir: Path) -> RawSplits:
-        """Read the documents of each official split; errors as in `find_files`."""
-        splits = {split: list(reader(*paths)) for split, (reader, paths) in self.find_files(data_dir).items()}
-        if self.numbered:
-            for raw in (raw for raws in splits.values() for raw in raws):
-                raw.group = raw.group or strip_number(raw.document_id)
-        return splits
-
-    def hash_files(self, data_dir: Path) -> dict[str, str]:
-        """Hash each file of `find_files`, by path relative to `data_dir`."""
-        return hash_paths(data_dir, (path for _, paths in self.find_files(data_dir).values() for path in paths))
 
     def compare_counts(self, split: str, raws: Sequence[RawDocument]) -> tuple[str, str]:
         """Say how the numbers of documents and of mentions differ from the expected ones, each "" if it doesn't."""
@@ -122,9 +120,17 @@ def find_path(path: Path) -> Path | None:
     return next((candidate for candidate in (path, path.with_name(f"{path.name}.gz")) if candidate.exists()), None)
 
 
-def hash_paths(root: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """Compute the SHA-256 of files and folders, by path relative to `root`."""
-    return {path.relative_to(root).as_posix(): compute_sha256(path) for path in paths}
+def read_parts(parts: Iterable[Part]) -> RawSplits:
+    """Read the documents of each split."""
+    splits: RawSplits = {}
+    for part in parts:
+        splits.setdefault(part.split, []).extend(part.read())
+    return splits
+
+
+def hash_parts(root: Path, parts: Iterable[Part]) -> dict[str, str]:
+    """Compute the SHA-256 of each file and folder, by path relative to `root`."""
+    return {path.relative_to(root).as_posix(): compute_sha256(path) for part in parts for path in part.paths}
 
 
 def compute_sha256(path: Path) -> str:

@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from dataset_scripts.corpus import Archive, Corpus, compute_sha256, find_path
+from dataset_scripts.corpus import Archive, Corpus, compute_sha256, find_path, read_parts
 from dataset_scripts.schema import CorpusError
 
 
@@ -41,7 +41,7 @@ _DAMAGED = (
 )  # fmt: skip
 
 
-def cache_dir() -> Path:
+def get_cache_dir() -> Path:
     """Return the folder of downloaded corpora."""
     return Path(os.environ.get("MTL_BIONER_CACHE") or "~/.cache/mtl-bioner").expanduser()
 
@@ -60,12 +60,12 @@ def fetch(info: Corpus) -> Path:
     Raises:
         CorpusError: offline or unreachable, an unsafe or damaged archive, a wrong hash or count; nothing stays behind.
     """
-    root = cache_dir()
+    root = get_cache_dir()
     target = root / info.folder
     if target.exists():
         return root
     if is_offline():
-        raise _unreachable(info, info.archives[0], "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set")
+        raise _explain_failure(info, info.archives[0], "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set")
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{info.folder}-", dir=root) as work:
@@ -75,17 +75,15 @@ def fetch(info: Corpus) -> Path:
                 _check_hash(info, archive.url, archive.sha256, packed)
                 unpack(packed, Path(work, info.folder, archive.into))
             verify(info, Path(work))
-            try:
-                Path(work, info.folder).rename(target)
-            except OSError:
-                if not target.exists():  # else another process was faster
-                    raise
+            Path(work, info.folder).rename(target)
     except OSError as error:
-        raise CorpusError(f"{info.name}: can't write to the cache {root}: {error}; set MTL_BIONER_CACHE") from error
+        if not target.exists():  # else another process was faster
+            problem = f"{info.name}: can't write to the cache {root}: {error}"
+            raise CorpusError(f"{problem}; set MTL_BIONER_CACHE to another folder") from error
     return root
 
 
-def _unreachable(info: Corpus, archive: Archive, reason: object) -> CorpusError:
+def _explain_failure(info: Corpus, archive: Archive, reason: object) -> CorpusError:
     return CorpusError(
         f"{info.name}: {archive.url} can't be fetched ({reason}); download it elsewhere, unpack it as "
         f"{Path('D') / info.folder / archive.into} and give --data_dir D (or try --data_dir sample)"
@@ -134,7 +132,7 @@ def _download(info: Corpus, archive: Archive, target: Path) -> None:
     except CorpusError:
         raise
     except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
-        raise _unreachable(info, archive, getattr(error, "reason", error)) from error
+        raise _explain_failure(info, archive, getattr(error, "reason", error)) from error
 
 
 def _copy(stream: IO[bytes], target: Path, limit: int, problem: str) -> int:
@@ -150,11 +148,9 @@ def _copy(stream: IO[bytes], target: Path, limit: int, problem: str) -> int:
 
 
 def unpack(packed: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive into `folder`.
+    """Unpack a zip or tar archive into `folder`; raise CorpusError if it is damaged, unsafe or too large.
 
-    Raises:
-        CorpusError: damaged; a member outside the folder, a link or a device; more than `MAX_FILES` or `MAX_BYTES`,
-            counted while unpacking, not as the archive declares them.
+    Files and bytes are counted while unpacking, not as the archive declares them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     size = 0
@@ -200,7 +196,7 @@ def verify(info: Corpus, root: Path) -> None:
     """Check a freshly unpacked corpus: recorded hashes, complete files, the number of documents (CorpusError)."""
     for name, expected in info.sha256.items():
         _check_hash(info, name, expected, find_path(root / info.folder / name))
-    for split, raws in info.read_splits(root).items():
+    for split, raws in read_parts(info.find_files(root)).items():
         documents, mentions = info.compare_counts(split, raws)
         if documents:
             raise CorpusError(f"{info.name} {split}: {documents}; the download is refused, give --data_dir instead")

@@ -28,12 +28,11 @@ FORMATS = ("conll", "parquet", *_DOCUMENT_WRITERS)
 
 
 def export_corpus(corpus: LoadedCorpus, to: str, output: str | Path) -> Path:
-    """Write each split that holds documents to a file, and a README with source and terms.
+    """Write each split that holds documents to a file, and a README with source and terms, all of it or nothing.
 
-    `conll`: `WORD<tab>TAG`, a blank line after each sentence, `###MEDLINE:id` before each document. `parquet`: words
-    with offsets and tags, for `datasets.load_dataset(output)`. These two hold the mentions that the ledger calls kept.
-    `jsonl`, `pubtator`, `bioc`, `brat` (a folder a split): documents with all gold mentions. The folder appears when
-    everything is written.
+    `conll` (`WORD<tab>TAG`, a blank line after each sentence, `###MEDLINE:id` before each document) and `parquet`
+    (words with offsets and tags, for `datasets.load_dataset(output)`) hold the mentions that the ledger calls kept;
+    `jsonl`, `pubtator`, `bioc` and `brat` (a folder a split) hold documents with all gold mentions.
 
     Raises:
         CorpusError: unknown format, a folder that isn't empty, or a word, type or id that the format can't hold.
@@ -55,7 +54,7 @@ def export_corpus(corpus: LoadedCorpus, to: str, output: str | Path) -> Path:
     return output
 
 
-def label_names(types: Sequence[str]) -> list[str]:
+def list_labels(types: Sequence[str]) -> list[str]:
     """Name the classes of the tags in order of their numbers: `O`, then `B-` and `I-` of each type."""
     return ["O", *(f"{prefix}-{name}" for name in types for prefix in "BI")]
 
@@ -65,10 +64,10 @@ def _write_conll(corpus: LoadedCorpus, split: str, folder: Path) -> None:
         for document in corpus.splits[split]:
             identifier = re.sub(r"\s", "_", document.document_id)
             out.write(f"###MEDLINE:{identifier}\n\n")
-            out.writelines(f"{line}\n" for line in _conll_lines(document, corpus.word_pattern))
+            out.writelines(f"{line}\n" for line in _format_conll(document, corpus.word_pattern))
 
 
-def _conll_lines(document: Document, word_pattern: str) -> Iterator[str]:
+def _format_conll(document: Document, word_pattern: str) -> Iterator[str]:
     """Yield the lines of a document, with a blank one after each sentence, but none inside a mention."""
     words, tags, _ = label_words(document, word_pattern)
     breaks = {bisect.bisect_left(words, (end,)) for _, end in split_sentences(document.text)}  # first words behind
@@ -92,7 +91,7 @@ def _write_parquet(corpus: LoadedCorpus, split: str, folder: Path) -> None:
 
     features = {"document_id": Value("string"), "text": Value("string"), "tokens": List(Value("string"))}
     features |= {"starts": List(Value("int32")), "ends": List(Value("int32"))}
-    features |= {"ner_tags": List(ClassLabel(names=label_names(corpus.types)))}
+    features |= {"ner_tags": List(ClassLabel(names=list_labels(corpus.types)))}
     rows = []
     for document in corpus.splits[split]:
         words, tags, _ = label_words(document, corpus.word_pattern)

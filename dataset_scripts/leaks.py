@@ -1,11 +1,9 @@
 """Find training documents whose text is also held out, within a corpus and across corpora.
 
-Multi-task training mixes corpora, so a training sentence of one can be a test sentence of another. A training document
-leaks if a held-out document has its id, or if a sentence of at least `MIN_WORDS` words in one stands word for word in
-the other. Words are runs of letters and digits, case folded, so spaces, punctuation and tokenisation make no
-difference. The whole training document leaks. This is precise on the four real corpora: nearly every pair is one
-abstract or sentence in two corpora, and the only formula of that length in several abstracts, a copyright notice, is
-ignored. 1 document of NCBI leaks, 2 of BC5CDR, 31 of BC2GM and 32 of JNLPBA.
+A training document leaks if a held-out document has its id, or if a sentence of at least `MIN_WORDS` words in one
+stands word for word in the other, whatever the case, spaces and punctuation. On the four real corpora nearly every
+such pair is one abstract or sentence in two corpora; the only formula of that length in several abstracts, a copyright
+notice, is ignored. 1 document of NCBI leaks, 2 of BC5CDR, 31 of BC2GM and 32 of JNLPBA.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from dataset_scripts.bio import split_sentences
 from dataset_scripts.corpora import CORPORA
@@ -34,28 +31,21 @@ _NOTICE = "copyright"  # "Copyright 1998 by The American Society of Hematology."
 
 Words = tuple[str, ...]
 Place = tuple[str, str]  # (corpus, document id) in training, (corpus, split) held out
-PlacedDocument = tuple[Place, Document]
 Match = tuple[Place, Place]
+PlacedDocument = tuple[Place, Document]
+Text = tuple[Place, Words, list[Words]]  # all words of a document, and its sentences that can identify it
 
 
 @dataclass(frozen=True)
 class Leak:
-    """Training documents of one corpus that are held-out text of one split of a corpus.
+    """Training documents of one corpus that are held-out text of one split of a corpus."""
 
-    Attributes:
-        train, held_out: corpus names.
-        split: `dev` or `test` of `held_out`.
-        by: "id" or "text"; a document found by its id is not counted again by its text.
-        document_ids: of the training documents.
-        mentions: distinct mentions in them.
-    """
-
-    train: str
-    held_out: str
-    split: str
-    by: str
-    document_ids: tuple[str, ...]
-    mentions: int
+    train: str  # a corpus
+    held_out: str  # a corpus
+    split: str  # "dev" or "test" of `held_out`
+    by: str  # "id" or "text"; a document found by its id is not counted again by its text
+    document_ids: tuple[str, ...]  # of the training documents
+    mentions: int  # distinct ones in them
 
     def as_dict(self) -> dict[str, object]:
         """Return the form of `run.json`, with five ids as examples."""
@@ -76,18 +66,14 @@ def drop_leaks(
     """Check the training documents of all corpora against the held-out ones.
 
     Args:
-        corpora: by source; the dict is not changed.
+        corpora: by source.
         mode: "drop" removes leaking documents from training and counts their mentions as "leak" in the ledger, "warn"
-            only reports them, "error" raises.
-        others: corpora that are not trained on. Nothing of theirs is dropped, but their held-out text is kept out of
-            training, and their training text counts for formulas, so a corpus keeps the same documents whichever of
-            them it is trained with.
+            only reports them, "error" raises CorpusError.
+        others: corpora that are not trained on. Their held-out text is kept out of training, and their training text
+            counts for formulas, so a corpus keeps the same documents whichever of them it is trained with.
 
     Returns:
-        The corpora; the leaks; and development documents that are test text, which are only reported.
-
-    Raises:
-        CorpusError: unknown mode, or a leak with `mode="error"`.
+        The corpora without leaks; the leaks; and development documents that are test text, which are only reported.
     """
     if mode not in MODES:
         raise CorpusError(f"unknown mode of the leak check {mode!r}; one of {', '.join(MODES)} is needed")
@@ -115,13 +101,10 @@ def drop_leaks(
 def find_leaks(
     train: Mapping[str, Sequence[Document]], held_out: Mapping[str, Mapping[str, Sequence[Document]]]
 ) -> list[Leak]:
-    """Find the documents of `train` that are held-out text.
+    """Find the documents of `train` (by corpus) that are held-out text (by corpus, then split).
 
-    Args:
-        train: documents by corpus.
-        held_out: documents by corpus, then split (`dev`, `test`). Ids of registered corpora are compared within an id
-            space. Ids of a user's own corpus may be row numbers: they are compared within it only, and count only if
-            one text has four fifths of the other's words.
+    Ids of registered corpora are compared within an id space. Ids of a user's own corpus may be row numbers: they are
+    compared within it only, and count only if one text has four fifths of the other's words.
     """
     ours = [((corpus, doc.document_id), doc) for corpus, docs in train.items() for doc in docs]
     theirs = [
@@ -170,56 +153,45 @@ def _split_words(text: str) -> Words:
     return tuple(re.findall(r"[^\W_]+", text.casefold()))
 
 
-class _Text(NamedTuple):
-    """A document as it is compared: its place, all its words, and the sentences long enough to identify a text."""
-
-    place: Place
-    words: Words
-    sentences: tuple[Words, ...]
-
-
-def _prepare(place: Place, document: Document) -> _Text:
-    sentences = (_split_words(document.text[start:end]) for start, end in split_sentences(document.text))
-    long_ones = (words for words in sentences if len(words) >= MIN_WORDS and words[0] != _NOTICE)
-    return _Text(place, _split_words(document.text), tuple(long_ones))
-
-
 def _match_texts(train: Iterable[PlacedDocument], held_out: Iterable[PlacedDocument]) -> Iterator[Match]:
     """Match documents of the same words, and, both ways, a sentence of one, if it is no formula, inside the other."""
     ours, theirs = ([_prepare(*placed) for placed in documents] for documents in (train, held_out))
     by_words = defaultdict(list)
-    for text in theirs:
-        by_words[text.words].append(text.place)
-    for text in ours:
-        for place in by_words[text.words] if len(text.words) >= MIN_WORDS else ():
-            yield text.place, place
+    for held_place, words, _ in theirs:
+        by_words[words].append(held_place)
+    yield from ((place, other) for place, words, _ in ours if len(words) >= MIN_WORDS for other in by_words[words])
     formulas = _find_formulas(ours) | _find_formulas(theirs)
-    yield from _find_sentences(ours, theirs, formulas)
-    yield from ((place, held_place) for held_place, place in _find_sentences(theirs, ours, formulas))
+    yield from _match_sentences(ours, theirs, formulas)
+    yield from ((place, held_place) for held_place, place in _match_sentences(theirs, ours, formulas))
 
 
-def _find_formulas(texts: Iterable[_Text]) -> set[Words]:
+def _prepare(place: Place, document: Document) -> Text:
+    sentences = (_split_words(document.text[start:end]) for start, end in split_sentences(document.text))
+    long_ones = [words for words in sentences if len(words) >= MIN_WORDS and words[0] != _NOTICE]
+    return place, _split_words(document.text), long_ones
+
+
+def _find_formulas(texts: Iterable[Text]) -> set[Words]:
     """Find the sentences of more than `MAX_USES` texts; a text that several corpora annotate counts once."""
-    distinct = {text.words: text.sentences for text in texts}
+    distinct = {words: sentences for _, words, sentences in texts}
     uses = Counter(sentence for sentences in distinct.values() for sentence in set(sentences))
     return {sentence for sentence, count in uses.items() if count > MAX_USES}
 
 
-def _find_sentences(wholes: Iterable[_Text], parts: Iterable[_Text], formulas: Collection[Words]) -> Iterator[Match]:
+def _match_sentences(wholes: Iterable[Text], parts: Iterable[Text], formulas: Collection[Words]) -> Iterator[Match]:
     """Yield the places of every (whole, part) with a sentence of the part, formulas aside, in the whole.
 
     Sentences are indexed by their first words and their length; each run of as many words of a whole is looked up.
     """
     places: dict[Words, list[Place]] = defaultdict(list)
     lengths: dict[Words, set[int]] = defaultdict(set)
-    for part in parts:
-        for sentence in part.sentences:
+    for place, _, sentences in parts:
+        for sentence in sentences:
             if sentence not in formulas:
-                places[sentence].append(part.place)
+                places[sentence].append(place)
                 lengths[sentence[:MIN_WORDS]].add(len(sentence))
-    for whole in wholes:
-        words = whole.words
+    for whole, words, _ in wholes:
         for start in range(len(words) - MIN_WORDS + 1):
             for length in lengths.get(words[start : start + MIN_WORDS], ()):
-                for place in places.get(words[start : start + length], ()):
-                    yield whole.place, place
+                for part in places.get(words[start : start + length], ()):
+                    yield whole, part

@@ -3,9 +3,8 @@
     corpus = load_corpus("ncbi", "../shared/corpora")
     corpus.splits["train"][0].entities, corpus.ledgers["train"].as_dict()
 
-The ledgers of `load_corpus` count the splits that are trained on, so a development split that was cut from the
-training documents has its own. `file_ledgers` counts the official files, uncut. The sums over the splits are equal,
-unless `test_size` pools files: a document in two of them is then counted once.
+The ledgers of `load_corpus` count the splits that are trained on; `file_ledgers` counts the official files, uncut.
+The sums over the splits are equal, unless `test_size` pools files: a document in two of them then counts once.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from pathlib import Path
 from dataset_scripts import download
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN, label_words
 from dataset_scripts.corpora import CORPORA, get_corpus
-from dataset_scripts.corpus import Corpus
+from dataset_scripts.corpus import Corpus, Part, hash_parts, read_parts, strip_number
 from dataset_scripts.formats import is_corpus_path
 from dataset_scripts.formats.conll import UNTYPED
-from dataset_scripts.local_corpus import hash_local, read_local
+from dataset_scripts.local_corpus import find_local_files
 from dataset_scripts.schema import NOT_ALIGNABLE, CorpusError, Document, Ledger, to_documents
 from dataset_scripts.splits import SPLITS, RawSplits, check_share, complete_splits
 
@@ -39,25 +38,15 @@ NOTABLE_LOSS = 0.02  # a user's own corpus that loses a larger share of its ment
 
 @dataclass
 class LoadedCorpus:
-    """A corpus in memory.
+    """A corpus in memory."""
 
-    Attributes:
-        name: the source as given.
-        info: its description; None for a user's own corpus.
-        types: entity types in a stable order: of the type map, or sorted (a user's own corpus, native types).
-        splits: documents of `train`, `dev` and `test`; a test-only corpus has empty `train` and `dev`.
-        ledgers: by split, from reading to BIO labels; `documents` is the length of the split.
-        hashes: SHA-256 of each file read (of a brat folder as a whole), by name relative to the data folder.
-        word_pattern: the regular expression of a word that the ledgers were counted with.
-    """
-
-    name: str
-    info: Corpus | None
-    types: tuple[str, ...]
-    splits: dict[str, list[Document]]
-    ledgers: dict[str, Ledger]
-    hashes: dict[str, str] = field(default_factory=dict)
-    word_pattern: str = DEFAULT_WORD_PATTERN
+    name: str  # the source as given
+    info: Corpus | None  # None for a user's own corpus
+    types: tuple[str, ...]  # in the order of the type map; sorted in a user's own corpus, and native types
+    splits: dict[str, list[Document]]  # train, dev and test, any of them may be empty
+    ledgers: dict[str, Ledger]  # by split, from reading to BIO labels
+    hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 by name relative to the data folder
+    word_pattern: str = DEFAULT_WORD_PATTERN  # the ledgers were counted with it
 
 
 def load_corpus(
@@ -91,11 +80,9 @@ def load_corpus(
     check_arguments(test_size, dev_size, word_pattern)
     name = str(source)
     info, raw_splits, hashes = _read(source, data_dir)
-    if info is None and untyped is not None:
-        _name_untyped(raw_splits, untyped)
+    type_map = _build_type_map(info, raw_splits, native_types, untyped)
     raw_splits = complete_splits(name, raw_splits, test_size, dev_size, seed, scoring_only)
-    raw_splits = {split: raw_splits.get(split, []) for split in SPLITS}
-    splits, ledgers = _label(info, raw_splits, word_pattern, native_types)
+    splits, ledgers = _label({split: raw_splits.get(split, []) for split in SPLITS}, type_map, word_pattern)
     _check_content(name, splits, info)
     types = info.types if info and not native_types else tuple(sorted(_list_types(*splits.values())))
     if info is None:
@@ -109,14 +96,13 @@ def file_ledgers(
     """Count the mentions of each official split, uncut (`all` if a corpus has none); errors as in `load_corpus`."""
     check_arguments(None, 0.1, word_pattern)
     info, raw_splits, _ = _read(source, data_dir)
-    return _label(info, raw_splits, word_pattern)[1]
+    return _label(raw_splits, _build_type_map(info, raw_splits), word_pattern)[1]
 
 
 def hash_corpus(source: str | Path, data_dir: str | Path | None = None) -> str:
     """Return 16 hexadecimal digits that identify the files of a corpus, unparsed; errors as in `load_corpus`."""
-    info, root = _locate(source, data_dir)
-    hashes = info.hash_files(root) if info else hash_local(root)
-    return hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()[:16]
+    _, root, parts = _find(source, data_dir)
+    return hashlib.sha256(repr(sorted(hash_parts(root, parts).items())).encode()).hexdigest()[:16]
 
 
 def check_arguments(test_size: float | None, dev_size: float, word_pattern: str) -> None:
@@ -142,45 +128,49 @@ def find_data_dir(data_dir: str | Path) -> Path:
     return root
 
 
-def _locate(source: str | Path, data_dir: str | Path | None) -> tuple[Corpus | None, Path]:
-    """Return a registered corpus and the data folder that holds its files, or None and the path of a user's own."""
+def _find(source: str | Path, data_dir: str | Path | None) -> tuple[Corpus | None, Path, list[Part]]:
+    """Find a registered corpus, or a user's own (None), the folder to which paths are relative, and the files."""
     path = Path(os.path.expanduser(source))
     if str(source) not in CORPORA and (isinstance(source, Path) or is_corpus_path(source) or path.exists()):
-        return None, path
+        return None, path if path.is_dir() else path.parent, find_local_files(path)
     info = get_corpus(str(source))
-    return info, download.fetch(info) if data_dir is None else find_data_dir(data_dir)
+    root = download.fetch(info) if data_dir is None else find_data_dir(data_dir)
+    return info, root, info.find_files(root)
 
 
 def _read(source: str | Path, data_dir: str | Path | None) -> tuple[Corpus | None, RawSplits, dict[str, str]]:
     """Read all documents, in the splits of the files; warn if a registered corpus has other counts than expected."""
-    info, root = _locate(source, data_dir)
-    splits, hashes = (info.read_splits(root), info.hash_files(root)) if info else read_local(root)
+    info, root, parts = _find(source, data_dir)
+    splits = read_parts(parts)
     for split, raws in splits.items() if info and str(data_dir) != SAMPLE else ():
         if problem := next(filter(None, info.compare_counts(split, raws)), None):
             logger.warning("%s %s: %s; is the file complete?", info.name, split, problem)
+    if info and info.numbered:
+        for raw in (raw for raws in splits.values() for raw in raws):
+            raw.group = raw.group or strip_number(raw.document_id)
     if not any(splits.values()):
         raise CorpusError(f"{source} holds no document; is it the right file, and does its ending name its format?")
-    return info, splits, hashes
+    return info, splits, hash_parts(root, parts)
 
 
-def _name_untyped(splits: RawSplits, type_name: str) -> None:
-    """Give all mentions a type if none of them has one."""
-    raws = [raw for split in splits.values() for raw in split]
-    if {mention.type for raw in raws for mention in raw.mentions} == {UNTYPED}:
-        for raw in raws:
-            raw.mentions = [replace(mention, type=type_name) for mention in raw.mentions]
+def _build_type_map(
+    info: Corpus | None, raw_splits: RawSplits, native_types: bool = False, untyped: str | None = None
+) -> dict[str, str] | None:
+    """Map the type names in the files to harmonised ones; None keeps them all."""
+    raws = [raw for split in raw_splits.values() for raw in split]
+    names = {mention.type for raw in raws for mention in (*raw.mentions, *raw.alternatives)}
+    if info is None:
+        return {UNTYPED: untyped} if untyped and names == {UNTYPED} else None
+    return info.map_types(names, native_types)
 
 
 def _label(
-    info: Corpus | None, raw_splits: RawSplits, word_pattern: str, native_types: bool = False
+    raw_splits: RawSplits, type_map: Mapping[str, str] | None, word_pattern: str
 ) -> tuple[dict[str, list[Document]], dict[str, Ledger]]:
     """Harmonise the documents of each split; count in its ledger what is lost from the file to BIO labels."""
-    raws = [raw for split in raw_splits.values() for raw in split]
-    names = {mention.type for raw in raws for mention in (*raw.mentions, *raw.alternatives)}
-    type_map = info.map_types(names, native_types) if info else None
     splits, ledgers = {}, {}
-    for split, split_raws in raw_splits.items():
-        splits[split], ledgers[split] = to_documents(split_raws, type_map)
+    for split, raws in raw_splits.items():
+        splits[split], ledgers[split] = to_documents(raws, type_map)
         for document in splits[split]:
             ledgers[split].dropped.update(label_words(document, word_pattern)[2])
     return splits, ledgers

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from dataset_scripts.corpus import hash_paths
+from dataset_scripts.corpus import Part
 from dataset_scripts.formats import KNOWN_ENDINGS, read_any
 from dataset_scripts.formats.bc2gm import find_companion_files
 from dataset_scripts.formats.files import NO_DATA
 from dataset_scripts.schema import CorpusError
-from dataset_scripts.splits import SPLITS, WHOLE, RawSplits, infer_split
+from dataset_scripts.splits import SPLITS, WHOLE, infer_split
 
 
 logger = logging.getLogger(__name__)
@@ -29,30 +30,8 @@ HIDDEN = (".", "__MACOSX")  # what macOS and Jupyter leave in folders, too
 PathsBySplit = dict[str, list[Path]]
 
 
-def read_local(path: Path) -> tuple[RawSplits, dict[str, str]]:
-    """Read the documents by split (`WHOLE` if no name states one), and the SHA-256 of each file read.
-
-    Raises:
-        CorpusError: nothing there, no recognisable split, one split in several formats, or a malformed file.
-    """
-    files = _find_files(path)
-    splits = {split: [raw for file in files[split] for raw in read_any(file)] for split in files}
-    return splits, _hash_files(path, files)
-
-
-def hash_local(path: Path) -> dict[str, str]:
-    """Compute the SHA-256 of each file that `read_local` reads, without parsing it."""
-    return _hash_files(path, _find_files(path))
-
-
-def _hash_files(path: Path, files_by_split: PathsBySplit) -> dict[str, str]:
-    files = [file for files in files_by_split.values() for file in files]
-    root = path if path.is_dir() else path.parent
-    return hash_paths(root, (companion for file in files for companion in find_companion_files(file)))
-
-
-def _find_files(path: Path) -> PathsBySplit:
-    """Find the files, or the folders of brat pairs, of each split."""
+def find_local_files(path: Path) -> list[Part]:
+    """Find the files, or the folders of brat pairs, of each split (`WHOLE` if no name states one)."""
     if not path.exists():
         raise CorpusError(
             f"{path}: no such file or folder; check the path (it is relative to {Path.cwd().name}/, and can't hold "
@@ -60,18 +39,17 @@ def _find_files(path: Path) -> PathsBySplit:
         )
     if path.is_file() or _is_brat(path):
         _check_unsplit_brat(path)
-        return {"test" if infer_split(path.name) == "test" else WHOLE: [path]}
-    children = _group_by_split(path)
-    _check_groups(path, children)
-    return {split: _list_data_files(children[split]) for split in SPLITS if split in children}
+        files = {"test" if infer_split(path.name) == "test" else WHOLE: [path]}
+    else:
+        children = _group_by_split(path)
+        _check_groups(path, children)
+        files = {split: _list_data_files(children[split]) for split in SPLITS if split in children}
+    located = ((split, file) for split, paths in files.items() for file in paths)
+    return [Part(split, partial(read_any, file), find_companion_files(file)) for split, file in located]
 
 
 def _group_by_split(folder: Path) -> PathsBySplit:
-    """Group files and subfolders by the split in their names; warn of what is left out.
-
-    Raises:
-        CorpusError: the only file of a split has an ending that can't be read.
-    """
+    """Group files and subfolders by the split in their names; warn of what is left out, refuse to lose a split."""
     children: PathsBySplit = {}
     unreadable = []
     for child in _list_visible(folder):
@@ -125,11 +103,7 @@ def _list_data_files(paths: list[Path]) -> list[Path]:
 
 
 def _list_visible(folder: Path) -> list[Path]:
-    """List what is in a folder, sorted, without hidden files and what macOS and Jupyter leave there.
-
-    Raises:
-        CorpusError: a broken link, such as to data that are still to be fetched.
-    """
+    """List what is in a folder, sorted, without hidden files; refuse broken links (to data still to be fetched)."""
     paths = sorted(path for path in folder.iterdir() if not path.name.startswith(HIDDEN))
     for path in paths:
         if not path.exists():
@@ -144,11 +118,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _is_brat(path: Path) -> bool:
-    """Tell whether a folder holds brat pairs.
-
-    Raises:
-        CorpusError: folders beside them hold data too, which would be lost.
-    """
+    """Tell whether a folder holds brat pairs; refuse one with folders beside them that hold data too."""
     if not path.is_dir() or not any(any(path.glob(pattern)) for pattern in ("*.ann", "*.ann.gz")):
         return False
     for folder in (child for child in path.iterdir() if child.is_dir() and not child.name.startswith(HIDDEN)):

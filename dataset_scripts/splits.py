@@ -82,14 +82,11 @@ def hold_out(raws: Sequence[RawDocument], share: float, seed: int) -> tuple[list
     sizes = Counter(distinct.values())
     groups = sorted(sizes)
     random.Random(seed).shuffle(groups)
-    target, drawn, drawn_groups = max(1, round(share * len(distinct))), 0, set()
-    for group in groups[:-1]:
-        if drawn >= target:
-            break
-        drawn_groups.add(group)
-        drawn += sizes[group]
-    rest = [raw for raw in raws if _get_group(raw) not in drawn_groups]
-    return rest, [raw for raw in raws if _get_group(raw) in drawn_groups]
+    target = max(1, round(share * len(distinct)))
+    sums = itertools.accumulate((sizes[group] for group in groups), initial=0)  # of the documents in earlier groups
+    drawn = {group for group, drawn_before in zip(groups[:-1], sums, strict=False) if drawn_before < target}
+    rest = [raw for raw in raws if _get_group(raw) not in drawn]
+    return rest, [raw for raw in raws if _get_group(raw) in drawn]
 
 
 def _get_group(raw: RawDocument) -> str:

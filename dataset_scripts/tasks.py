@@ -45,11 +45,7 @@ class Task:
 
 
 def parse_tasks(text: str) -> list[TaskSpec]:
-    """Parse `--tasks`.
-
-    Raises:
-        CorpusError: nothing in it, a malformed spec, a Windows path, an unusable name, or the same name twice.
-    """
+    """Parse `--tasks`; raise CorpusError if it is empty, malformed, or has a name twice or one that can't be used."""
     specs = [_parse_spec(item) for item in split_tasks(text)]
     if not specs:
         problem = "has no task between its commas" if "," in text else "is empty"
@@ -103,10 +99,7 @@ def infer_single_type(specs: Sequence[TaskSpec], corpus: str) -> str | None:
 
 
 def resolve_tasks(specs: Sequence[TaskSpec], types_of: Mapping[str, Sequence[str]]) -> list[Task]:
-    """Check the types of the specs against those that the corpora annotate.
-
-    Args:
-        types_of: corpus as written in the spec -> its types, in order.
+    """Check the types of the specs against `types_of` (the types of each corpus as written in a spec, in order).
 
     Raises:
         CorpusError: a type that its corpus doesn't annotate (the nearest is offered), or a task in which one source

@@ -15,7 +15,7 @@ from dataset_scripts import LoadedCorpus, drop_leaks, file_ledgers, get_corpus, 
 from dataset_scripts.__main__ import main
 from dataset_scripts.bio import decode_bio
 from dataset_scripts.corpus import compute_sha256
-from dataset_scripts.export import export_corpus, label_names
+from dataset_scripts.export import export_corpus, list_labels
 
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
@@ -101,7 +101,7 @@ def test_parquet_gives_back_exactly_the_kept_mentions(
     parquet = pytest.importorskip("pyarrow.parquet")
     corpus = corpora[name]
     folder = export_corpus(corpus, "parquet", tmp_path / "out")
-    names = label_names(corpus.types)
+    names = list_labels(corpus.types)
     for split, file in {"train": "train", "dev": "validation", "test": "test"}.items():
         rows = parquet.read_table(folder / f"{file}.parquet").to_pylist()
         decoded = 0

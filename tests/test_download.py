@@ -308,12 +308,12 @@ def test_the_first_of_two_processes_wins(site: Site, cache: Path, monkeypatch: p
 
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert download.cache_dir() == tmp_path / "cache"
+    assert download.get_cache_dir() == tmp_path / "cache"
     monkeypatch.delenv("MTL_BIONER_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert download.cache_dir() == tmp_path / ".cache/mtl-bioner"
+    assert download.get_cache_dir() == tmp_path / ".cache/mtl-bioner"
     monkeypatch.setenv("MTL_BIONER_CACHE", "~/corpora")
-    assert download.cache_dir() == tmp_path / "corpora"
+    assert download.get_cache_dir() == tmp_path / "corpora"
 
 
 def test_cache_that_cannot_be_written(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.__main__ import main
 from dataset_scripts.bio import decode_bio, label_words
-from dataset_scripts.export import export_corpus, label_names
+from dataset_scripts.export import export_corpus, list_labels
 from dataset_scripts.formats.conll import read_conll
 
 
@@ -48,8 +48,8 @@ def run(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
 
 
-def test_label_names_are_numbered_in_order() -> None:
-    assert label_names(["Gene", "Cell"]) == ["O", "B-Gene", "I-Gene", "B-Cell", "I-Cell"]
+def test_list_labels_are_numbered_in_order() -> None:
+    assert list_labels(["Gene", "Cell"]) == ["O", "B-Gene", "I-Gene", "B-Cell", "I-Cell"]
 
 
 def test_conll(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,11 +23,7 @@ CORPUS = Corpus(
     },
     archives=(Archive("https://ftp.ncbi.nlm.nih.gov/pub/lu/BC5CDR/CDR_Data.zip"),),
     id_space="pmid",
-    expected={
-        "train": (500, 9383, 9385),  # the flattened copy, the paper's table
-        "dev": (500, 9591),
-        "test": (500, 9796, 9809),
-    },
+    expected={"train": (500, 9383, 9385), "dev": (500, 9591), "test": (500, 9796, 9809)},
     citation="""@article{li2016bc5cdr,
   title   = {{BioCreative V CDR} task corpus: a resource for chemical disease relation extraction},
   author  = {Li, Jiao and Sun, Yueping and Johnson, Robin J. and Sciaky, Daniela and Wei, Chih-Hsuan and

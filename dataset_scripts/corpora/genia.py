@@ -9,18 +9,14 @@ from dataset_scripts.formats.genia import read_genia_xml
 from dataset_scripts.splits import WHOLE
 
 
+# As in JNLPBA: the subclasses of protein, DNA and RNA are merged, all other classes are dropped and counted.
+_TYPES = {"protein_*": "Protein", "DNA_*": "DNA", "RNA_*": "RNA", "cell_type": "CellType", "cell_line": "CellLine"}
+
 CORPUS = Corpus(
     name="genia",
     title="GENIA 3.02",
     folder="genia",
-    # as in JNLPBA: the subclasses of protein, DNA and RNA are merged, all other classes are dropped and counted
-    type_map={
-        "protein_*": "Protein",
-        "DNA_*": "DNA",
-        "RNA_*": "RNA",
-        "cell_type": "CellType",
-        "cell_line": "CellLine",
-    },
+    type_map=_TYPES,
     files={WHOLE: Files(read_genia_xml, ("GENIAcorpus3.02.xml",), ("GENIA_term_3.02", ""))},
     archives=(
         Archive(
