@@ -69,11 +69,12 @@ def fetch(info: Corpus) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{info.folder}-", dir=root) as work:
-            for number, archive in enumerate(info.archives):
-                packed = Path(work, f"{number}-{archive.url.rpartition('/')[2]}")
+            for archive in info.archives:
+                packed = Path(work, archive.url.rpartition("/")[2])
                 _download(info, archive, packed)
                 _check_hash(info, archive.url, archive.sha256, packed)
                 unpack(packed, Path(work, info.folder, archive.into))
+                packed.unlink()
             verify(info, Path(work))
             Path(work, info.folder).rename(target)
     except OSError as error:
