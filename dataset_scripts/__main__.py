@@ -7,8 +7,6 @@
 A CORPUS is a registered name or the path of a corpus of your own.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

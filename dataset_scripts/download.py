@@ -5,8 +5,6 @@ trusted: only https is spoken, and no member may lie outside the folder, be a li
 large. Known SHA-256 of archives and unpacked files are checked, and the counts of documents.
 """
 
-from __future__ import annotations
-
 import gzip
 import http.client
 import logging
@@ -46,12 +44,6 @@ def get_cache_dir() -> Path:
     return Path(os.environ.get("MTL_BIONER_CACHE") or "~/.cache/mtl-bioner").expanduser()
 
 
-def is_offline() -> bool:
-    """Tell whether the environment forbids downloads, by the variables of `datasets` and `huggingface_hub`."""
-    values = (os.environ.get(name, "") for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"))
-    return any(value.upper() in ("1", "ON", "YES", "TRUE") for value in values)
-
-
 def fetch(info: Corpus) -> Path:
     """Return the cache folder with the corpus in it, usable as `--data_dir`; download the corpus if it is missing.
 
@@ -64,8 +56,9 @@ def fetch(info: Corpus) -> Path:
     target = root / info.folder
     if target.exists():
         return root
-    if is_offline():
-        raise _explain_failure(info, info.archives[0], "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set")
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):  # as `huggingface_hub` and `datasets` read them
+        if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
+            raise _explain_failure(info, info.archives[0], f"{name} is set")
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{info.folder}-", dir=root) as work:

@@ -1,7 +1,5 @@
 """Write a loaded corpus to files that other programs read: parquet for `datasets`, CoNLL, or whole documents."""
 
-from __future__ import annotations
-
 import bisect
 import re
 from collections.abc import Callable, Iterator, Sequence

@@ -6,8 +6,6 @@ such pair is one abstract or sentence in two corpora; the only formula of that l
 notice, is ignored. 1 document of NCBI leaks, 2 of BC5CDR, 31 of BC2GM and 32 of JNLPBA.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections import Counter, defaultdict
@@ -106,10 +104,8 @@ def find_leaks(
     Ids of registered corpora are compared within an id space. Ids of a user's own corpus may be row numbers: they are
     compared within it only, and count only if one text has four fifths of the other's words.
     """
-    ours = [((corpus, doc.document_id), doc) for corpus, docs in train.items() for doc in docs]
-    theirs = [
-        ((corpus, split), doc) for corpus, splits in held_out.items() for split in splits for doc in splits[split]
-    ]
+    ours = [((name, doc.document_id), doc) for name, docs in train.items() for doc in docs]
+    theirs = [((name, split), doc) for name, docs in held_out.items() for split in docs for doc in docs[split]]
     by_id = set(_match_ids(ours, theirs))
     by_text = set(_match_texts(ours, theirs)) - by_id
     leaks = [*_group_matches(train, by_id, "id"), *_group_matches(train, by_text, "text")]

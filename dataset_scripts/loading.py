@@ -7,8 +7,6 @@ The ledgers of `load_corpus` count the splits that are trained on; `file_ledgers
 The sums over the splits are equal, unless `test_size` pools files: a document in two of them then counts once.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import logging

@@ -8,8 +8,6 @@
 Any format of `formats.read_any`, plain or gzip. Several files of one split are read one after the other.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from functools import partial

@@ -1,7 +1,5 @@
 """Recognise a file's split by its name, and cut the splits that a corpus lacks, by documents and seeded."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import random

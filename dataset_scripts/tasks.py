@@ -8,8 +8,6 @@ disease=ncbi+bc5cdr:Disease             one head for a type that several corpora
 mine=./corpus/                          a corpus of your own
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Mapping, Sequence
@@ -99,11 +97,9 @@ def infer_single_type(specs: Sequence[TaskSpec], corpus: str) -> str | None:
 
 
 def resolve_tasks(specs: Sequence[TaskSpec], types_of: Mapping[str, Sequence[str]]) -> list[Task]:
-    """Check the types of the specs against `types_of` (the types of each corpus as written in a spec, in order).
+    """Check the types of the specs against those of each corpus, `types_of`; the nearest is offered for a wrong one.
 
-    Raises:
-        CorpusError: a type that its corpus doesn't annotate (the nearest is offered), or a task in which one source
-            lacks a type of another: its unannotated mentions would be taught as `O`.
+    All sources of a task must annotate all of its types, else the unannotated mentions would be taught as `O`.
     """
     return [_resolve(spec, types_of) for spec in specs]
 

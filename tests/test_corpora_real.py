@@ -1,7 +1,5 @@
 """The four real corpora (`../shared/corpora`): every mention accounted for, exports exact, leaks known."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

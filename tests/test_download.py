@@ -1,7 +1,5 @@
 """Fetch archives from a server on this machine: the good way, and every bad one, after which nothing is left."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import re

@@ -1,7 +1,5 @@
 """The command line: list, stats, export; and that what was exported can be read back."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """Training text that is held-out text, by id and by text, within and across corpora."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Load registered corpora: official layouts, types, splits and their cuts, ledgers, hashes, and bad input."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from pathlib import Path
@@ -307,11 +305,24 @@ def test_genia_types_are_mapped_by_prefix_and_its_documents_cut(tmp_path: Path) 
     assert native.types == ("DNA_domain_or_region", "protein_N/A", "protein_molecule")
 
 
-@pytest.mark.parametrize(("name", "hint"), [("bc5cd", "bc5cdr"), ("NCBI", "ncbi"), ("zzz", None)])
-def test_an_unknown_name_offers_the_nearest(tmp_path: Path, name: str, hint: str | None) -> None:
-    message = error_of(name, tmp_path)
-    assert message.startswith(f"unknown corpus {name!r}; ") and "ncbi, bc5cdr, bc2gm, jnlpba, genia" in message
-    assert (f"did you mean {hint!r}?" in message) if hint else ("did you mean" not in message)
+@pytest.mark.parametrize(
+    ("source", "options", "parts"),
+    [
+        ("bc5cd", {}, ["unknown corpus 'bc5cd'; did you mean 'bc5cdr'? ", "ncbi, bc5cdr, bc2gm, jnlpba, genia; "]),
+        ("NCBI", {}, ["unknown corpus 'NCBI'; did you mean 'ncbi'? "]),
+        ("zzz", {}, ["unknown corpus 'zzz'; registered are"]),
+        ("nowhere.conll", {}, ["nowhere.conll: no such file or folder"]),
+        ("ncbi", {"data_dir": "nowhere"}, ["--data_dir nowhere: no such folder"]),
+        *(("ncbi", {"test_size": share}, [f"test_size is {share};"]) for share in (0, 1, -0.1, 1.5)),
+        *(("ncbi", {"dev_size": share}, [f"dev_size is {share};"]) for share in (0, 1, -0.1, 1.5)),
+        ("ncbi", {"word_pattern": "[a"}, ["word_pattern '[a' is not a regular expression"]),
+        ("ncbi", {"word_pattern": r"\w*"}, [r"word_pattern '\\w*' matches the empty string"]),
+    ],
+)
+def test_a_bad_argument_is_named_with_its_value(source: str, options: dict[str, object], parts: list[str]) -> None:
+    message = error_of(source, **{"data_dir": "sample"} | options)
+    for part in parts:
+        assert part in message
 
 
 def test_a_missing_file_is_named_with_its_address_and_the_flag(ncbi: Path) -> None:
@@ -320,19 +331,6 @@ def test_a_missing_file_is_named_with_its_address_and_the_flag(ncbi: Path) -> No
     assert f"ncbi: {ncbi / 'ncbi_disease/NCBItestset_corpus.txt'} is missing" in message
     assert "https://www.ncbi.nlm.nih.gov/CBBresearch/Dogan/DISEASE/NCBItestset_corpus.zip" in message
     assert "--data_dir" in message
-
-
-def test_missing_folders_and_files_and_malformed_lines_are_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "plants.conll", "Oak\tB-Plant\nno tag here\n")
-    assert error_of(path).startswith(f"{path}:2:")
-    assert error_of("ncbi", tmp_path / "nowhere").startswith(f"--data_dir {tmp_path / 'nowhere'}: no such folder")
-    assert error_of(tmp_path / "nowhere.conll").startswith(f"{tmp_path / 'nowhere.conll'}: no such file or folder")
-
-
-@pytest.mark.parametrize("value", [0, 1, -0.1, 1.5])
-def test_shares_outside_zero_and_one_are_refused(ncbi: Path, value: float) -> None:
-    assert error_of("ncbi", ncbi, test_size=value).startswith(f"test_size is {value};")
-    assert error_of("ncbi", ncbi, dev_size=value).startswith(f"dev_size is {value};")
 
 
 def test_only_an_unusual_test_size_is_remarked_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -344,15 +342,11 @@ def test_only_an_unusual_test_size_is_remarked_on(tmp_path: Path, caplog: pytest
     assert "test_size is 0.5; 0.10 to 0.15 is usual" in caplog.text
 
 
-@pytest.mark.parametrize(("pattern", "reason"), [("[a", "not a regular expression"), (r"\w*", "the empty string")])
-def test_a_bad_word_pattern_is_refused(ncbi: Path, pattern: str, reason: str) -> None:
-    message = error_of("ncbi", ncbi, word_pattern=pattern)
-    assert repr(pattern) in message and reason in message
-
-
-def test_a_corpus_without_documents_or_training_mentions_is_refused(tmp_path: Path, ncbi: Path) -> None:
+def test_a_corpus_that_is_malformed_empty_or_without_training_mentions_is_refused(tmp_path: Path, ncbi: Path) -> None:
     path = write(tmp_path / "empty.jsonl", "\n")
     assert error_of(path) == f"{path} holds no document; is it the right file, and does its ending name its format?"
+    malformed = write(tmp_path / "malformed.conll", "Oak\tB-Plant\nno tag here\n")
+    assert error_of(malformed).startswith(f"{malformed}:2:")
     assert "training documents holds a mention" in error_of(write(tmp_path / "plain.conll", "Oak\tO\n\n" * 9))
     write_ncbi(ncbi, "train", pubtator(1, 4, "Chemical"))
     assert "none of its 4 training documents holds a mention of Disease" in error_of("ncbi", ncbi)

@@ -1,7 +1,5 @@
 """Load a user's own corpus: files and folders named by split, what is left out, and what is refused."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The grammar of `--tasks`, and what its errors say."""
 
-from __future__ import annotations
-
 import pytest
 
 from dataset_scripts import CorpusError

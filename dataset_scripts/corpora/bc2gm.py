@@ -1,7 +1,4 @@
-"""BC2GM (BioCreative II gene mention): 20,000 sentences with genes and proteins, read as `Gene`.
-
-The hashes are of the files in spyysalo/bc2gm-corpus (`original-data/`). No hash of the archives is published.
-"""
+"""BC2GM (BioCreative II gene mention): 20,000 sentences with genes and proteins, read as `Gene`."""
 
 from dataset_scripts.corpus import Archive, Corpus, Files
 from dataset_scripts.formats.bc2gm import read_bc2gm
@@ -22,7 +19,7 @@ CORPUS = Corpus(
     archives=(Archive(f"{_SITE}/bc2GMtrain_1.1.tar.gz"), Archive(f"{_SITE}/bc2GMtest_1.0.tar.gz")),
     id_space="bc2gm",
     expected={"train": (15000, 18265), "test": (5000, 6331)},
-    sha256={
+    sha256={  # of the files in spyysalo/bc2gm-corpus (`original-data/`); none of the archives is published
         f"{_TRAIN}/train.in": "408f32a796e7aa8ed5b6428c1887e084282b42a02409bba151d0bda3698ca6e3",
         f"{_TRAIN}/GENE.eval": "6f2b01a25d700f1fddcc7dea6a1b722498b5a9ad6cf12b19ec9d36ab3b63ad87",
         f"{_TRAIN}/ALTGENE.eval": "39b33098791c57747db1f8b6f91109879310fc726ba52dd3e446f9653d795bf5",

@@ -1,7 +1,4 @@
-"""NCBI Disease: 793 PubMed abstracts, four classes of disease mention, all read as `Disease`.
-
-The hashes are of the files in spyysalo/ncbi-disease (`original-data/`). No hash of the archives is published.
-"""
+"""NCBI Disease: 793 PubMed abstracts, four classes of disease mention, all read as `Disease`."""
 
 from dataset_scripts.corpus import Archive, Corpus, Files
 from dataset_scripts.formats.pubtator import read_pubtator
@@ -23,7 +20,7 @@ CORPUS = Corpus(
     id_space="pmid",
     # the training file has 593 documents: PMID 8528200 (11 mentions) is there twice
     expected={"train": (592, 5145), "dev": (100, 787), "test": (100, 960)},
-    sha256={
+    sha256={  # of the files in spyysalo/ncbi-disease (`original-data/`); none of the archives is published
         "NCBItrainset_corpus.txt": "f311381b28a6d0f641f57f4a963bb83619c2bdec5cd9caabb1381f894d5db817",
         "NCBIdevelopset_corpus.txt": "02db559974624ae9cbe6cd95d64d953e6926bb63afb6b25b63e53bd8b41a4b55",
         "NCBItestset_corpus.txt": "61c8050bf6979ef7b943ec1158dfc03b651ea3367d4c37356f9de4841e85c9a3",
