@@ -82,8 +82,8 @@ class Corpus:
         """Find the files of each split; raise CorpusError, with the first missing file and where to get it."""
         folder = data_dir / self.folder
         for layout in filter(None, (self.files, self.alternative_files)):
-            found = {split: (files.reader, files.find(folder)) for split, files in layout.items()}
-            parts = [Part(split, partial(reader, *paths), paths) for split, (reader, paths) in found.items()]
+            located = {split: (files.reader, files.find(folder)) for split, files in layout.items()}
+            parts = [Part(split, partial(reader, *paths), paths) for split, (reader, paths) in located.items()]
             if all(part.paths for part in parts):
                 return parts
         absent = next(files for files in self.files.values() if not files.find(folder))

@@ -63,7 +63,7 @@ def split_tasks(text: str) -> list[str]:
 def _parse_spec(text: str) -> TaskSpec:
     if windows_path := re.search(r"(?:^|[=+])([A-Za-z]:[\\/][^+:]*)", text):
         raise CorpusError(
-            f"--tasks has the path {windows_path[1]!r}, but ':' begins types; change to its folder and write "
+            f"--tasks has the path '{windows_path[1]}', but ':' begins types; change to its folder and write "
             f"./{PureWindowsPath(windows_path[1]).name}"
         )
     named = re.fullmatch(r"([^=/]*)=(.*)", text, re.DOTALL)

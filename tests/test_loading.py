@@ -180,12 +180,12 @@ def test_test_size_pools_all_documents(ncbi: Path) -> None:
         assert ledger.read == ledger.kept + sum(ledger.dropped.values())
 
 
-@pytest.mark.parametrize(("given", "missing", "size"), [("test", "dev", 4), ("dev", "test", 6), ("", "test", 12)])
-def test_a_cut_depends_on_the_seed_only(tmp_path: Path, given: str, missing: str, size: int) -> None:
+@pytest.mark.parametrize(("present", "missing", "size"), [("test", "dev", 4), ("dev", "test", 6), ("", "test", 12)])
+def test_a_cut_depends_on_the_seed_only(tmp_path: Path, present: str, missing: str, size: int) -> None:
     """The cut of a missing development or test split, and that of pooled documents."""
     write_plants(tmp_path / "train.jsonl", 1, 40)
-    write_plants(tmp_path / f"{given or 'test'}.jsonl", 41, 42)
-    options = {} if given else {"test_size": 12 / 42}
+    write_plants(tmp_path / f"{present or 'test'}.jsonl", 41, 42)
+    options = {} if present else {"test_size": 12 / 42}
     held_out = [tuple(ids(load_corpus(tmp_path, seed=seed, **options), missing)) for seed in (*range(6), 0)]
     assert len(set(held_out)) > 3 and {len(documents) for documents in held_out} == {size}
     assert held_out[0] == held_out[-1]

@@ -53,7 +53,7 @@ def test_several_tasks_keep_their_order_and_may_have_spaces_around() -> None:
         (" , ", ["--tasks has no task between its commas", "--tasks ncbi,mine=./corpus.tsv"]),
         ("ncbi,ncbi", ["--tasks names 'ncbi' twice", "other=ncbi"]),
         ("a=ncbi,a=bc5cdr", ["--tasks names 'a' twice", "other=bc5cdr"]),
-        (r"C:\data\x.txt", [r"--tasks has the path 'C:\\data\\x.txt'", "change to its folder and write ./x.txt"]),
+        (r"C:\data\x.txt", [r"--tasks has the path 'C:\data\x.txt'", "change to its folder and write ./x.txt"]),
         ("ncbi,mine=d:/data/", ["--tasks has the path 'd:/data/'", "write ./data"]),
         ("a=ncbi+C:/x.tsv:Gene", ["--tasks has the path 'C:/x.tsv'", "write ./x.tsv"]),
         ("ncbi+", ["--tasks has 'ncbi+'", "[name=]source[:Type|Type][+source...]"]),
