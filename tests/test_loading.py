@@ -87,23 +87,17 @@ def test_official_splits_types_and_counts_of_a_corpus(ncbi: Path, caplog: pytest
     assert native.splits["dev"][0].entities[0].type == "Modifier"
 
 
-def test_files_are_hashed_by_name_relative_to_data_dir(tmp_path: Path) -> None:
+def test_files_are_hashed_by_relative_name_and_gzipped_ones_are_as_good(tmp_path: Path) -> None:
     for split in ("train", "develop", "test"):
-        write_ncbi(tmp_path, split, "1|t|lupus\n1\t0\t5\tlupus\tModifier\tD1\n")
+        path = write_ncbi(tmp_path, split, "1|t|lupus\n1\t0\t5\tlupus\tModifier\tD1\n")
     expected = "1c32e831733ade30089d447fbc7e6d85f261cf2ea0c248fdfed64130b2f411bb"
-    assert list(load_corpus("ncbi", tmp_path).hashes.items()) == [
-        (f"ncbi_disease/NCBI{split}set_corpus.txt", expected) for split in ("train", "develop", "test")
-    ]
-
-
-def test_gzipped_files_are_as_good_as_plain_ones(ncbi: Path) -> None:
-    path = ncbi / "ncbi_disease/NCBItestset_corpus.txt"
-    plain = load_corpus("ncbi", ncbi).splits["test"]
+    names = [f"ncbi_disease/NCBI{split}set_corpus.txt" for split in ("train", "develop", "test")]
+    plain = load_corpus("ncbi", tmp_path)
+    assert list(plain.hashes.items()) == [(name, expected) for name in names]
     Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
-    corpus = load_corpus("ncbi", ncbi)
-    assert corpus.splits["test"] == plain
-    assert "ncbi_disease/NCBItestset_corpus.txt.gz" in corpus.hashes
+    packed = load_corpus("ncbi", tmp_path)
+    assert packed.splits == plain.splits and list(packed.hashes) == [*names[:2], f"{names[2]}.gz"]
 
 
 def test_words_that_cross_the_edges_of_mentions_lose_them(ncbi: Path) -> None:

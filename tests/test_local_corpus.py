@@ -89,36 +89,30 @@ def test_brat_pairs_in_subfolders_plain_or_gzipped(tmp_path: Path) -> None:
         assert [entity.type for entity in corpus.splits["train"][0].entities] == ["Plant"]
 
 
-def test_files_in_deeper_folders_are_read(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "train/a.jsonl", plants(1, 3))
-    write_jsonl(tmp_path / "train/more/b.jsonl", plants(4, 6))
-    write_jsonl(tmp_path / "test/c.jsonl", plants(7, 8))
-    assert sizes(load_corpus(str(tmp_path), dev_size=0.2)) == [5, 1, 2]
+@pytest.mark.parametrize(
+    ("files", "options", "expected", "told"),
+    [
+        ({"plants.jsonl": 20}, {}, [15, 2, 3], ""),
+        ({"plants.jsonl": 20}, {"test_size": 0.1, "dev_size": 0.5}, [9, 9, 2], ""),
+        ({"plants.jsonl": 20}, {"scoring_only": True}, [0, 0, 20], "--test_size of that training (0.15 by default)"),
+        ({"plants.jsonl": 20}, {"scoring_only": True, "test_size": 0.15}, [15, 2, 3], ""),
+        ({"my_test.jsonl": 3}, {}, [0, 0, 3], "can be scored, not trained on"),
+        ({"c/train.jsonl": 20}, {}, [15, 2, 3], "no test split"),
+        ({"c/train/a.jsonl": 3, "c/train/more/b.jsonl": 3, "c/test/c.jsonl": 2}, {"dev_size": 0.2}, [5, 1, 2], ""),
+    ],
+)
+def test_missing_splits_are_cut_from_training_or_the_whole(
+    tmp_path: Path, caplog: Log, files: dict[str, int], options: dict[str, object], expected: list[int], told: str
+) -> None:
+    for number, (name, count) in enumerate(files.items()):
+        write_jsonl(tmp_path / name, plants(100 * number, 100 * number + count - 1))
+    assert sizes(load_corpus(tmp_path / next(iter(files)).split("/")[0], **options)) == expected
+    assert told in caplog.text and bool(told) == bool(caplog.records)
 
 
-def test_a_flat_brat_folder_and_a_single_file_are_split_by_ratio(tmp_path: Path) -> None:
+def test_a_flat_brat_folder_is_split_by_ratio(tmp_path: Path) -> None:
     write_pair(tmp_path / "brat", *map(str, range(20)))
-    path = write_jsonl(tmp_path / "plants.jsonl", plants(1, 20))
-    assert sizes(load_corpus(tmp_path / "brat")) == sizes(load_corpus(path)) == [15, 2, 3]
-    assert sizes(load_corpus(path, test_size=0.1, dev_size=0.5)) == [9, 9, 2]
-
-
-def test_missing_development_and_test_files_are_cut_from_training(tmp_path: Path, caplog: Log) -> None:
-    write(tmp_path / "train.conll", CONLL * 20)
-    assert sizes(load_corpus(tmp_path)) == [15, 2, 3]
-    assert "no test split" in caplog.text
-
-
-def test_a_test_file_alone_is_for_scoring(tmp_path: Path, caplog: Log) -> None:
-    assert sizes(load_corpus(write(tmp_path / "my_test.conll", CONLL * 3))) == [0, 0, 3]
-    assert "can be scored, not trained on" in caplog.text
-
-
-def test_a_corpus_without_splits_is_scored_whole_unless_a_share_is_given(tmp_path: Path, caplog: Log) -> None:
-    path = write_jsonl(tmp_path / "plants.jsonl", plants(1, 20))
-    assert sizes(load_corpus(path, scoring_only=True)) == [0, 0, 20]
-    assert "give the --test_size of that training (0.15 by default)" in caplog.text
-    assert len(load_corpus(path, scoring_only=True, test_size=0.15).splits["test"]) == 3
+    assert sizes(load_corpus(tmp_path / "brat")) == [15, 2, 3]
 
 
 def test_files_of_one_split_are_joined_and_unclear_ones_left_out(tmp_path: Path, caplog: Log) -> None:
