@@ -7,8 +7,6 @@
 A CORPUS is a registered name or the path of a corpus of your own.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging
@@ -17,16 +15,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN
-
-from .export import FORMATS, export_corpus
-from .registry import corpus_root, file_ledgers, get_corpus, list_corpora, load_corpus
-from .schema import CorpusError, Ledger
+from dataset_scripts.corpora import CORPORA
+from dataset_scripts.export import FORMATS, export_corpus
+from dataset_scripts.loading import file_ledgers, find_data_dir, load_corpus
+from dataset_scripts.schema import CorpusError, Ledger
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, or 2 after a one-line error on stderr."""
+    """Run one command; return 0, or 2 after a one-line error on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dataset_scripts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_commands(parser.add_subparsers(required=True, metavar="COMMAND"))
+    return run_command(parser.parse_args(argv))
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Run the command of arguments that a parser with `add_commands` parsed; return the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
     except (CorpusError, OSError) as error:
@@ -35,104 +41,85 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m dataset_scripts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("list", help="the registered corpora").set_defaults(run=_list)
+def add_commands(subparsers: argparse._SubParsersAction) -> None:
+    """Add `list`, `stats` and `export` to the sub-commands of any parser, whose `prog` then begins their usage."""
+    subparsers.add_parser("list", help="the registered corpora").set_defaults(run=_list)
 
-    stats = commands.add_parser("stats", help="mentions read, kept and dropped by cause, for each official split")
+    stats = subparsers.add_parser("stats", help="mentions read, kept and dropped by cause, for each official split")
     stats.add_argument("corpora", nargs="*", metavar="CORPUS", help="default: every registered one")
     stats.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
-    stats.set_defaults(run=_stats)
+    stats.set_defaults(run=_show_stats)
 
-    export = commands.add_parser("export", help="write a corpus in another format")
+    export = subparsers.add_parser("export", help="write a corpus in another format")
     export.add_argument("corpus", metavar="CORPUS")
     export.add_argument("--to", required=True, choices=FORMATS)
     export.add_argument("--output", required=True, metavar="DIR", help="a new or empty folder")
-    export.add_argument("--native_types", action="store_true", help="the corpus' own type names")
+    export.add_argument("--native_types", action="store_true", help="keep the corpus' own type names")
     export.add_argument("--test_size", type=float, help="pool all documents and hold out this share of them")
-    export.add_argument("--dev_size", type=float, default=0.1, help="share cut from training where no dev split is")
-    export.add_argument("--seed", type=int, default=42, help="of the cuts")
+    export.add_argument("--dev_size", type=float, default=0.1, help="share cut from training if there is no dev split")
+    export.add_argument("--seed", type=int, default=42, help="seed of the cuts")
     export.set_defaults(run=_export)
 
     for command in (stats, export):
         command.add_argument("--data_dir", help="holds ncbi_disease/ and so on; 'sample' is embedded; else downloaded")
         command.add_argument("--word_pattern", default=DEFAULT_WORD_PATTERN, help="regular expression of a word")
-    return parser
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    rows = [("corpus", "title", "types", "folder", "terms")]
-    for name in list_corpora():
-        info = get_corpus(name)
-        rows.append((name, info.title, ", ".join(info.types), f"{info.folder}/", info.licence))
-    _print_table(rows)
-    infos = [get_corpus(name) for name in list_corpora()]
-    places = [(f"{Path(info.folder, own.into)}/", own.url) for info in infos for own in info.archives]
+    infos = CORPORA.values()
+    rows = [(info.name, info.title, ", ".join(info.types), f"{info.folder}/", info.licence) for info in infos]
+    _print_table([("corpus", "title", "types", "folder", "terms"), *rows])
     print()
-    _print_table([("unpack in", "archive"), *places])
+    archives = [(f"{Path(info.folder, archive.into)}/", archive.url) for info in infos for archive in info.archives]
+    _print_table([("unpack in", "archive"), *archives])
 
 
-def _stats(arguments: argparse.Namespace) -> None:
-    found: dict[str, dict[str, Ledger]] = {}
-    for name in arguments.corpora or list_corpora():
-        try:
-            found[name] = file_ledgers(name, arguments.data_dir, word_pattern=arguments.word_pattern)
-        except CorpusError as error:
-            if arguments.corpora or not _is_absent(name, arguments.data_dir):
-                raise
-            print(f"note: left out: {error}", file=sys.stderr)
-    if not found:
-        raise CorpusError(f"--data_dir {arguments.data_dir}: no corpus there; it should hold ncbi_disease/ and so on")
+def _show_stats(arguments: argparse.Namespace) -> None:
+    ledgers = {
+        name: file_ledgers(name, arguments.data_dir, word_pattern=arguments.word_pattern)
+        for name in arguments.corpora or _list_present(arguments.data_dir)
+    }
     if arguments.json:
-        shown = {name: {split: own.as_dict() for split, own in ledgers.items()} for name, ledgers in found.items()}
-        print(json.dumps(shown, indent=2))
-    else:
-        _print_stats(found)
-
-
-def _is_absent(name: str, data_dir: str | None) -> bool:
-    """Whether the corpus' files just aren't there, as opposed to there and broken."""
-    if data_dir is None:
-        return False
-    try:
-        get_corpus(name).find(corpus_root(data_dir))
-    except CorpusError:
-        return corpus_root(data_dir).is_dir()
-    return False
-
-
-def _print_stats(found: Mapping[str, Mapping[str, Ledger]]) -> None:
+        print(json.dumps(ledgers, indent=2, default=Ledger.as_dict))
+        return
     rows = [("corpus", "split", "documents", "read", "kept", "dropped", "types")]
-    for name, ledgers in found.items():
-        for split, ledger in ledgers.items():
+    for name, splits in ledgers.items():
+        for split, ledger in splits.items():
             numbers = (f"{number:,}" for number in (ledger.documents, ledger.read, ledger.kept))
-            rows.append((name, split, *numbers, _counted(ledger.dropped), _counted(ledger.types)))
+            rows.append((name, split, *numbers, _join_counts(ledger.dropped), _join_counts(ledger.types)))
     _print_table(rows)
 
 
-def _counted(counts: Mapping[str, int]) -> str:
+def _list_present(data_dir: str | None) -> list[str]:
+    """List the corpora in the data folder, with a note on each that is absent; all of them without a folder."""
+    if data_dir is None:
+        return list(CORPORA)
+    root, present = find_data_dir(data_dir), []
+    for name, info in CORPORA.items():
+        try:
+            info.find_files(root)
+            present.append(name)
+        except CorpusError as error:
+            print(f"note: left out: {error}", file=sys.stderr)
+    if not present:
+        raise CorpusError(f"--data_dir {data_dir}: no corpus there; it should hold ncbi_disease/ and so on")
+    return present
+
+
+def _join_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items())) or "-"
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    corpus = load_corpus(
-        arguments.corpus,
-        arguments.data_dir,
-        test_size=arguments.test_size,
-        dev_size=arguments.dev_size,
-        seed=arguments.seed,
-        word_pattern=arguments.word_pattern,
-        native_types=arguments.native_types,
-    )
+    names = ("test_size", "dev_size", "seed", "word_pattern", "native_types")
+    options = {name: getattr(arguments, name) for name in names}
+    corpus = load_corpus(arguments.corpus, arguments.data_dir, **options)
     folder = export_corpus(corpus, arguments.to, arguments.output)
     written = ", ".join(f"{split} {len(documents):,}" for split, documents in corpus.splits.items())
     print(f"{folder}: {written} documents")

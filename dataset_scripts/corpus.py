@@ -1,206 +1,138 @@
-"""What a registered corpus is: its files, types, terms and counts. `ncbi.py` and the others hold one each."""
-
-from __future__ import annotations
+"""Describe a registered corpus: its files, types, terms and counts. Each module of `corpora/` holds one."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from .schema import CorpusError, RawDocument
+from dataset_scripts.schema import CorpusError, RawDocument
+from dataset_scripts.splits import RawSplits
 
 
 Reader = Callable[..., Iterable[RawDocument]]
 
-# The one part of a corpus published without official splits; `load_corpus` cuts it by documents.
-WHOLE = "all"
+
+class Files(NamedTuple):
+    """The files of one split and their reader; a `.gz` of the same name is as good."""
+
+    reader: Reader  # of `formats/`; called with the paths in order
+    names: tuple[str, ...]  # of files, or of folders that hold them
+    folders: tuple[str, ...] = ("",)  # inside the corpus' folder; the first that holds all files is used
+
+    def find(self, root: Path) -> list[Path]:
+        """Return the paths in the first folder that holds all files; empty if none does."""
+        for folder in self.folders:
+            paths = [path for name in self.names if (path := find_path(root / folder / name))]
+            if len(paths) == len(self.names):
+                return paths
+        return []
 
 
-@dataclass(frozen=True)
-class Files:
-    """The files of one split and how they are read.
+class Part(NamedTuple):
+    """A part of a corpus on the disk."""
 
-    Attributes:
-        reader: a reader of `formats.py`; it is called with the paths, in order.
-        paths: relative to the corpus' folder; a `.gz` of the same name is as good. A folder is given as `name/`.
-    """
-
-    reader: Reader
-    paths: tuple[str, ...]
+    split: str
+    read: Callable[[], Iterable[RawDocument]]
+    paths: list[Path]  # of the files that are read
 
 
-@dataclass(frozen=True)
-class Archive:
-    """An official archive.
+class Archive(NamedTuple):
+    """An official archive."""
 
-    Attributes:
-        url: https address.
-        into: the folder, relative to the corpus' folder, in which it is unpacked.
-        sha256: of the archive, where somebody published it; "" if unknown.
-    """
-
-    url: str
-    into: str = ""
-    sha256: str = ""
-
-
-@dataclass(frozen=True)
-class Expected:
-    """Counts of an official split: distinct documents, and mentions read (several if editions differ, () unknown)."""
-
-    documents: int
-    mentions: tuple[int, ...] = ()
+    url: str  # https
+    into: str = ""  # the folder to unpack it in, inside the corpus' folder
+    sha256: str = ""  # of the archive, if published
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A registered corpus.
+    """A registered corpus."""
 
-    Attributes:
-        name: as in `--tasks`.
-        title: for people.
-        folder: its folder inside `--data_dir`.
-        type_map: own type name -> harmonised name.
-        layouts: alternatives in order of preference. Each gives every split (`train`, `dev`, `test` or `WHOLE`) the
-            alternatives in which its files may stand; a layout is taken if every split is there.
-        archives: what `download.py` fetches.
-        id_space: corpora of one id space name the same document alike (`leaks.py` compares ids inside one only).
-        numbered: whether `123-2` is the second document under the id `123`.
-        expected: counts by split.
-        sha256: hashes of unpacked official files, by path relative to the folder; checked after a download.
-        citation: BibTeX.
-        licence: terms in one line.
-        homepage: address.
-    """
-
-    name: str
+    name: str  # as in `--tasks`
     title: str
-    folder: str
-    type_map: Mapping[str, str]
-    layouts: Sequence[Mapping[str, Sequence[Files]]]
+    folder: str  # inside `--data_dir`
+    type_map: Mapping[str, str]  # native type -> harmonised type; a `*` stands for any characters
+    files: Mapping[str, Files]  # by split: train, dev and test, or WHOLE
     archives: tuple[Archive, ...]
-    id_space: str
-    citation: str
-    licence: str
+    id_space: str  # corpora of one id space give a document the same id (see `leaks.py`)
+    citation: str  # BibTeX
+    licence: str  # the terms in one line
     homepage: str
-    numbered: bool = False
-    expected: Mapping[str, Expected] = field(default_factory=dict)
-    sha256: Mapping[str, str] = field(default_factory=dict)
+    numbered: bool = False  # whether `123-2` is the second document with the id `123`
+    alternative_files: Mapping[str, Files] = field(default_factory=dict)  # read if `files` are incomplete
+    # By split, the number of distinct documents, then of mentions (several if editions differ, none if unknown).
+    expected: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)  # of unpacked files, checked after a download
 
     @property
     def types(self) -> tuple[str, ...]:
-        """Harmonised types, in the order of the type map."""
+        """The harmonised types, in the order of the type map."""
         return tuple(dict.fromkeys(self.type_map.values()))
 
-    def find(self, data_dir: Path) -> dict[str, Files]:
-        """The files of each split, those of the first layout that is complete.
+    def map_types(self, names: Iterable[str], keep_native: bool = False) -> dict[str, str]:
+        """Map native type names to harmonised ones, or to themselves; leave out those that the corpus drops."""
+        patterns = {name: next((key for key in self.type_map if fnmatchcase(name, key)), None) for name in names}
+        return {name: name if keep_native else self.type_map[key] for name, key in patterns.items() if key}
 
-        Raises:
-            CorpusError: no layout is complete; names the first missing file, where to get it, and `--data_dir`.
-        """
+    def find_files(self, data_dir: Path) -> list[Part]:
+        """Find the files of each split; raise CorpusError, with the first missing file and where to get it."""
         folder = data_dir / self.folder
-        for layout in self.layouts:
-            found = {split: _first_present(folder, choices) for split, choices in layout.items()}
-            if all(found.values()):
-                return found
+        for layout in filter(None, (self.files, self.alternative_files)):
+            located = {split: (files.reader, files.find(folder)) for split, files in layout.items()}
+            parts = [Part(split, partial(reader, *paths), paths) for split, (reader, paths) in located.items()]
+            if all(part.paths for part in parts):
+                return parts
+        absent = next(files for files in self.files.values() if not files.find(folder))
+        paths = (folder / absent.folders[0] / name for name in absent.names)
         raise CorpusError(
-            f"{self.name}: no {self._first_missing(folder)}; download "
+            f"{self.name}: {next(path for path in paths if not find_path(path))} is missing; download "
             f"{' and '.join(archive.url for archive in self.archives)}, unpack into {folder}, "
-            f"and give its parent folder as --data_dir (or leave --data_dir out to have it downloaded)"
+            f"and give its parent folder as --data_dir (or omit --data_dir to have it downloaded)"
         )
 
-    def _first_missing(self, folder: Path) -> Path:
-        choices = next(own for own in self.layouts[0].values() if _first_present(folder, own) is None)
-        return next(folder / path for path in choices[0].paths if present(folder / path) is None)
+    def compare_counts(self, split: str, raws: Sequence[RawDocument]) -> tuple[str, str]:
+        """Say how the numbers of documents and of mentions differ from the expected ones, each "" if it doesn't."""
+        documents, *editions = self.expected.get(split, (None,))
+        read = len({(raw.document_id, raw.text) for raw in raws})
+        mentions, known = sum(len(raw.mentions) for raw in raws), " or ".join(map(str, editions))
+        return (
+            "" if documents in (None, read) else f"{read} documents, {documents} expected",
+            "" if mentions in (editions or [mentions]) else f"{mentions} mentions, {known} expected",
+        )
 
 
-def _first_present(folder: Path, choices: Iterable[Files]) -> Files | None:
-    return next((files for files in choices if all(present(folder / path) for path in files.paths)), None)
+def strip_number(document_id: str) -> str:
+    """Return `98281994` for `98281994-2`, the second document with that id."""
+    return re.sub(r"-\d+$", "", document_id)
 
 
-def present(path: Path) -> Path | None:
-    """The path itself or its `.gz`, whichever exists."""
-    zipped = path.with_name(f"{path.name}.gz")
-    return next((candidate for candidate in (path, zipped) if candidate.exists()), None)
+def find_path(path: Path) -> Path | None:
+    """Return the path or its `.gz`, whichever exists."""
+    return next((candidate for candidate in (path, path.with_name(f"{path.name}.gz")) if candidate.exists()), None)
 
 
-def read_files(folder: Path, files: Files) -> Iterable[RawDocument]:
-    """The documents of one split; `folder` is the corpus' folder."""
-    return files.reader(*(present(folder / path) or folder / path for path in files.paths))
+def read_parts(parts: Iterable[Part]) -> RawSplits:
+    """Read the documents of each split."""
+    splits: RawSplits = {}
+    for part in parts:
+        splits.setdefault(part.split, []).extend(part.read())
+    return splits
 
 
-def count_problem(info: Corpus, split: str, raws: Sequence[RawDocument]) -> tuple[bool, str]:
-    """Compare an official split with its expected counts.
-
-    Returns:
-        Whether the number of documents differs, and what differs in words, "" if nothing does.
-    """
-    expected = info.expected.get(split)
-    if expected is None:
-        return False, ""
-    documents = len({(raw.document_id, raw.text) for raw in raws})
-    if documents != expected.documents:
-        return True, f"{documents} documents, {expected.documents} expected"
-    mentions = sum(len(raw.mentions) for raw in raws)
-    if expected.mentions and mentions not in expected.mentions:
-        return False, f"{mentions} mentions, {' or '.join(map(str, expected.mentions))} expected"
-    return False, ""
+def hash_parts(root: Path, parts: Iterable[Part]) -> dict[str, str]:
+    """Compute the SHA-256 of each file and folder, by path relative to `root`."""
+    return {path.relative_to(root).as_posix(): compute_sha256(path) for part in parts for path in part.paths}
 
 
-def file_hashes(root: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of each file, by path relative to `root`; a folder gets one hash of the names and contents in it."""
-    return {path.relative_to(root).as_posix(): sha256_of(path) for path in paths}
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of a folder's sorted names and file hashes, as hexadecimal digits."""
+def compute_sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file's bytes, or of a folder's sorted names and file hashes, in hexadecimal."""
     if path.is_dir():
-        lines = (f"{sha256_of(file)}  {file.relative_to(path).as_posix()}\n" for file in sorted(path.rglob("*.*"))
-                 if file.is_file())  # fmt: skip
+        files = (file for file in sorted(path.rglob("*.*")) if file.is_file())
+        lines = (f"{compute_sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-class ByPrefix(Mapping[str, str]):
-    """A type map whose keys ending in `_` stand for every name that begins so: `protein_` for `protein_molecule`."""
-
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._names = dict(names)
-
-    def __getitem__(self, name: str) -> str:
-        if name in self._names:
-            return self._names[name]
-        for prefix, harmonised in self._names.items():
-            if prefix.endswith("_") and name.startswith(prefix):
-                return harmonised
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-class Unchanged(Mapping[str, str]):
-    """The names a type map knows, each mapped to itself: how `native_types` keeps a corpus' own names."""
-
-    def __init__(self, type_map: Mapping[str, str]) -> None:
-        self._type_map = type_map
-
-    def __getitem__(self, name: str) -> str:
-        if name in self._type_map:
-            return name
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._type_map)
-
-    def __len__(self) -> int:
-        return len(self._type_map)
-
-
-def places(reader: Reader, folders: Iterable[str], *names: str) -> tuple[Files, ...]:
-    """The same files in any of several folders, as alternatives."""
-    return tuple(Files(reader, tuple(f"{folder}{name}" for name in names)) for folder in folders)

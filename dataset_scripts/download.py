@@ -1,12 +1,9 @@
 """Fetch a registered corpus from its owner's site: checked, unpacked safely, and put in place in one step.
 
-The cache is `$MTL_BIONER_CACHE`, else `~/.cache/mtl-bioner`; it has the layout of `--data_dir`. An archive is data of
-others: only https is spoken, and no member may lie outside the folder, be a link or device, or make the whole too big.
-What is checked: SHA-256 of archives before unpacking and of files after it, where one is known, then the counts of
-documents. The module of each corpus says what its hashes are from, and where there are none.
+The cache is `$MTL_BIONER_CACHE`, else `~/.cache/mtl-bioner`; it has the layout of `--data_dir`. Archives are not
+trusted: only https is spoken, and no member may lie outside the folder, be a link or device, or make the whole too
+large. Known SHA-256 of archives and unpacked files are checked, and the counts of documents.
 """
-
-from __future__ import annotations
 
 import gzip
 import http.client
@@ -20,13 +17,14 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO
 
-from .corpus import Archive, Corpus, count_problem, present, read_files, sha256_of
-from .schema import CorpusError
+from dataset_scripts.corpus import Archive, Corpus, compute_sha256, find_path, read_parts
+from dataset_scripts.schema import CorpusError
 
 
 logger = logging.getLogger(__name__)
@@ -34,96 +32,69 @@ logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 10.0
 MAX_BYTES = 1 << 30
 MAX_FILES = 50_000
-_CHUNK = 1 << 16
-# What the unpackers raise at bad bytes (RuntimeError: a password), and at one name used twice.
+# Raised by the unpackers for bad bytes (RuntimeError: a password), and for a name that is used twice.
 _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError,
     FileExistsError, NotADirectoryError, UnicodeDecodeError,
 )  # fmt: skip
-_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
-class Member(NamedTuple):
-    """A file of an archive: its name and an open stream."""
-
-    name: str
-    stream: IO[bytes]
-
-
-def cache_dir() -> Path:
-    """Where downloaded corpora are kept."""
-    configured = os.environ.get("MTL_BIONER_CACHE")
-    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "mtl-bioner"
-
-
-def is_offline() -> bool:
-    """Whether the environment forbids downloads, by the variables that `datasets` and `huggingface_hub` heed."""
-    values = (os.environ.get(name, "") for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"))
-    return any(value.upper() in ("1", "ON", "YES", "TRUE") for value in values)
+def get_cache_dir() -> Path:
+    """Return the folder of downloaded corpora."""
+    return Path(os.environ.get("MTL_BIONER_CACHE") or "~/.cache/mtl-bioner").expanduser()
 
 
 def fetch(info: Corpus) -> Path:
-    """The cache folder with the corpus in it, usable as `--data_dir`; downloads what isn't there yet.
+    """Return the cache folder with the corpus in it, usable as `--data_dir`; download the corpus if it is missing.
 
     Several processes may call it at once: each works in a folder of its own, and the first to finish is used by all.
 
     Raises:
         CorpusError: offline or unreachable, an unsafe or damaged archive, a wrong hash or count; nothing stays behind.
     """
-    root = cache_dir()
-    if (root / info.folder).exists():
+    root = get_cache_dir()
+    target = root / info.folder
+    if target.exists():
         return root
-    if is_offline():
-        raise CorpusError(_cannot_fetch(info, info.archives[0], "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set"))
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):  # as `huggingface_hub` and `datasets` read them
+        if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
+            raise _explain_failure(info, info.archives[0], f"{name} is set")
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{info.folder}-", dir=root) as work:
-            _fetch_into(info, Path(work))
-            _put_in_place(Path(work) / info.folder, root / info.folder)
+            for archive in info.archives:
+                packed = Path(work, archive.url.rpartition("/")[2])
+                _download(info, archive, packed)
+                _check_hash(info, archive.url, archive.sha256, packed)
+                unpack(packed, Path(work, info.folder, archive.into))
+                packed.unlink()
+            verify(info, Path(work))
+            Path(work, info.folder).rename(target)
     except OSError as error:
-        raise CorpusError(f"{info.name}: can't write to the cache {root}: {error}; set MTL_BIONER_CACHE") from error
+        if not target.exists():  # else another process was faster
+            problem = f"{info.name}: can't write to the cache {root}: {error}"
+            raise CorpusError(f"{problem}; set MTL_BIONER_CACHE to another folder") from error
     return root
 
 
-def _fetch_into(info: Corpus, work: Path) -> None:
-    for number, archive in enumerate(info.archives):
-        packed = work / f"{number}-{_file_name(archive)}"
-        _download(info, archive, packed)
-        if archive.sha256 and sha256_of(packed) != archive.sha256:
-            raise CorpusError(_wrong_hash(info, archive.url, archive.sha256, sha256_of(packed)))
-        unpack(packed, work / info.folder / archive.into)
-    verify(info, work)
-
-
-def _put_in_place(finished: Path, target: Path) -> None:
-    try:
-        finished.rename(target)
-    except OSError:
-        if not target.exists():
-            raise
-        logger.info("%s was finished by another process; its copy is used", target)
-
-
-def _file_name(archive: Archive) -> str:
-    return PurePosixPath(urllib.parse.urlsplit(archive.url).path).name
-
-
-def _cannot_fetch(info: Corpus, archive: Archive, reason: object) -> str:
-    return (
-        f"{info.name}: {_file_name(archive)} can't be fetched from {archive.url} ({reason}); download it elsewhere, "
-        f"unpack it as {Path('D') / info.folder / archive.into} and give --data_dir D (or try --data_dir sample)"
+def _explain_failure(info: Corpus, archive: Archive, reason: object) -> CorpusError:
+    return CorpusError(
+        f"{info.name}: {archive.url} can't be fetched ({reason}); download it elsewhere, unpack it as "
+        f"{Path('D') / info.folder / archive.into} and give --data_dir D (or try --data_dir sample)"
     )
 
 
-def _wrong_hash(info: Corpus, what: str, expected: str, found: str) -> str:
-    return (
-        f"{info.name}: {what} has SHA-256 {found}, expected {expected}; it is refused: download it by hand, look what "
-        f"changed, and give its folder as --data_dir"
-    )
+def _check_hash(info: Corpus, name: str, expected: str, path: Path | None) -> None:
+    actual = compute_sha256(path) if path else "none (the file is missing)"
+    if expected not in ("", actual):
+        raise CorpusError(
+            f"{info.name}: {name} has SHA-256 {actual}, expected {expected}; it is refused: download it by hand, look "
+            f"what changed, and give its folder as --data_dir"
+        )
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects only to addresses that could have been asked for in the first place."""
+    """Follow redirects only to addresses that `check_address` accepts."""
 
     def redirect_request(self, request, stream, code, message, headers, url):  # type: ignore[no-untyped-def]
         check_address(url)
@@ -131,141 +102,97 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def check_address(url: str) -> None:
-    """Refuse everything but https, and http on this machine (tests).
-
-    Raises:
-        CorpusError: naming the address.
-    """
+    """Raise CorpusError for an address that is not https; accept http on this machine, for tests."""
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOCAL_HOSTS):
+    is_local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if parts.scheme != "https" and not is_local:
         raise CorpusError(f"{url} is no https address; corpora are fetched over https only")
 
 
 def _download(info: Corpus, archive: Archive, target: Path) -> None:
-    """One archive to a file, with a progress bar; a shorter answer than announced is an error."""
+    """Download one archive with a progress bar; fewer bytes than announced are an error."""
+    from tqdm.auto import tqdm
+
     check_address(archive.url)
     opener = urllib.request.build_opener(_CheckedRedirects)
     request = urllib.request.Request(archive.url, headers={"User-Agent": "mtl-bioner"})
     try:
         with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
             announced = int(answer.headers.get("Content-Length") or 0)
-            received = _copy_with_progress(answer, target, announced, _file_name(archive))
+            with tqdm.wrapattr(answer, "read", total=announced or None, desc=target.name) as stream:
+                received = _copy(stream, target, MAX_BYTES, f"{target.name} is larger")
+        if announced and received != announced:
+            raise OSError(f"{received} of {announced} bytes arrived")
     except CorpusError:
         raise
     except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
-        raise CorpusError(_cannot_fetch(info, archive, getattr(error, "reason", error))) from error
-    if announced and received != announced:
-        raise CorpusError(_cannot_fetch(info, archive, f"{received} of {announced} bytes arrived"))
+        raise _explain_failure(info, archive, getattr(error, "reason", error)) from error
 
 
-def _copy_with_progress(answer: IO[bytes], target: Path, announced: int, name: str) -> int:
-    from tqdm.auto import tqdm
-
-    received = 0
-    with target.open("wb") as out, tqdm(total=announced or None, unit="B", unit_scale=True, desc=name) as bar:
-        while chunk := answer.read(_CHUNK):
-            received += len(chunk)
-            if received > MAX_BYTES:
-                raise CorpusError(f"{name} is larger than {MAX_BYTES} bytes; it can't be the corpus and is refused")
+def _copy(stream: IO[bytes], target: Path, limit: int, problem: str) -> int:
+    """Copy a stream to a new file and return its size; raise CorpusError as soon as it exceeds the limit."""
+    size = 0
+    with target.open("xb") as out:
+        while chunk := stream.read(1 << 16):
+            size += len(chunk)
+            if size > limit:
+                raise CorpusError(f"{problem} than {MAX_BYTES} bytes; it can't be the corpus and is refused")
             out.write(chunk)
-            bar.update(len(chunk))
-    return received
+    return size
 
 
 def unpack(packed: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive into `folder`.
+    """Unpack a zip or tar archive into `folder`; raise CorpusError if it is damaged, unsafe or too large.
 
-    Raises:
-        CorpusError: damaged; a member outside the folder, a link or a device; more than `MAX_FILES` or `MAX_BYTES`,
-            counted while unpacking, not by what the archive says of itself.
+    Files and bytes are counted while unpacking, not as the archive declares them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files, size = 0, 0
+    size = 0
     try:
-        with _members(packed) as members:
-            for member in members:
-                files += 1
-                size += _write_member(packed, member, folder, MAX_BYTES - size)
-                if files > MAX_FILES:
+        with closing(_list_members(packed)) as members:
+            for number, (name, is_regular, open_member) in enumerate(members, 1):
+                if not is_regular:
+                    raise CorpusError(f"{packed.name} holds {name!r}, which is a link or a device; it is refused")
+                if number > MAX_FILES:
                     raise CorpusError(f"{packed.name} holds more than {MAX_FILES} files; it is refused")
+                target = folder / check_name(packed.name, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with open_member() as stream:
+                    size += _copy(stream, target, MAX_BYTES - size, f"{packed.name} unpacks to more")
     except _DAMAGED as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise CorpusError(
-            f"{packed.name} is damaged or no archive ({reason}); try again or give --data_dir"
-        ) from error
+        problem = f"{packed.name} is damaged or no archive ({reason})"
+        raise CorpusError(f"{problem}; try again or give --data_dir") from error
 
 
-def _write_member(packed: Path, member: Member, folder: Path, room: int) -> int:
-    """Write one file and return its size."""
-    target = folder / safe_name(packed.name, member.name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    written = 0
-    with target.open("xb") as out:
-        while chunk := member.stream.read(_CHUNK):
-            written += len(chunk)
-            if written > room:
-                raise CorpusError(f"{packed.name} unpacks to more than {MAX_BYTES} bytes; it is refused")
-            out.write(chunk)
-    return written
+def _list_members(packed: Path) -> Iterator[tuple[str, bool, Callable[[], IO[bytes]]]]:
+    """Yield the name of each member but folders, whether it is a regular file, and the function that opens it."""
+    if zipfile.is_zipfile(packed):
+        with zipfile.ZipFile(packed) as archive:
+            for item in (item for item in archive.infolist() if not item.is_dir()):
+                kind = stat.S_IFMT(item.external_attr >> 16)  # 0 if made on a system without file modes
+                yield item.filename, kind in (0, stat.S_IFREG), partial(archive.open, item)
+    else:
+        with tarfile.open(packed) as archive:
+            for item in (item for item in archive if not item.isdir()):
+                yield item.name, item.isreg(), partial(archive.extractfile, item)
 
 
-def safe_name(archive: str, name: str) -> PurePosixPath:
-    """The member's name as a relative path.
-
-    Raises:
-        CorpusError: it is absolute, has a drive or a `..` part, or is empty.
-    """
+def check_name(archive: str, name: str) -> PurePosixPath:
+    """Return a member's name as a path; raise CorpusError if it is empty, absolute, or has a drive or a `..` part."""
     path = PurePosixPath(name.replace("\\", "/"))
-    drive = ":" in path.parts[0] if path.parts else True
-    if path.is_absolute() or drive or ".." in path.parts or "\0" in name:
+    if not path.parts or path.is_absolute() or ":" in path.parts[0] or ".." in path.parts or "\0" in name:
         raise CorpusError(f"{archive} holds {name!r}, which would be written outside its folder; it is refused")
     return path
 
 
-@contextmanager
-def _members(packed: Path) -> Iterator[Iterator[Member]]:
-    if zipfile.is_zipfile(packed):
-        with zipfile.ZipFile(packed) as archive:
-            yield _zip_members(packed.name, archive)
-    else:
-        with tarfile.open(packed) as archive:
-            yield _tar_members(packed.name, archive)
-
-
-def _zip_members(name: str, archive: zipfile.ZipFile) -> Iterator[Member]:
-    for item in archive.infolist():
-        kind = stat.S_IFMT(item.external_attr >> 16)
-        if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-            raise CorpusError(f"{name} holds {item.filename!r}, which is a link or a device; it is refused")
-        if not item.is_dir():
-            with archive.open(item) as stream:
-                yield Member(item.filename, stream)
-
-
-def _tar_members(name: str, archive: tarfile.TarFile) -> Iterator[Member]:
-    for item in archive:
-        if not (item.isreg() or item.isdir()):
-            raise CorpusError(f"{name} holds {item.name!r}, which is a link or a device; it is refused")
-        stream = archive.extractfile(item) if item.isreg() else None
-        if stream is not None:
-            yield Member(item.name, stream)
-
-
 def verify(info: Corpus, root: Path) -> None:
-    """Check a freshly unpacked corpus: recorded hashes, all files there, the counts of documents.
-
-    Raises:
-        CorpusError: naming both hashes, or both counts.
-    """
-    folder = root / info.folder
+    """Check a freshly unpacked corpus: recorded hashes, complete files, the number of documents (CorpusError)."""
     for name, expected in info.sha256.items():
-        path = present(folder / name)
-        found = sha256_of(path) if path else "none (the file is missing)"
-        if found != expected:
-            raise CorpusError(_wrong_hash(info, name, expected, found))
-    for split, files in info.find(root).items():
-        refused, problem = count_problem(info, split, list(read_files(folder, files)))
-        if refused:
-            raise CorpusError(f"{info.name} {split}: {problem}; the download is refused, give --data_dir instead")
-        if problem:
-            logger.warning("%s %s: %s", info.name, split, problem)
+        _check_hash(info, name, expected, find_path(root / info.folder / name))
+    for split, raws in read_parts(info.find_files(root)).items():
+        documents, mentions = info.compare_counts(split, raws)
+        if documents:
+            raise CorpusError(f"{info.name} {split}: {documents}; the download is refused, give --data_dir instead")
+        if mentions:
+            logger.warning("%s %s: %s", info.name, split, mentions)

@@ -1,6 +1,6 @@
-"""A user's own corpus without code: a file, or a folder whose files or subfolders are named by split.
+"""Read a user's own corpus without code: a file, or a folder whose files or subfolders are named by split.
 
-    mine.jsonl                                  one file: split by ratio (one named as a test set is all test)
+    mine.jsonl                                  one file: split by ratio (if named as a test set, all of it is test)
     mine/train.conll mine/dev.conll mine/test.conll
     mine/train/1.txt mine/train/1.ann ... mine/test/1.txt ...
     mine/1.txt mine/1.ann ...                   brat pairs without splits: split by ratio
@@ -8,172 +8,135 @@
 Any format of `formats.read_any`, plain or gzip. Several files of one split are read one after the other.
 """
 
-from __future__ import annotations
-
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from dataset_scripts.corpus import WHOLE, file_hashes
-from dataset_scripts.formats import KNOWN_ENDINGS, is_corpus_path, read_any
+from dataset_scripts.corpus import Part
+from dataset_scripts.formats import KNOWN_ENDINGS, read_any
 from dataset_scripts.formats.bc2gm import find_companion_files
 from dataset_scripts.formats.files import NO_DATA
-from dataset_scripts.schema import CorpusError, RawDocument
-from dataset_scripts.splits import SPLITS, split_of_name
+from dataset_scripts.schema import CorpusError
+from dataset_scripts.splits import SPLITS, WHOLE, infer_split
 
 
 logger = logging.getLogger(__name__)
 
+HIDDEN = (".", "__MACOSX")  # what macOS and Jupyter leave in folders, too
 
-def looks_like_path(source: str | Path) -> bool:
-    """Whether a source that is no registered name is meant as a path."""
-    return isinstance(source, Path) or is_corpus_path(source) or Path(source).exists()
-
-
-def read_own(path: Path) -> tuple[dict[str, list[RawDocument]], dict[str, str]]:
-    """The documents by split (`WHOLE` where none is told), and the SHA-256 of what was read.
-
-    Raises:
-        CorpusError: nothing there, no split to be recognised, one split in several formats, or a malformed file.
-    """
-    parts = _parts(path)
-    splits = {split: [raw for file in files for raw in read_any(file)] for split, files in parts.items()}
-    return splits, _hashes(path, parts)
+PathsBySplit = dict[str, list[Path]]
 
 
-def hash_own(path: Path) -> dict[str, str]:
-    """The SHA-256 of what `read_own` reads, which raises the same errors."""
-    return _hashes(path, _parts(path))
-
-
-def _hashes(path: Path, parts: dict[str, list[Path]]) -> dict[str, str]:
-    root = path if path.is_dir() else path.parent
-    return file_hashes(root, (own for files in parts.values() for file in files for own in find_companion_files(file)))
-
-
-def _parts(path: Path) -> dict[str, list[Path]]:
-    """The files, or brat folders, of each split."""
+def find_local_files(path: Path) -> list[Part]:
+    """Find the files, or the folders of brat pairs, of each split (`WHOLE` if no name states one)."""
     if not path.exists():
         raise CorpusError(
-            f"{path}: no such file or folder; check the path (it counts from {Path.cwd().name}/, and can't hold ',', "
-            "'+' or ':' in --tasks)"
+            f"{path}: no such file or folder; check the path (it is relative to {Path.cwd().name}/, and can't hold "
+            "',', '+' or ':' in --tasks)"
         )
     if path.is_file() or _is_brat(path):
-        _check_flat_brat(path)
-        return {"test" if split_of_name(path.name) == "test" else WHOLE: [path]}
-    parts: dict[str, list[Path]] = {}
-    children = _visible(path)
-    for child in children:
-        if child.is_dir() or _has_known_ending(child):
-            _place(child, parts)
-    for child in children:
-        split = split_of_name(child.name)
-        if child.is_file() and split and not (_has_known_ending(child) or NO_DATA.fullmatch(child.name)):
-            problem = f"{child}: {_ending(child) or 'no'} ending, which can't be read"
-            if split not in parts:
-                raise CorpusError(f"{problem}; understood are {', '.join(KNOWN_ENDINGS)}, each also with .gz")
-            logger.warning("%s; it is left out", problem)
-    if not parts:
+        _check_unsplit_brat(path)
+        files = {"test" if infer_split(path.name) == "test" else WHOLE: [path]}
+    else:
+        children = _group_by_split(path)
+        _check_groups(path, children)
+        files = {split: _list_data_files(children[split]) for split in SPLITS if split in children}
+    located = ((split, file) for split, paths in files.items() for file in paths)
+    return [Part(split, partial(read_any, file), find_companion_files(file)) for split, file in located]
+
+
+def _group_by_split(folder: Path) -> PathsBySplit:
+    """Group files and subfolders by the split in their names; warn of what is left out, refuse to lose a split."""
+    children: PathsBySplit = {}
+    unreadable = []
+    for child in _list_visible(folder):
+        split, readable = infer_split(child.name), child.is_dir() or _has_known_ending(child)
+        if split and readable:
+            children.setdefault(split, []).append(child)
+        elif NO_DATA.fullmatch(child.name):
+            continue
+        elif readable:
+            logger.warning("%s: its name states no split, or several; it is left out", child)
+        elif split:
+            unreadable.append((split, child))
+    for split, child in unreadable:
+        problem = f"{child}: {_get_ending(child) or 'no'} ending, which can't be read"
+        if split not in children:
+            raise CorpusError(f"{problem}; supported are {', '.join(KNOWN_ENDINGS)}, each also with .gz")
+        logger.warning("%s; it is left out", problem)
+    return children
+
+
+def _check_groups(folder: Path, children: PathsBySplit) -> None:
+    if not children:
+        names = sorted(child.name for child in folder.iterdir())
+        found = ", ".join(names[:5] + ["..."] * (len(names) > 5)) or "nothing"
         raise CorpusError(
-            f"{path}: no file or subfolder there is named by split (such as train.jsonl, dev.jsonl, test.jsonl); "
-            f"found {_some_names(path)}; rename them, or give one file, which is then split by ratio"
+            f"{folder}: no file or subfolder is named by split (such as train.jsonl, dev.jsonl, test.jsonl); "
+            f"found {found}; rename them, or give one file, which is then split by ratio"
         )
-    _check_parts(path, parts)
-    return {split: _data_files(parts[split]) for split in SPLITS if split in parts}
+    for split, paths in children.items():
+        if len({_get_ending(path) for path in paths}) > 1:
+            names = ", ".join(path.name for path in paths)
+            raise CorpusError(f"{folder}: the {split} split is there in several formats ({names}); keep one of them")
+    if set(children) == {"dev"}:
+        raise CorpusError(f"{folder}: a development split alone; add train (and test), or give the file itself")
 
 
-def _place(child: Path, parts: dict[str, list[Path]]) -> None:
-    split = split_of_name(child.name)
-    if split is not None:
-        parts.setdefault(split, []).append(child)
-    elif not NO_DATA.fullmatch(child.name):
-        logger.warning("%s: its name states no split, or several; it is left out", child)
-
-
-def _check_parts(path: Path, parts: dict[str, list[Path]]) -> None:
-    for split, found in parts.items():
-        kinds = {_ending(child) for child in found}
-        if len(kinds) > 1:
-            names = ", ".join(child.name for child in found)
-            raise CorpusError(f"{path}: the {split} split is there in several forms ({names}); keep one of them")
-    if set(parts) == {"dev"}:
-        raise CorpusError(f"{path}: a development split alone; add train (and test), or give the file itself")
-
-
-def _data_files(found: Iterable[Path]) -> list[Path]:
-    """Files and brat folders as they are; other folders by the files in them."""
+def _list_data_files(paths: list[Path]) -> list[Path]:
+    """List files and brat folders as they are, other folders by the readable files in them."""
     files: list[Path] = []
-    for child in found:
-        if child.is_file() or _is_brat(child):
-            files.append(child)
-        else:
-            inside = [file for file in _below(child) if not NO_DATA.fullmatch(file.name)]
-            known = [file for file in inside if _has_known_ending(file)]
-            files += known
-            read = {own for file in known for own in find_companion_files(file)}
-            if others := [file for file in inside if file not in read]:
-                logger.warning("%s: its ending can't be read; it is left out (so are %d others)", others[0],
-                               len(others) - 1)  # fmt: skip
+    for path in paths:
+        if path.is_file() or _is_brat(path):
+            files.append(path)
+            continue
+        inside = [file for file in _walk(path) if not NO_DATA.fullmatch(file.name)]
+        readable = [file for file in inside if _has_known_ending(file)]
+        companions = {companion for file in readable for companion in find_companion_files(file)}
+        if others := [file for file in inside if file not in companions]:
+            logger.warning("%s: its ending can't be read; it is left out (and %d others)", others[0], len(others) - 1)
+        files += readable
     return files
 
 
-def _visible(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, but for hidden files, and what macOS and Jupyter leave there.
-
-    Raises:
-        CorpusError: a link to what isn't there, as of data that are still to be fetched.
-    """
-    found = sorted(path for path in folder.iterdir() if not _is_hidden(path))
-    for path in found:
+def _list_visible(folder: Path) -> list[Path]:
+    """List what is in a folder, sorted, without hidden files; refuse broken links (to data still to be fetched)."""
+    paths = sorted(path for path in folder.iterdir() if not path.name.startswith(HIDDEN))
+    for path in paths:
         if not path.exists():
-            raise CorpusError(f"{path}: a link to what isn't there; fetch the data first, or take it out")
-    return found
+            raise CorpusError(f"{path}: a link to a file that isn't there; fetch the data first, or remove the link")
+    return paths
 
 
-def _is_hidden(path: Path) -> bool:
-    return path.name.startswith((".", "__MACOSX"))
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    """The files in a folder and in those below it."""
-    for path in _visible(folder):
-        if path.is_dir():
-            yield from _below(path)
-        else:
-            yield path
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and in those below it."""
+    for path in _list_visible(folder):
+        yield from _walk(path) if path.is_dir() else [path]
 
 
 def _is_brat(path: Path) -> bool:
-    """Whether a folder holds brat pairs.
-
-    Raises:
-        CorpusError: beside them are folders of data, which would be lost.
-    """
+    """Tell whether a folder holds brat pairs; refuse one with folders beside them that hold data too."""
     if not path.is_dir() or not any(any(path.glob(pattern)) for pattern in ("*.ann", "*.ann.gz")):
         return False
-    for folder in (child for child in path.iterdir() if child.is_dir() and not _is_hidden(child)):
-        if any(_has_known_ending(file) or file.name.endswith(".ann") for file in _below(folder)):
+    for folder in (child for child in path.iterdir() if child.is_dir() and not child.name.startswith(HIDDEN)):
+        if any(_has_known_ending(file) or file.name.endswith(".ann") for file in _walk(folder)):
             raise CorpusError(f"{path}: brat pairs beside {folder.name}/, which holds data too; move either elsewhere")
     return True
 
 
-def _check_flat_brat(path: Path) -> None:
-    stated = {split_of_name(file.name) for file in path.glob("*.ann*")}
-    if len(found := [split for split in SPLITS if split in stated]) > 1:
+def _check_unsplit_brat(path: Path) -> None:
+    stated = {infer_split(file.name) for file in path.glob("*.ann*")}
+    if len(splits := [split for split in SPLITS if split in stated]) > 1:
         raise CorpusError(
             f"{path}: the names of brat pairs state several splits; put the pairs of each into a folder of its own: "
-            f"{', '.join(f'{split}/' for split in found)}"
+            f"{', '.join(f'{split}/' for split in splits)}"
         )
 
 
-def _ending(path: Path) -> str:
+def _get_ending(path: Path) -> str:
     return "folder" if path.is_dir() else Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def _has_known_ending(path: Path) -> bool:
-    return _ending(path) in KNOWN_ENDINGS
-
-
-def _some_names(path: Path) -> str:
-    names = sorted(child.name for child in path.iterdir())
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "nothing"
+    return _get_ending(path) in KNOWN_ENDINGS

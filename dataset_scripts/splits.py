@@ -1,33 +1,35 @@
-"""Which split a file belongs to by its name, and how a corpus without a split gets one: cut by documents, seeded."""
+"""Recognise a file's split by its name, and cut the splits that a corpus lacks, by documents and seeded."""
 
-from __future__ import annotations
-
+import itertools
 import logging
 import random
 import re
 from collections import Counter
 from collections.abc import Sequence
 
-from .schema import CorpusError, RawDocument
+from dataset_scripts.schema import CorpusError, RawDocument
 
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "dev", "test")
+WHOLE = "all"  # the only part of a corpus that is published without splits
+DEFAULT_TEST_SIZE = 0.15
+
+RawSplits = dict[str, list[RawDocument]]
 
 _SPLIT_OF_WORD = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("dev", "devel", "develop", "development", "val", "valid", "validation"), "dev"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
-
 # `CDR_TestSet` -> CDR, Test, Set; the second also takes an acronym off a lower-case word: `NCBItrainset_corpus`
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ACRONYM = re.compile(r"[A-Z]{2,}(?=[a-z]{3})|[A-Z]?[a-z]+|[A-Z]+")
 
 
-def split_of_name(name: str) -> str | None:
-    """The split that a file's or folder's name states as a whole word, any case; None if it states none or several.
+def infer_split(name: str) -> str | None:
+    """Return the split that a file or folder name states as a whole word; None if it states none or several.
 
     `train.conll`, `my_dev.jsonl`, `CDR_TestSet.PubTator.txt` and `validation/` state one; `latest.txt` and
     `train_dev.tsv` don't.
@@ -38,36 +40,63 @@ def split_of_name(name: str) -> str | None:
 
 
 def check_share(name: str, share: float) -> None:
-    """Refuse a share of documents outside (0, 1).
-
-    Raises:
-        CorpusError: naming the argument, the value and what is expected.
-    """
+    """Raise CorpusError, with the argument's name and value, for a share of documents outside (0, 1)."""
     if not 0 < share < 1:
         raise CorpusError(f"{name} is {share}; a share of the documents between 0 and 1 is needed, such as 0.1")
 
 
-def cut(raws: Sequence[RawDocument], share: float, seed: int) -> tuple[list[RawDocument], list[RawDocument]]:
-    """Hold out a share of the documents; returns `(the others, held out)`, each in the order given.
+def complete_splits(
+    name: str, splits: RawSplits, test_size: float | None, dev_size: float, seed: int, scoring_only: bool
+) -> RawSplits:
+    """Cut the splits that are missing from the training documents; with `test_size`, pool all documents first.
 
-    Whole groups are drawn until the share is reached, so that sentences of one abstract, or documents of one id, stay
-    together. Which ones depends on ids, groups and seed only, not on the order of the files. At least one group is
-    held out, and at least one is left, if there are two.
+    With `scoring_only`, a corpus without splits is all test, unless `test_size` is given.
     """
-    distinct = {(raw.document_id, raw.text): group_of(raw) for raw in raws}  # a document that stands twice is one
-    size = Counter(distinct.values())
-    groups = sorted(size)
+    if scoring_only and test_size is None and WHOLE in splits:
+        logger.warning("%s has no splits and nothing is trained, so all of it is scored; if the model was trained on "
+                       "a part of it, give the --test_size of that training (%s by default)", name,
+                       DEFAULT_TEST_SIZE)  # fmt: skip
+        return {"test": splits[WHOLE]}
+    if WHOLE in splits or test_size is not None:
+        splits = {"train": list(itertools.chain(*splits.values()))}
+    elif "train" in splits and "test" not in splits:
+        logger.warning("%s has no test split; %s of its training documents are held out", name, DEFAULT_TEST_SIZE)
+    for split, share in (("test", test_size or DEFAULT_TEST_SIZE), ("dev", dev_size)):
+        if "train" in splits and split not in splits:
+            rest, held_out = hold_out(splits["train"], share, seed)
+            _warn_of_large_groups(name, splits["train"], len(held_out), share)
+            splits = {**splits, "train": rest, split: held_out}
+    return splits
+
+
+def hold_out(raws: Sequence[RawDocument], share: float, seed: int) -> tuple[list[RawDocument], list[RawDocument]]:
+    """Hold out a share of the documents; return `(the others, held out)`, each in the order given.
+
+    Whole groups are drawn until the share is reached, so sentences of one abstract, or documents of one id, stay
+    together. The draw depends on ids, groups and seed only, not on the order of the files. At least one group is held
+    out, and at least one is left, if there are two.
+    """
+    distinct = {(raw.document_id, raw.text): _get_group(raw) for raw in raws}  # counts a repeated document once
+    sizes = Counter(distinct.values())
+    groups = sorted(sizes)
     random.Random(seed).shuffle(groups)
-    wanted, drawn, held_out = max(1, round(share * len(distinct))), 0, set()
-    for group in groups[: max(len(groups) - 1, 0)]:
-        if drawn >= wanted:
-            break
-        held_out.add(group)
-        drawn += size[group]
-    rest = [raw for raw in raws if group_of(raw) not in held_out]
-    return rest, [raw for raw in raws if group_of(raw) in held_out]
+    target = max(1, round(share * len(distinct)))
+    sums = itertools.accumulate((sizes[group] for group in groups), initial=0)  # of the documents in earlier groups
+    drawn = {group for group, drawn_before in zip(groups[:-1], sums, strict=False) if drawn_before < target}
+    rest = [raw for raw in raws if _get_group(raw) not in drawn]
+    return rest, [raw for raw in raws if _get_group(raw) in drawn]
 
 
-def group_of(raw: RawDocument) -> str:
-    """What stays together in one split."""
+def _get_group(raw: RawDocument) -> str:
     return raw.group or raw.document_id
+
+
+def _warn_of_large_groups(name: str, raws: Sequence[RawDocument], held_out: int, share: float) -> None:
+    """Warn if documents that stay together made the cut far larger, or smaller, than the share."""
+    if raws and (not held_out or (len(raws) >= 20 and not share / 2 <= held_out / len(raws) <= 2 * share)):
+        group, size = Counter(map(_get_group, raws)).most_common(1)[0]
+        logger.warning(
+            "%s: %d of %d documents are held out instead of a share of %g: %d have the id or group %r and stay "
+            "together; give each text its own id, and begin it with -DOCSTART- in a CoNLL file",
+            name, held_out, len(raws), share, size, group,
+        )  # fmt: skip

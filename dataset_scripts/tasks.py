@@ -1,4 +1,4 @@
-"""The grammar of `--tasks`: which corpora and types each head is trained on.
+"""Parse `--tasks`: which corpora and types each head is trained on.
 
 --tasks SPEC,SPEC,...      SPEC = [name=]source[:Type[|Type]][+source[:Type[|Type]]]
 
@@ -8,15 +8,13 @@ disease=ncbi+bc5cdr:Disease             one head for a type that several corpora
 mine=./corpus/                          a corpus of your own
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
-from .schema import CorpusError
+from dataset_scripts.schema import CorpusError
 
 
 @dataclass(frozen=True)
@@ -44,116 +42,96 @@ class Task:
     corpora: tuple[str, ...]
 
 
-_NAME = re.compile(r"[\w+-]+")
-
-
 def parse_tasks(text: str) -> list[TaskSpec]:
-    """Parse `--tasks`.
-
-    Raises:
-        CorpusError: an empty list or part, a name that can't be a head's and a file's name, or the same name twice.
-    """
+    """Parse `--tasks`; raise CorpusError if it is empty, malformed, or has a name twice or one that can't be used."""
     specs = [_parse_spec(item) for item in split_tasks(text)]
     if not specs:
-        raise CorpusError(f"--tasks is {text!r}; name at least one, such as ncbi or mine=./corpus")
+        problem = "has no task between its commas" if "," in text else "is empty"
+        raise CorpusError(f"--tasks {problem}; name a corpus or file for each task: --tasks ncbi,mine=./corpus.tsv")
     names = [spec.name for spec in specs]
-    for name in names:
-        if names.count(name) > 1:
-            again = [spec for spec in specs if spec.name == name][-1]
-            raise CorpusError(
-                f"--tasks names {name!r} twice; give one of them another name: other={again.sources[0].corpus}"
-            )
+    if repeated := [spec for number, spec in enumerate(specs) if spec.name in names[:number]]:
+        name, corpus = repeated[0].name, repeated[0].sources[0].corpus
+        raise CorpusError(f"--tasks names {name!r} twice; give one of them another name: other={corpus}")
     return specs
 
 
 def split_tasks(text: str) -> list[str]:
-    """The SPECs of `--tasks`, as they are written."""
+    """Split `--tasks` into its specs, as written."""
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _parse_spec(text: str) -> TaskSpec:
+    if windows_path := re.search(r"(?:^|[=+])([A-Za-z]:[\\/][^+:]*)", text):
+        raise CorpusError(
+            f"--tasks has the path '{windows_path[1]}', but ':' begins types; change to its folder and write "
+            f"./{PureWindowsPath(windows_path[1]).name}"
+        )
     named = re.fullmatch(r"([^=/]*)=(.*)", text, re.DOTALL)
-    name, body = named.groups() if named else ("", text)
-    sources = []
-    for part in body.split("+"):
-        corpus, _, types = part.partition(":")
-        if not corpus or (":" in part and not all(types.split("|"))):
-            raise CorpusError(f"--tasks has {text!r}; a task is written [name=]source[:Type|Type][+source...]")
-        sources.append(Source(corpus, tuple(types.split("|")) if types else ()))
-    name = name if named else _default_name(sources)
-    if not _NAME.fullmatch(name):
+    sources = tuple(_parse_source(text, part) for part in (named[2] if named else text).split("+"))
+    name = named[1] if named else "+".join(map(_name_source, sources))
+    if not re.fullmatch(r"[\w+-]+", name):
         raise CorpusError(f"--tasks has the task name {name!r}; use letters, digits, '_', '-' and '+' only")
     if name in ("macro", "micro"):
-        raise CorpusError(
-            f"--tasks has the task name {name!r}, under which means over tasks are reported; take another"
-        )
-    return TaskSpec(name, tuple(sources))
+        raise CorpusError(f"--tasks has the task name {name!r}, which names a mean over tasks; take another")
+    return TaskSpec(name, sources)
 
 
-def _default_name(sources: Sequence[Source]) -> str:
-    """The sources as written, `:` as `-` and `|` as `_`; of a path, its last part without endings."""
-    parts = []
-    for source in sources:
-        path = Path(source.corpus)
-        corpus = path.name.split(".")[0] if "/" in source.corpus or "." in source.corpus else source.corpus
-        parts.append("-".join([corpus, "_".join(source.types)]) if source.types else corpus)
-    return "+".join(parts)
+def _parse_source(spec: str, text: str) -> Source:
+    corpus, colon, types = text.partition(":")
+    if not corpus or (colon and not all(types.split("|"))):
+        raise CorpusError(f"--tasks has {spec!r}; a task is written [name=]source[:Type|Type][+source...]")
+    return Source(corpus, tuple(types.split("|")) if colon else ())
+
+
+def _name_source(source: Source) -> str:
+    """Write a source as a name: `:` as `-` and `|` as `_`; of a path, its last part without endings."""
+    is_path = "/" in source.corpus or "." in source.corpus
+    corpus = Path(source.corpus).name.split(".")[0] if is_path else source.corpus
+    return f"{corpus}-{'_'.join(source.types)}" if source.types else corpus
 
 
 def infer_single_type(specs: Sequence[TaskSpec], corpus: str) -> str | None:
-    """The type that the specs take from a corpus if it is one alone, which names tags without a type; else None."""
+    """Return the type that the specs take from a corpus if it is the only one, to name tags without a type."""
     types = {name for spec in specs for source in spec.sources if source.corpus == corpus for name in source.types}
     return types.pop() if len(types) == 1 else None
 
 
 def resolve_tasks(specs: Sequence[TaskSpec], types_of: Mapping[str, Sequence[str]]) -> list[Task]:
-    """Check the types against what the corpora annotate.
+    """Check the types of the specs against those of each corpus, `types_of`; the nearest is offered for a wrong one.
 
-    Args:
-        types_of: corpus as written in the spec -> its types, in order.
-
-    Raises:
-        CorpusError: a type its corpus doesn't annotate (the nearest is offered), or a task one of whose sources lacks
-            a type of another: its unannotated mentions would be taught as `O`.
+    All sources of a task must annotate all of its types, else the unannotated mentions would be taught as `O`.
     """
     return [_resolve(spec, types_of) for spec in specs]
 
 
 def _resolve(spec: TaskSpec, types_of: Mapping[str, Sequence[str]]) -> Task:
-    types: list[str] = []
-    for source in spec.sources:
-        known = types_of[source.corpus]
-        if not known:
+    types = list(dict.fromkeys(name for source in spec.sources for name in _check_types(spec.name, source, types_of)))
+    corpora = tuple(dict.fromkeys(source.corpus for source in spec.sources))
+    for corpus in corpora:
+        if missing := [name for name in types if name not in types_of[corpus]]:
+            common = "|".join(name for name in types_of[corpora[0]] if all(name in types_of[c] for c in corpora))
+            remedy = f"name the common types: {'+'.join(f'{corpus}:{common}' for corpus in corpora)}"
             raise CorpusError(
-                f"task {spec.name}: {source.corpus} annotates nothing, so nothing can be trained or scored; "
-                "to annotate texts, use the pipeline"
+                f"task {spec.name}: {corpus} does not annotate {', '.join(missing)}, which another source of the task "
+                f"does; {remedy if common else 'they have no type in common, so make a task of each'}"
             )
-        for wanted in source.types or known:
-            if wanted not in known:
-                by_lower = {name.lower(): name for name in known}
-                near = difflib.get_close_matches(wanted.lower(), by_lower, n=1, cutoff=0.5)
-                hint = f"did you mean {by_lower[near[0]]!r}? " if near else ""
-                raise CorpusError(
-                    f"task {spec.name}: {source.corpus} does not annotate {wanted!r}; {hint}its types are "
-                    f"{', '.join(known)}"
-                )
-            if wanted not in types:
-                types.append(wanted)
-    for source in spec.sources:
-        missing = [name for name in types if name not in types_of[source.corpus]]
-        if missing:
-            raise CorpusError(
-                f"task {spec.name}: {source.corpus} does not annotate {', '.join(missing)}, which another source of "
-                f"the task does; {_common_types(spec, types_of)}"
-            )
-    return Task(spec.name, tuple(types), tuple(dict.fromkeys(source.corpus for source in spec.sources)))
+    return Task(spec.name, tuple(types), corpora)
 
 
-def _common_types(spec: TaskSpec, types_of: Mapping[str, Sequence[str]]) -> str:
-    """What to write instead: the sources with the types that all of them annotate."""
-    corpora = list(dict.fromkeys(source.corpus for source in spec.sources))
-    common = [name for name in types_of[corpora[0]] if all(name in types_of[corpus] for corpus in corpora)]
-    if not common:
-        return "they have no type in common, so make a task of each"
-    types = "|".join(common)
-    return f"name the common types: {'+'.join(f'{corpus}:{types}' for corpus in corpora)}"
+def _check_types(task: str, source: Source, types_of: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """Return the types taken from a source, after checking that it annotates them."""
+    known = types_of[source.corpus]
+    if not known:
+        raise CorpusError(
+            f"task {task}: {source.corpus} annotates nothing, so nothing can be trained or scored; "
+            "to annotate texts, use the pipeline"
+        )
+    for name in source.types:
+        if name not in known:
+            by_lower = {known_name.lower(): known_name for known_name in known}
+            near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+            hint = f"did you mean {by_lower[near[0]]!r}? " if near else ""
+            raise CorpusError(
+                f"task {task}: {source.corpus} does not annotate {name!r}; {hint}its types are {', '.join(known)}"
+            )
+    return source.types or known

@@ -1,9 +1,4 @@
-"""The four real corpora, as their owners publish them: every mention accounted for, exports exact, leaks known.
-
-They stand beside the project (`../shared/corpora`); without them these tests are skipped.
-"""
-
-from __future__ import annotations
+"""The four real corpora (`../shared/corpora`): every mention accounted for, exports exact, leaks known."""
 
 import json
 from collections.abc import Mapping
@@ -14,8 +9,8 @@ import pytest
 from dataset_scripts import LoadedCorpus, drop_leaks, file_ledgers, get_corpus, load_corpus
 from dataset_scripts.__main__ import main
 from dataset_scripts.bio import decode_bio
-from dataset_scripts.corpus import sha256_of
-from dataset_scripts.export import export_corpus, label_names
+from dataset_scripts.corpus import compute_sha256
+from dataset_scripts.export import export_corpus, list_labels
 
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
@@ -55,19 +50,11 @@ def corpora() -> dict[str, LoadedCorpus]:
 
 def test_stats_are_the_counts_of_the_owners(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stats", "--data_dir", str(CORPORA), "--json"]) == 0
-    expected = {
-        name: {
-            split: {
-                "documents": documents,
-                "read": read,
-                "kept": read - sum(dropped.values()),
-                "dropped": dropped,
-                "types": types,
-            }
-            for split, (documents, read, dropped, types) in splits.items()
-        }
-        for name, splits in OFFICIAL.items()
-    }
+    expected = {name: {} for name in OFFICIAL}
+    for name, splits in OFFICIAL.items():
+        for split, (documents, read, dropped, types) in splits.items():
+            counts = {"documents": documents, "read": read, "kept": read - sum(dropped.values())}
+            expected[name][split] = counts | {"dropped": dropped, "types": types}
     assert json.loads(capsys.readouterr().out) == expected
 
 
@@ -95,13 +82,11 @@ def test_ledgers_after_the_cut(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parquet_gives_back_exactly_the_kept_mentions(
-    corpora: dict[str, LoadedCorpus], tmp_path: Path, name: str
-) -> None:
+def test_parquet_holds_exactly_the_kept_mentions(corpora: dict[str, LoadedCorpus], tmp_path: Path, name: str) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     corpus = corpora[name]
     folder = export_corpus(corpus, "parquet", tmp_path / "out")
-    names = label_names(corpus.types)
+    names = list_labels(corpus.types)
     for split, file in {"train": "train", "dev": "validation", "test": "test"}.items():
         rows = parquet.read_table(folder / f"{file}.parquet").to_pylist()
         decoded = 0
@@ -114,13 +99,9 @@ def test_parquet_gives_back_exactly_the_kept_mentions(
 
 
 def test_recorded_hashes_are_those_of_the_files() -> None:
-    checked = 0
-    for name in NAMES:
-        info = get_corpus(name)
-        for path, expected in info.sha256.items():
-            assert sha256_of(CORPORA / info.folder / path) == expected
-            checked += 1
-    assert checked == 11
+    hashes = {CORPORA / get_corpus(name).folder / path: expected for name in NAMES
+              for path, expected in get_corpus(name).sha256.items()}  # fmt: skip
+    assert len(hashes) == 11 and {path: compute_sha256(path) for path in hashes} == hashes
 
 
 def test_pooling_counts_every_document_once() -> None:
@@ -140,30 +121,26 @@ def test_official_jnlpba_test_file_equals_standoff(tmp_path: Path) -> None:
     assert (ledger.documents, ledger.read, ledger.types) == (404, 8662, JNLPBA_TEST)
 
 
-def test_leaks_between_all_four(corpora: dict[str, LoadedCorpus]) -> None:
+def test_leaks_between_all_four_are_known(corpora: dict[str, LoadedCorpus]) -> None:
     cleaned, leaks, overlaps = drop_leaks(corpora)
-    assert {(leak.train, leak.held_out, leak.split, leak.by): len(leak.document_ids) for leak in leaks} == {
-        ("ncbi", "ncbi", "test", "text"): 1,
-        ("bc5cdr", "bc5cdr", "test", "text"): 2,
-        ("bc2gm", "bc2gm", "test", "text"): 13,
-        ("bc2gm", "bc5cdr", "test", "text"): 1,
-        ("bc2gm", "jnlpba", "dev", "text"): 7,
-        ("bc2gm", "jnlpba", "test", "text"): 10,
-        ("jnlpba", "bc2gm", "dev", "text"): 6,
-        ("jnlpba", "bc2gm", "test", "text"): 19,
-        ("jnlpba", "jnlpba", "test", "id"): 9,
+    numbers = {f"{x.train} {x.held_out} {x.split} {x.by}": len(x.document_ids) for x in leaks}
+    assert numbers == {
+        "ncbi ncbi test text": 1,
+        "bc5cdr bc5cdr test text": 2,
+        "bc2gm bc2gm test text": 13,
+        "bc2gm bc5cdr test text": 1,
+        "bc2gm jnlpba dev text": 7,
+        "bc2gm jnlpba test text": 10,
+        "jnlpba bc2gm dev text": 6,
+        "jnlpba bc2gm test text": 19,
+        "jnlpba jnlpba test id": 9,
     }
-    assert {(leak.train, leak.held_out, leak.split, leak.by): len(leak.document_ids) for leak in overlaps} == {
-        ("bc2gm", "bc2gm", "test", "text"): 4,
-        ("bc5cdr", "bc5cdr", "test", "text"): 1,
-        ("jnlpba", "bc2gm", "test", "text"): 1,
-        ("jnlpba", "jnlpba", "test", "id"): 1,
-    }
-    dropped = {name: len(corpora[name].splits["train"]) - len(cleaned[name].splits["train"]) for name in NAMES}
-    assert dropped == {"ncbi": 1, "bc5cdr": 2, "bc2gm": 31, "jnlpba": 32}
-    assert {name: cleaned[name].ledgers["train"].dropped["leak"] for name in NAMES} == {
-        "ncbi": 11,
-        "bc5cdr": 35,
-        "bc2gm": 90,
-        "jnlpba": 1157,
-    }
+    assert [(x.train, x.held_out, x.split, x.by, len(x.document_ids)) for x in overlaps] == [
+        ("bc2gm", "bc2gm", "test", "text", 4),
+        ("bc5cdr", "bc5cdr", "test", "text", 1),
+        ("jnlpba", "bc2gm", "test", "text", 1),
+        ("jnlpba", "jnlpba", "test", "id", 1),
+    ]
+    dropped = [len(corpora[name].splits["train"]) - len(cleaned[name].splits["train"]) for name in NAMES]
+    assert dropped == [1, 2, 31, 32]
+    assert [cleaned[name].ledgers["train"].dropped["leak"] for name in NAMES] == [11, 35, 90, 1157]

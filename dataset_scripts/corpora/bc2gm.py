@@ -1,10 +1,6 @@
-"""BC2GM (BioCreative II gene mention): 20,000 sentences with genes and proteins, read as `Gene`.
+"""BC2GM (BioCreative II gene mention): 20,000 sentences with genes and proteins, read as `Gene`."""
 
-After a download the unpacked files are checked against the SHA-256 of the copies in spyysalo/bc2gm-corpus
-(`original-data/`); the archives themselves could not be fetched when this was written, so they have no hash here.
-"""
-
-from dataset_scripts.corpus import Archive, Corpus, Expected, places
+from dataset_scripts.corpus import Archive, Corpus, Files
 from dataset_scripts.formats.bc2gm import read_bc2gm
 
 
@@ -16,16 +12,14 @@ CORPUS = Corpus(
     title="BC2GM",
     folder="bc2gm",
     type_map={"GENE": "Gene"},
-    layouts=(
-        {
-            "train": places(read_bc2gm, (f"{_TRAIN}/",), "train.in", "GENE.eval", "ALTGENE.eval"),
-            "test": places(read_bc2gm, (f"{_TEST}/",), "test.in", "GENE.eval", "ALTGENE.eval", "test.idmap"),
-        },
-    ),
+    files={
+        "train": Files(read_bc2gm, ("train.in", "GENE.eval", "ALTGENE.eval"), (_TRAIN,)),
+        "test": Files(read_bc2gm, ("test.in", "GENE.eval", "ALTGENE.eval", "test.idmap"), (_TEST,)),
+    },
     archives=(Archive(f"{_SITE}/bc2GMtrain_1.1.tar.gz"), Archive(f"{_SITE}/bc2GMtest_1.0.tar.gz")),
     id_space="bc2gm",
-    expected={"train": Expected(15000, (18265,)), "test": Expected(5000, (6331,))},
-    sha256={
+    expected={"train": (15000, 18265), "test": (5000, 6331)},
+    sha256={  # of the files in spyysalo/bc2gm-corpus (`original-data/`); none of the archives is published
         f"{_TRAIN}/train.in": "408f32a796e7aa8ed5b6428c1887e084282b42a02409bba151d0bda3698ca6e3",
         f"{_TRAIN}/GENE.eval": "6f2b01a25d700f1fddcc7dea6a1b722498b5a9ad6cf12b19ec9d36ab3b63ad87",
         f"{_TRAIN}/ALTGENE.eval": "39b33098791c57747db1f8b6f91109879310fc726ba52dd3e446f9653d795bf5",

@@ -1,23 +1,23 @@
 """GENIA term corpus 3.02: MEDLINE abstracts in one XML file, without official splits.
 
-Its 2,000 abstracts are JNLPBA's training documents: never train on one and test on the other (`leaks.py` sees to it).
-`load_corpus` cuts a test and a development part by documents, seeded. The file was not at hand when this was written;
-the archive's SHA-256 is the one published in the source of nlstruct and pyner.
+Its 2,000 abstracts are JNLPBA's training documents: don't train on one and test on the other (`leaks.py` checks).
+The hash of the archive is from the sources of nlstruct and pyner. Not yet tested on the real file.
 """
 
-from dataset_scripts.corpus import WHOLE, Archive, ByPrefix, Corpus, Expected, places
+from dataset_scripts.corpus import Archive, Corpus, Files
 from dataset_scripts.formats.genia import read_genia_xml
+from dataset_scripts.splits import WHOLE
 
+
+# As in JNLPBA: the subclasses of protein, DNA and RNA are merged, all other classes are dropped and counted.
+_TYPES = {"protein_*": "Protein", "DNA_*": "DNA", "RNA_*": "RNA", "cell_type": "CellType", "cell_line": "CellLine"}
 
 CORPUS = Corpus(
     name="genia",
     title="GENIA 3.02",
     folder="genia",
-    # as JNLPBA did: the subclasses of protein, DNA and RNA fall together, all other classes are dropped and counted
-    type_map=ByPrefix(
-        {"protein_": "Protein", "DNA_": "DNA", "RNA_": "RNA", "cell_type": "CellType", "cell_line": "CellLine"}
-    ),
-    layouts=({WHOLE: places(read_genia_xml, ("GENIA_term_3.02/", ""), "GENIAcorpus3.02.xml")},),
+    type_map=_TYPES,
+    files={WHOLE: Files(read_genia_xml, ("GENIAcorpus3.02.xml",), ("GENIA_term_3.02", ""))},
     archives=(
         Archive(
             "https://www.nactem.ac.uk/GENIA/current/GENIA-corpus/Term/GENIAcorpus3.02.tgz",
@@ -26,7 +26,7 @@ CORPUS = Corpus(
     ),
     id_space="medline",
     numbered=True,
-    expected={WHOLE: Expected(2000)},
+    expected={WHOLE: (2000,)},
     citation="""@article{kim2003genia,
   title   = {{GENIA} corpus---a semantically annotated corpus for bio-textmining},
   author  = {Kim, Jin-Dong and Ohta, Tomoko and Tateisi, Yuka and Tsujii, Jun'ichi},

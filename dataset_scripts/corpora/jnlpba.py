@@ -1,12 +1,11 @@
 """JNLPBA: 2,000 + 404 MEDLINE abstracts with proteins, DNA, RNA, cell types and cell lines, all five types kept.
 
-Read from the official IOB2 files where both splits are there, else from `standoff/` (spyysalo/jnlpba, the same
-annotation on natural text). The archives could not be fetched when this was written and hold plain files: each is
-unpacked into a folder of its own. Only the test file's SHA-256 could be recorded (its copy in spyysalo/jnlpba); the
-training file is checked by its counts.
+Read from the official IOB2 files if both splits are there, else from `standoff/` (spyysalo/jnlpba, the same annotation
+on natural text). The archives hold plain files, so each is unpacked into its own folder. The hash is of the test file
+in spyysalo/jnlpba; no hash of the training file is published.
 """
 
-from dataset_scripts.corpus import Archive, Corpus, Expected, places
+from dataset_scripts.corpus import Archive, Corpus, Files
 from dataset_scripts.formats.brat import read_brat
 from dataset_scripts.formats.conll import read_conll
 
@@ -17,32 +16,24 @@ CORPUS = Corpus(
     name="jnlpba",
     title="JNLPBA",
     folder="jnlpba",
-    type_map={
-        "protein": "Protein",
-        "DNA": "DNA",
-        "RNA": "RNA",
-        "cell_type": "CellType",
-        "cell_line": "CellLine",
+    type_map={"protein": "Protein", "DNA": "DNA", "RNA": "RNA", "cell_type": "CellType", "cell_line": "CellLine"},
+    files={
+        "train": Files(read_conll, ("Genia4ERtask2.iob2",), ("original-data/train", "Genia4ERtraining", "")),
+        "test": Files(read_conll, ("Genia4EReval2.iob2",), ("original-data/test", "Genia4ERtest", "")),
     },
-    layouts=(
-        {
-            "train": places(read_conll, ("original-data/train/", "Genia4ERtraining/", ""), "Genia4ERtask2.iob2"),
-            "test": places(read_conll, ("original-data/test/", "Genia4ERtest/", ""), "Genia4EReval2.iob2"),
-        },
-        {
-            "train": places(read_brat, ("standoff/",), "train/"),
-            "test": places(read_brat, ("standoff/",), "test/"),
-        },
-    ),
+    alternative_files={
+        "train": Files(read_brat, ("standoff/train",)),
+        "test": Files(read_brat, ("standoff/test",)),
+    },
     archives=(
         Archive(f"{_SITE}/Train/Genia4ERtraining.tar.gz", into="original-data/train"),
         Archive(f"{_SITE}/Evaluation/Genia4ERtest.tar.gz", into="original-data/test"),
     ),
     id_space="medline",
     numbered=True,
-    expected={"train": Expected(2000, (51301,)), "test": Expected(404, (8662,))},
+    expected={"train": (2000, 51301), "test": (404, 8662)},
     sha256={
-        "original-data/test/Genia4EReval2.iob2": "4334602737eef0aa3a91c8d5b5122f23447baa85c276c27385f921cb228a1e7c",
+        "original-data/test/Genia4EReval2.iob2": "4334602737eef0aa3a91c8d5b5122f23447baa85c276c27385f921cb228a1e7c"
     },
     citation="""@inproceedings{collier2004introduction,
   title     = {Introduction to the Bio-entity Recognition Task at {JNLPBA}},
