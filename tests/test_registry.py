@@ -400,7 +400,7 @@ def test_own_document_that_stands_twice_with_other_mentions(tmp_path: Path, capl
     write(tmp_path / "train_trees.jsonl", jsonl(1, 9, "Tree"))
     write(tmp_path / "train_wholes.jsonl", jsonl(9, 9, "Whole"))
     load_corpus(tmp_path)
-    told = "document d9 stands twice; the second is dropped, with 1 mentions that the first doesn't have"
+    told = "document d9 appears twice; the second is dropped, with 1 mentions that the first lacks"
     assert told in caplog.text
 
 
