@@ -85,7 +85,8 @@ class OffsetText(io.StringIO):
 def write_then_rename(path: FilePath) -> Iterator[Path]:
     """Yield a hidden path beside `path` to write a file or folder to; rename it at the end, delete it after an error.
 
-    So a reader never sees half a file, and a killed process leaves none. A folder may replace an empty one only.
+    So a reader never sees half a file, and a killed process leaves none. A folder may replace an empty one only. The
+    user's umask decides the mode. An OSError, such as a full disk, comes out with a message that names `path`.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +96,13 @@ def write_then_rename(path: FilePath) -> Iterator[Path]:
         if temporary.is_dir() and target.exists():
             target.rmdir()  # os.replace takes no existing folder on Windows
         os.replace(temporary, target)
+    except OSError as error:
+        if error.filename is not None and not str(error.filename).startswith(str(temporary)):
+            raise  # it names another file
+        reason = error.strerror or error
+        clear = OSError(f"{target}: can't be written ({reason}); free some space or choose another folder")
+        clear.errno = error.errno
+        raise clear from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

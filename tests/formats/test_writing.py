@@ -1,9 +1,12 @@
 """What the writers write, that the readers read it back, and that a failure leaves no trace."""
 
+import errno
 import gzip
 import logging
 import os
+import stat
 import unicodedata
+from pathlib import Path
 
 import pytest
 from format_tools import FEW, describe, put
@@ -11,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_scripts import formats
+from dataset_scripts.formats.files import write_then_rename
 from dataset_scripts.schema import CorpusError, Document, Entity, to_documents
 
 
@@ -160,3 +164,35 @@ def test_an_interrupted_writer_leaves_the_old_file(tmp_path, write):
         write(interrupt(), target)
     assert os.listdir(tmp_path) == ["c"]
     assert target.read_text() == "old"
+
+
+@pytest.mark.parametrize(("umask", "file_mode", "folder_mode"), [(0o022, 0o644, 0o755), (0o027, 0o640, 0o750)])
+def test_the_umask_decides_the_mode(tmp_path, umask, file_mode, folder_mode):
+    before = os.umask(umask)
+    try:
+        formats.write_jsonl([PREDICTED], tmp_path / "c.jsonl.gz")
+        formats.write_brat([PREDICTED], tmp_path / "b")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("c.jsonl.gz", "b/p%2F1.txt", "b")]
+    assert modes == [file_mode, file_mode, folder_mode]
+
+
+@pytest.mark.parametrize("write", [formats.write_jsonl, formats.write_brat])
+@pytest.mark.parametrize("names_file", [True, False])  # as open() does, and write() doesn't
+def test_a_full_disk_is_one_line_that_names_the_target(tmp_path, monkeypatch, write, names_file):
+    def fill_disk(path: Path, *args, **kwargs):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device", *[str(path)] * names_file)
+
+    monkeypatch.setattr(Path, "open", fill_disk)
+    with pytest.raises(OSError) as error:
+        write([PREDICTED], tmp_path / "c")
+    reason = "can't be written (No space left on device); free some space or choose another folder"
+    assert (str(error.value), error.value.errno) == (f"{tmp_path / 'c'}: {reason}", errno.ENOSPC)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_error_of_another_file_stays_as_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere"), write_then_rename(tmp_path / "c"):
+        (tmp_path / "elsewhere").read_bytes()
