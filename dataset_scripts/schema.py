@@ -97,6 +97,7 @@ class Document:
     entities: list[Entity] = field(default_factory=list)
     alternatives: list[Entity] = field(default_factory=list)
     group: str = ""
+    word_offsets: dict = field(default_factory=dict, init=False, repr=False, compare=False)  # see `bio.find_words`
 
 
 @dataclass

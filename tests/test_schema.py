@@ -3,7 +3,7 @@
 import pytest
 
 from dataset_scripts import bio
-from dataset_scripts.schema import CorpusError, Ledger, Mention, RawDocument, to_documents
+from dataset_scripts.schema import CorpusError, Document, Entity, Ledger, Mention, RawDocument, to_documents
 
 
 def dropped(raw: RawDocument) -> tuple[list[tuple[int, int, str]], dict[str, int]]:
@@ -59,3 +59,21 @@ def test_ledgers_add_up() -> None:
     both = one + Ledger(2, 4, bio.Counter(nested=1, crossing=1), bio.Counter(y=4), ["g:1"])
     assert (both.documents, both.read, both.kept, both.trimmed) == (3, 7, 4, ["f:1", "g:1"])
     assert both.as_dict()["dropped"] == {"crossing": 1, "nested": 2} and both.types == {"x": 3, "y": 4}
+
+
+def test_words_of_a_document_are_split_once_for_each_pattern_and_text(monkeypatch) -> None:
+    calls = []
+    split = bio.split_words
+    monkeypatch.setattr(
+        bio, "split_words", lambda text, pattern: calls.append((text, pattern)) or split(text, pattern)
+    )
+    document = Document("1", "IL-2 gene", [Entity(0, 4, "Gene")])
+    for _ in range(2):
+        words, tags, lost = bio.label_words(document)
+        assert (words, tags, lost) == ([(0, 2), (2, 3), (3, 4), (5, 9)], ["B-Gene", "I-Gene", "I-Gene", "O"], {})
+        assert bio.label_words(document, r"\S+")[:2] == ([(0, 4), (5, 9)], ["B-Gene", "O"])
+        words.clear()  # the caller's own list
+    assert len(calls) == 2
+    assert document == Document("1", "IL-2 gene", [Entity(0, 4, "Gene")])
+    document.text = ""
+    assert bio.find_words(document) == [] and len(calls) == 3
