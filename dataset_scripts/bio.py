@@ -1,16 +1,15 @@
 """Documents to words and BIO tags, and back.
 
-`encode_bio` and `decode_bio`, which tests hold it against, are inverse to each other on flat, alignable entities; what
-a flat tag sequence can't say (nested, crossing or unaligned mentions) is left out and counted, never moved.
+`encode_bio` and `decode_bio` are inverse to each other on flat, alignable entities. Whatever a flat tag sequence can't
+hold (nested, crossing or unaligned mentions) is left out and counted, never moved.
 """
 
-from __future__ import annotations
-
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from dataset_scripts.schema import CROSSING, NESTED, NOT_ALIGNABLE, Document, Entity
+from dataset_scripts.schema import CROSSING, NESTED, NOT_ALIGNABLE, Document, Entity, Span
 
 
 # A run of letters and digits (with their accents, where these are characters of their own), or any other single
@@ -18,19 +17,63 @@ from dataset_scripts.schema import CROSSING, NESTED, NOT_ALIGNABLE, Document, En
 # this module: it travels to the Hub alone); a test ties the two.
 DEFAULT_WORD_PATTERN = r"(?:[^\W_][\u0300-\u036f]*)+|\S"
 
-Span = tuple[int, int]
+# A sentence ends after . ! ? (and closing brackets or quotes) before a space and then a capital, a digit or an opening
+# bracket; not after a single capital ("J. Smith") or a common abbreviation. It ends at a line break too, but for one
+# inside a sentence, of text in lines of a fixed width: after none of . ! ? : and before a small letter.
+SENTENCE_PATTERN = (
+    r"\n+(?![ \t]*[a-z])|(?<=:)\s*\n+|(?<=[.!?])(?<![ (][A-Z]\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bvs\.)(?<!\bcf\.)"
+    r"(?<!\bal\.)(?<!\bFig\.)(?<!\bno\.)[\])\"']*(?:\s*\n+|\s+(?=[A-Z0-9(\[]))"
+)
 
 
 def split_words(text: str, pattern: str = DEFAULT_WORD_PATTERN) -> list[Span]:
-    """Half-open character offsets of the words of `text`, in order; words never overlap."""
+    """Return the half-open character offsets of the words of a text, in order; words never overlap."""
     return [match.span() for match in re.finditer(pattern, text)]
 
 
-def flatten(entities: Iterable[Entity]) -> tuple[list[Entity], Counter[str]]:
-    """The entities that one flat tag sequence can hold, and the number of the others by cause.
+def split_sentences(text: str) -> list[Span]:
+    """Return the half-open offsets of sentences, without white space around them; together they hold every word."""
+    spans, start = [], 0
+    for boundary in [*(match.end() for match in re.finditer(SENTENCE_PATTERN, text)), len(text)]:
+        sentence = text[start:boundary]
+        if sentence.strip():
+            end = start + len(sentence.rstrip())
+            spans.append((boundary - len(sentence.lstrip()), end))
+        start = boundary
+    return spans
 
-    Of nested entities the outermost is kept; of two that cross, the first. Of two of the same span and different
-    types the first by type name is kept, the other counts as nested.
+
+def find_words(document: Document, pattern: str = DEFAULT_WORD_PATTERN) -> list[Span]:
+    """Return `split_words` of a document's text, computed once for each pattern.
+
+    The document keeps the offsets as two arrays: 8 bytes a word, where a list of tuples takes 120.
+    """
+    key = (pattern, document.text)
+    if key not in document.word_offsets:
+        columns = zip(*split_words(document.text, pattern), strict=True)
+        document.word_offsets[key] = [array("I", column) for column in columns]
+    return list(zip(*document.word_offsets[key], strict=True))
+
+
+def label_words(
+    document: Document, pattern: str = DEFAULT_WORD_PATTERN, types: Iterable[str] | None = None
+) -> tuple[list[Span], list[str], Counter[str]]:
+    """Return the words and BIO tags of a document, and the number of entities lost by cause.
+
+    Only entities of the given types are labelled, by default all: a task may be trained on some types of a corpus.
+    """
+    labelled_types = None if types is None else set(types)
+    entities, lost = flatten(e for e in document.entities if labelled_types is None or e.type in labelled_types)
+    words = find_words(document, pattern)
+    tags, unaligned = encode_bio(words, entities)
+    return words, tags, lost + unaligned
+
+
+def flatten(entities: Iterable[Entity]) -> tuple[list[Entity], Counter[str]]:
+    """Return the entities that one flat tag sequence can hold, and the number of the others by cause.
+
+    Of nested entities only the outermost is kept; of crossing entities, the first; of entities with the same span,
+    the first by type name, and the others count as nested.
     """
     kept: list[Entity] = []
     lost: Counter[str] = Counter()
@@ -42,13 +85,8 @@ def flatten(entities: Iterable[Entity]) -> tuple[list[Entity], Counter[str]]:
     return kept, lost
 
 
-def encode_bio(words: Sequence[Span], entities: Sequence[Entity]) -> tuple[list[str], Counter[str]]:
-    """Tags of the words, and the number of entities that begin or end inside a word.
-
-    Args:
-        words: offsets from `split_words`, ascending.
-        entities: flat, as from `flatten`.
-    """
+def encode_bio(words: Sequence[Span], entities: Iterable[Entity]) -> tuple[list[str], Counter[str]]:
+    """Return the tags of words in ascending order, and the number of (flat) entities that don't fit the words."""
     word_at_start = {start: index for index, (start, _) in enumerate(words)}
     word_at_end = {end: index for index, (_, end) in enumerate(words)}
     tags, lost = ["O"] * len(words), Counter()
@@ -56,65 +94,23 @@ def encode_bio(words: Sequence[Span], entities: Sequence[Entity]) -> tuple[list[
         first, last = word_at_start.get(entity.start), word_at_end.get(entity.end)
         if first is None or last is None:
             lost[NOT_ALIGNABLE] += 1
-            continue
-        tags[first] = f"B-{entity.type}"
-        tags[first + 1 : last + 1] = [f"I-{entity.type}"] * (last - first)
+        else:
+            tags[first : last + 1] = [f"B-{entity.type}", *[f"I-{entity.type}"] * (last - first)]
     return tags, lost
 
 
 def decode_bio(words: Sequence[Span], tags: Sequence[str]) -> list[Entity]:
-    """Entities of a tag sequence. Strict IOB2: an `I-X` that continues no entity of type X is ignored.
-
-    Raises:
-        ValueError: another number of tags than of words.
-    """
+    """Return the entities of a tag sequence. Strict IOB2: an `I-X` that continues no entity of type X is ignored."""
     if len(words) != len(tags):
         raise ValueError(f"{len(tags)} tags for {len(words)} words; one tag a word is needed")
     entities: list[Entity] = []
     open_type = ""
     for (start, end), tag in zip(words, tags, strict=True):
         prefix, _, type_name = tag.partition("-")
+        if prefix == "I" and type_name == open_type:
+            entities[-1] = Entity(entities[-1].start, end, type_name)
+            continue
+        open_type = type_name if prefix == "B" else ""
         if prefix == "B":
             entities.append(Entity(start, end, type_name))
-            open_type = type_name
-        elif prefix == "I" and type_name == open_type:
-            entities[-1] = Entity(entities[-1].start, end, type_name)
-        else:
-            open_type = ""
     return entities
-
-
-def label_words(
-    document: Document, pattern: str = DEFAULT_WORD_PATTERN, types: Iterable[str] | None = None
-) -> tuple[list[Span], list[str], Counter[str]]:
-    """Words and tags of a document, and what was lost on the way by cause.
-
-    Args:
-        types: label only entities of these types (a task may be trained on some types of a corpus); None: all.
-    """
-    wanted = None if types is None else set(types)
-    flat, lost = flatten(entity for entity in document.entities if wanted is None or entity.type in wanted)
-    words = split_words(document.text, pattern)
-    tags, unaligned = encode_bio(words, flat)
-    return words, tags, lost + unaligned
-
-
-# A sentence ends after . ! ? (and closing brackets or quotes) before a space and then a capital, a digit or an opening
-# bracket; not after a single capital ("J. Smith") or a common abbreviation. It ends at a line break too, but for one
-# inside a sentence, of text in lines of a fixed width: after none of . ! ? : and before a small letter.
-SENTENCE_PATTERN = (
-    r"\n+(?![ \t]*[a-z])|(?<=:)\s*\n+|(?<=[.!?])(?<![ (][A-Z]\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bvs\.)(?<!\bcf\.)"
-    r"(?<!\bal\.)(?<!\bFig\.)(?<!\bno\.)[\])\"']*(?:\s*\n+|\s+(?=[A-Z0-9(\[]))"
-)
-
-
-def split_sentences(text: str) -> list[Span]:
-    """Half-open offsets of sentences, without the white space around them; together they hold every word."""
-    spans, start = [], 0
-    for boundary in [*(match.end() for match in re.finditer(SENTENCE_PATTERN, text)), len(text)]:
-        piece = text[start:boundary]
-        if piece.strip():
-            lead = len(piece) - len(piece.lstrip())
-            spans.append((start + lead, start + lead + len(piece.strip())))
-        start = boundary
-    return spans

@@ -1,8 +1,8 @@
 """What every corpus becomes: documents of text with typed character spans, and a ledger of what was read and lost.
 
-A reader of `formats.py` yields `RawDocument`s, which say what the file says. `to_documents` turns them into
-`Document`s: offsets checked, types harmonised, duplicates dropped and counted. Nothing is lost in silence: a mention
-that was read is either kept or counted in the `Ledger` under the cause of its loss.
+A reader of `formats` yields `RawDocument`s, which say what the file says. `to_documents` turns them into `Document`s:
+offsets checked, types harmonised, duplicates dropped. Every mention is either kept or counted in the `Ledger` with the
+reason it was dropped.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import logging
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 
 logger = logging.getLogger(__name__)
 
-# Causes of loss, in the order in which a mention can meet them. The first five are found while reading and such
+# Causes of loss, in the order in which a mention can meet them. The first five are found while reading, and such
 # mentions are no gold; the last three concern BIO labels only: the mention stays gold, and is a miss for the model.
 DUPLICATE_DOCUMENT = "duplicate document"
 COORDINATION = "coordination"
@@ -27,6 +27,9 @@ NESTED = "nested"
 CROSSING = "crossing"
 NOT_ALIGNABLE = "not alignable"
 
+Span = tuple[int, int]  # half-open character offsets
+LINE_BREAKERS = str.maketrans("\t\n\r", "   ")  # no line format can hold these; a space for each keeps the offsets
+
 
 class CorpusError(ValueError):
     """A corpus file or argument that can't be used; the message names the file and line, the value and the remedy."""
@@ -34,62 +37,55 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True)
 class Mention:
-    """A mention as a file states it.
+    """A mention as a file states it."""
 
-    Attributes:
-        spans: half-open `(start, end)` character offsets into the document's text; more than one if discontinuous.
-        type: the corpus' own type name.
-        text: the mention's text as the file repeats it, or None if the format doesn't.
-        where: `file:line` for messages.
-        lost: a cause of loss the reader itself establishes (`COORDINATION`), else "".
-    """
+    spans: tuple[Span, ...]  # into the document's text; more than one if discontinuous
+    type: str  # the corpus' own name
+    text: str | None = None  # as the file repeats it; None if the format doesn't
+    where: str = ""  # `file:line`, for messages
+    lost: str = ""  # a cause of loss that the reader itself establishes (`COORDINATION`)
 
-    spans: tuple[tuple[int, int], ...]
-    type: str
-    text: str | None = None
-    where: str = ""
-    lost: str = ""
+    def cut(self, text: str) -> str:
+        """Return the document's text at the spans, joined by spaces."""
+        return " ".join(text[start:end] for start, end in self.spans)
+
+    def fits(self, text: str) -> bool:
+        """Whether the document's text at the spans is the stated one, but for line breaks and tabs shown as spaces."""
+        return self.cut(text).translate(LINE_BREAKERS) == (self.text or "").translate(LINE_BREAKERS)
+
+    def restore_line_breaks(self, text: str) -> Mention:
+        """Take line breaks and tabs from the document's text, so that they count as no difference."""
+        cut = self.cut(text)
+        return replace(self, text=cut) if cut != self.text and self.fits(text) else self
 
 
 @dataclass
 class RawDocument:
-    """A document as a file states it: what `formats.py` yields.
-
-    Attributes:
-        document_id: the corpus' own id.
-        text: the whole text; all offsets count its characters (code points).
-        mentions: every mention the file states, in its order.
-        alternatives: other acceptable spans (BC2GM's ALTGENE), never counted as mentions.
-        group: documents of one group stay together when a development split is cut; "" means the document alone.
-        where: `file:line` of the document's beginning, for messages.
-    """
+    """A document as a file states it; offsets count characters (code points)."""
 
     document_id: str
     text: str
-    mentions: list[Mention] = field(default_factory=list)
-    alternatives: list[Mention] = field(default_factory=list)
-    group: str = ""
-    where: str = ""
+    mentions: list[Mention] = field(default_factory=list)  # all that the file states, in its order
+    alternatives: list[Mention] = field(default_factory=list)  # other acceptable spans (BC2GM), not counted
+    group: str = ""  # documents of one group stay together in cuts; "" means the document alone
+    where: str = ""  # `file:line` of its beginning, for messages
 
 
 @dataclass(frozen=True, order=True)
 class Entity:
-    """A typed span, gold or predicted. Two are equal when start, end and type are.
-
-    Attributes:
-        start, end: half-open character offsets into the document's text.
-        type: harmonised type name.
-        native_type: the corpus' own type name ("" for predictions).
-        score: probability of a prediction, None for gold.
-        task: name of the task that predicted it, "" for gold.
-    """
+    """A typed span, gold or predicted. Two are equal when start, end and type are."""
 
     start: int
-    end: int
-    type: str
-    native_type: str = field(default="", compare=False)
-    score: float | None = field(default=None, compare=False)
-    task: str = field(default="", compare=False)
+    end: int  # exclusive
+    type: str  # harmonised name
+    native_type: str = field(default="", compare=False)  # the corpus' own name; "" for predictions
+    score: float | None = field(default=None, compare=False)  # probability of a prediction; None for gold
+    task: str = field(default="", compare=False)  # that predicted it; "" for gold
+
+    def get_prediction_fields(self) -> dict[str, float | str]:
+        """Return `score` and `task` of a prediction, as far as it has them."""
+        score = {} if self.score is None else {"score": float(self.score)}
+        return score | ({"task": self.task} if self.task else {})
 
 
 @dataclass
@@ -101,25 +97,18 @@ class Document:
     entities: list[Entity] = field(default_factory=list)
     alternatives: list[Entity] = field(default_factory=list)
     group: str = ""
+    word_offsets: dict = field(default_factory=dict, init=False, repr=False, compare=False)  # see `bio.find_words`
 
 
 @dataclass
 class Ledger:
-    """Where every mention of a split went: `read == kept + sum(dropped.values())` always holds.
+    """Where every mention of a split went: `read == kept + sum(dropped.values())` always holds."""
 
-    Attributes:
-        documents: distinct documents.
-        read: mentions stated by the files.
-        dropped: mentions by cause of loss.
-        types: mentions read by harmonised type (those of no harmonised type are not in it).
-        trimmed: where mentions stand that were kept without what can't be seen at their edges.
-    """
-
-    documents: int = 0
-    read: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    types: Counter[str] = field(default_factory=Counter)
-    trimmed: list[str] = field(default_factory=list, compare=False)
+    documents: int = 0  # distinct ones
+    read: int = 0  # mentions that the files state
+    dropped: Counter[str] = field(default_factory=Counter)  # mentions by cause of loss
+    types: Counter[str] = field(default_factory=Counter)  # mentions read by harmonised type, if they have one
+    trimmed: list[str] = field(default_factory=list, compare=False)  # where mentions lost invisible edges
 
     @property
     def kept(self) -> int:
@@ -127,116 +116,96 @@ class Ledger:
         return self.read - sum(self.dropped.values())
 
     def __add__(self, other: Ledger) -> Ledger:
-        return Ledger(
-            self.documents + other.documents,
-            self.read + other.read,
-            self.dropped + other.dropped,
-            self.types + other.types,
-            self.trimmed + other.trimmed,
-        )
+        return Ledger(*(getattr(self, count.name) + getattr(other, count.name) for count in fields(Ledger)))
 
     def as_dict(self) -> dict[str, object]:
-        """The form of `stats --json` and `ledger.json`."""
-        return {
-            "documents": self.documents,
-            "read": self.read,
-            "kept": self.kept,
-            "dropped": dict(sorted(self.dropped.items())),
-            "types": dict(sorted(self.types.items())),
-        }
+        """Return the form of `stats --json` and `ledger.json`."""
+        counts = {"documents": self.documents, "read": self.read, "kept": self.kept}
+        return {**counts, "dropped": dict(sorted(self.dropped.items())), "types": dict(sorted(self.types.items()))}
 
 
 def to_documents(
     raw_documents: Iterable[RawDocument], type_map: Mapping[str, str] | None = None
 ) -> tuple[list[Document], Ledger]:
-    """Check, harmonise and deduplicate; count what is lost.
+    """Check, harmonise and deduplicate documents; count what is lost.
 
-    Args:
-        raw_documents: what a reader yields.
-        type_map: own type name -> harmonised name; types not in it are dropped and counted. None keeps all as named.
-
-    What can't be seen at the edges of a mention is no part of it: no word of sub-words begins or ends there, so that
-    it would be lost.
-
-    Raises:
-        CorpusError: offsets outside the text, or a mention without a character that can be seen.
+    White space and invisible characters at the edges of a mention are left out of it: no word begins or ends there.
+    `type_map` gives the harmonised name of each own type; types not in it are dropped and counted, and None keeps all
+    as named. Offsets outside the text, or a mention without a visible character, raise CorpusError.
     """
     ledger = Ledger()
     documents: dict[str, Document] = {}
-    texts: defaultdict[str, dict[str, str]] = defaultdict(dict)  # by id as stated: text -> id here
+    ids: defaultdict[str, dict[str, str]] = defaultdict(dict)  # by stated id: text -> id of its document
     for raw in raw_documents:
         ledger.read += len(raw.mentions)
-        there = texts[raw.document_id].get(raw.text)
-        if there is not None:  # the same document again, as PMID 8528200 in NCBI's training file
-            again = Ledger()
-            new = set(_to_entities(raw, raw.mentions, type_map, again)) - set(documents[there].entities)
-            lost = f", with {len(new)} mentions that the first doesn't have; put all into one record" if new else ""
-            logger.warning("%s: document %s stands twice; the second is dropped%s", raw.where, raw.document_id, lost)
+        known_ids = ids[raw.document_id]
+        if raw.text in known_ids:  # the same document again, as PMID 8528200 in NCBI's training file
+            repeated = Ledger()
+            entities = _to_entities(raw, raw.mentions, type_map, repeated)
+            new = set(entities) - set(documents[known_ids[raw.text]].entities)
+            lost = f", with {len(new)} mentions that the first lacks; put all into one record" if new else ""
+            logger.warning("%s: document %s appears twice; the second is dropped%s", raw.where, raw.document_id, lost)
             ledger.dropped[DUPLICATE_DOCUMENT] += len(raw.mentions)
-            ledger.types.update(again.types)
+            ledger.types.update(repeated.types)
             continue
-        document_id = texts[raw.document_id][raw.text] = _free_id(raw.document_id, documents, texts)
+        document_id, number = raw.document_id, max(1, len(known_ids))
+        while document_id in documents:  # another text has it
+            number += 1
+            document_id = f"{raw.document_id}-{number}"
+        known_ids[raw.text] = document_id
         entities = _to_entities(raw, raw.mentions, type_map, ledger)
         alternatives = _to_entities(raw, raw.alternatives, type_map, Ledger())
         documents[document_id] = Document(document_id, raw.text, entities, alternatives, raw.group or raw.document_id)
     ledger.documents = len(documents)
     if ledger.trimmed:
-        logger.warning("%s: a mention begins or ends with white space, or other characters that can't be seen, which "
-                       "is left out of it (so of %d in all)", ledger.trimmed[0], len(ledger.trimmed))  # fmt: skip
+        logger.warning("%s: a mention begins or ends with white space or invisible characters, which are left out of "
+                       "it (%d such mentions in all)", ledger.trimmed[0], len(ledger.trimmed))  # fmt: skip
     return list(documents.values()), ledger
-
-
-def _free_id(stated: str, documents: Mapping[str, Document], texts: Mapping[str, Mapping[str, str]]) -> str:
-    """The stated id, numbered if another text has it already."""
-    document_id, number = stated, max(1, len(texts[stated]))
-    while document_id in documents:
-        number += 1
-        document_id = f"{stated}-{number}"
-    return document_id
 
 
 def _to_entities(
     raw: RawDocument, mentions: Iterable[Mention], type_map: Mapping[str, str] | None, ledger: Ledger
 ) -> list[Entity]:
-    """The distinct entities of one document, sorted; what is lost goes to the ledger."""
+    """Return the distinct entities of a document, sorted; count in the ledger what is lost."""
     entities: set[Entity] = set()
     for mention in mentions:
         _check_mention(raw, mention)
-        spans = _joined(raw.text, mention.spans)
+        spans = _join_touching(raw.text, mention.spans)
         harmonised = mention.type if type_map is None else type_map.get(mention.type)
         ledger.types.update([harmonised] if harmonised else [])
-        seen = trim_span(raw.text, *spans[0])
-        if len(spans) == 1 and seen != spans[0]:
+        trimmed = trim_span(raw.text, *spans[0])
+        if len(spans) == 1 and trimmed != spans[0]:
             ledger.trimmed.append(mention.where)
-        entity = Entity(*seen, harmonised or "", native_type=mention.type)
-        if mention.lost:
-            ledger.dropped[mention.lost] += 1
-        elif not harmonised:
-            ledger.dropped[OTHER_TYPE] += 1
-        elif len(spans) > 1:
-            ledger.dropped[DISCONTINUOUS] += 1
-        elif entity in entities:
-            ledger.dropped[DUPLICATE_MENTION] += 1
+        entity = Entity(*trimmed, harmonised or "", native_type=mention.type)
+        cause = mention.lost or (not harmonised and OTHER_TYPE) or (len(spans) > 1 and DISCONTINUOUS)
+        if cause or entity in entities:
+            ledger.dropped[cause or DUPLICATE_MENTION] += 1
         else:
             entities.add(entity)
     return sorted(entities)
 
 
-def trim_span(text: str, start: int, end: int) -> tuple[int, int]:
-    """The range without white space and format characters (Unicode's Cf, as the zero-width space) at its edges."""
-
-    def unseen(character: str) -> bool:
-        return character.isspace() or unicodedata.category(character) == "Cf"
-
-    while start < end and unseen(text[start]):
+def trim_span(text: str, start: int, end: int) -> Span:
+    """Return the range without white space and format characters (Unicode's Cf: zero-width space) at its edges."""
+    while start < end and _is_invisible(text[start]):
         start += 1
-    while start < end and unseen(text[end - 1]):
+    while start < end and _is_invisible(text[end - 1]):
         end -= 1
     return start, end
 
 
-def _joined(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Parts of a mention with nothing but white space between them are one: brat cuts mentions at line breaks."""
+def _is_invisible(character: str) -> bool:
+    return character.isspace() or unicodedata.category(character) == "Cf"
+
+
+def strip_invisible(text: str) -> str:
+    """Strip what `trim_span` does: in the name of a type it would make another type."""
+    start, end = trim_span(text, 0, len(text))
+    return text[start:end]
+
+
+def _join_touching(text: str, spans: Sequence[Span]) -> list[Span]:
+    """Join parts of a mention with nothing but white space between: brat cuts mentions at line breaks."""
     joined = [spans[0]]
     for start, end in spans[1:]:
         if start >= joined[-1][1] and not text[joined[-1][1] : start].strip():
@@ -253,15 +222,14 @@ def _check_mention(raw: RawDocument, mention: Mention) -> None:
                 f"{mention.where}: offsets {start}-{end} of a {mention.type} mention are not inside the text of "
                 f"document {raw.document_id} ({len(raw.text)} characters); correct the offsets or the text"
             )
-    found = " ".join(raw.text[start:end] for start, end in mention.spans)
-    start, end = trim_span(found, 0, len(found))
-    if start == end:
+    text = mention.cut(raw.text)
+    if not strip_invisible(text):
         raise CorpusError(
-            f"{mention.where}: nothing that can be seen at {mention.spans}, a {mention.type} mention of document "
+            f"{mention.where}: no visible character at {mention.spans}, a {mention.type} mention of document "
             f"{raw.document_id}; correct the offsets or the text"
         )
-    if mention.text is not None and found != mention.text:
+    if mention.text is not None and text != mention.text:
         logger.warning(
             "%s: document %s has %r at %s, the mention says %r; the offsets are trusted",
-            mention.where, raw.document_id, found[:80], mention.spans, mention.text[:80],
+            mention.where, raw.document_id, text[:80], mention.spans, mention.text[:80],
         )  # fmt: skip

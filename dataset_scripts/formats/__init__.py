@@ -1,32 +1,35 @@
-"""Read and write the file formats of annotated text; pick the reader by file ending and content."""
+"""Read and write annotated text: one module a format, reader and writer together.
 
-from __future__ import annotations
+Every reader yields one `RawDocument` after the other, and raises `CorpusError` for malformed content, naming file,
+line, value and remedy. `read_any` picks the reader.
+"""
 
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dataset_scripts.formats.bc2gm import _read_bc2gm_folder
-from dataset_scripts.formats.bioc import read_bioc
-from dataset_scripts.formats.brat import read_brat
-from dataset_scripts.formats.conll import _CONLL_COMMENT, _CONLL_TAG, _conll_break, read_conll
-from dataset_scripts.formats.files import _BLANK, FilePath, _columns, _lines
+from dataset_scripts.formats.bc2gm import find_companion_files, read_bc2gm, read_bc2gm_folder
+from dataset_scripts.formats.bioc import read_bioc, write_bioc
+from dataset_scripts.formats.brat import read_brat, write_brat
+from dataset_scripts.formats.conll import COMMENT, is_conll_line, read_conll
+from dataset_scripts.formats.files import FilePath, read_lines
 from dataset_scripts.formats.genia import read_genia_xml
-from dataset_scripts.formats.jsonl import read_jsonl
-from dataset_scripts.formats.pubtator import _PUBTATOR_TEXT, read_pubtator
-from dataset_scripts.formats.xml import _xml_root
+from dataset_scripts.formats.jsonl import read_jsonl, write_jsonl
+from dataset_scripts.formats.pubtator import TEXT_LINE, read_pubtator, write_pubtator
+from dataset_scripts.formats.xml import read_root
 from dataset_scripts.schema import CorpusError, RawDocument
 
 
-CONLL_ENDINGS = (".iob2", ".iob", ".conll", ".bio", ".tsv")
-
-
-KNOWN_ENDINGS = (".pubtator", ".txt", ".jsonl", ".xml", ".in", *CONLL_ENDINGS)
+__all__ = [
+    "KNOWN_ENDINGS", "find_companion_files", "is_corpus_path", "read_any", "read_bc2gm", "read_bc2gm_folder",
+    "read_bioc", "read_brat", "read_conll", "read_genia_xml", "read_jsonl", "read_pubtator", "write_bioc",
+    "write_brat", "write_jsonl", "write_pubtator",
+]  # fmt: skip
 
 
 def is_corpus_path(source: str) -> bool:
-    """Whether a source of a task reads as a path (it has a `/` or an ending of `KNOWN_ENDINGS`), not a corpus name."""
-    return "/" in source or os.sep in source or _without_gz(source).endswith(KNOWN_ENDINGS)
+    """Whether a source of a task is a path (it has a `/` or an ending of `KNOWN_ENDINGS`), not a corpus name."""
+    return "/" in source or os.sep in source or _strip_gz(source).endswith(KNOWN_ENDINGS)
 
 
 def read_any(path: FilePath) -> Iterator[RawDocument]:
@@ -34,57 +37,51 @@ def read_any(path: FilePath) -> Iterator[RawDocument]:
 
     `.txt` is PubTator if its first line that isn't blank is a PubTator title, else CoNLL; `.xml` is told by its root;
     a BC2GM `.in` file needs `GENE.eval` beside it, and `ALTGENE.eval` and `NAME.idmap` there are used.
-
-    Raises:
-        CorpusError: at once if the path is missing or of no known kind; while reading if the content is malformed.
+    A path that is missing or of no known kind raises CorpusError at once.
     """
     path = Path(path)
     if path.is_dir():
         return read_brat(path)
     if not path.exists():
         raise CorpusError(f"{path}: no such file or folder; check the path")
-    return _reader_of(path)(path)
+    ending = Path(_strip_gz(path.name)).suffix
+    if ending not in _READERS:
+        known = f"{', '.join(KNOWN_ENDINGS)}, each also with .gz, and folders of brat .txt/.ann pairs"
+        raise CorpusError(f"{path}: {ending or 'no'} ending; understood are {known}")
+    return _READERS[ending](path)
 
 
-def _reader_of(path: Path) -> Callable[[Path], Iterator[RawDocument]]:
-    ending = Path(_without_gz(path.name)).suffix
-    if ending == ".txt":
-        return _text_reader_of(path)
-    if ending == ".xml":
-        return _xml_reader_of(path)
-    if ending in CONLL_ENDINGS:
-        return read_conll
-    readers = {".pubtator": read_pubtator, ".jsonl": read_jsonl, ".in": _read_bc2gm_folder}
-    if ending in readers:
-        return readers[ending]
-    raise CorpusError(
-        f"{path}: {ending or 'no'} ending; understood are {', '.join(KNOWN_ENDINGS)}, each also with .gz, "
-        "and folders of brat .txt/.ann pairs"
-    )
+def _read_txt(path: Path) -> Iterator[RawDocument]:
+    lines = read_lines(path, skip_blank=True)
+    first = next(((where, line) for where, line in lines if not COMMENT.match(line)), None)
+    if first and TEXT_LINE.fullmatch(first[1]):
+        return read_pubtator(path)
+    if first and not is_conll_line(*first):
+        raise CorpusError(
+            f"{first[0]}: {first[1][:60]!r} is neither PubTator (ID|t|TITLE) nor CoNLL (token and BIO tag); a .txt "
+            "file must be one of them, and brat texts are read by giving their folder"
+        )
+    return read_conll(path)
 
 
-def _text_reader_of(path: Path) -> Callable[[Path], Iterator[RawDocument]]:
-    for where, line in _lines(path):
-        if not line.strip(_BLANK) or _CONLL_COMMENT.match(line):
-            continue
-        if _PUBTATOR_TEXT.fullmatch(line):
-            return read_pubtator
-        if _conll_break(line, where) is None and not _CONLL_TAG.fullmatch(_columns(line)[-1]):
-            raise CorpusError(
-                f"{where}: {line[:60]!r} is neither PubTator (ID|t|TITLE) nor CoNLL (token and BIO tag); a .txt file "
-                "must be one of them, and brat texts are read by giving their folder"
-            )
-        break
-    return read_conll
-
-
-def _xml_reader_of(path: Path) -> Callable[[Path], Iterator[RawDocument]]:
-    root = _xml_root(path)
+def _read_xml(path: Path) -> Iterator[RawDocument]:
+    root = read_root(path)
     readers = {"set": read_genia_xml, "collection": read_bioc}
     if root not in readers:
         raise CorpusError(f"{path}: XML root <{root}>; expected <set> (GENIA, GPML) or <collection> (BioC)")
-    return readers[root]
+    return readers[root](path)
 
 
-def _without_gz(name: str) -> str:
+def _strip_gz(name: str) -> str:
     return name.lower().removesuffix(".gz")
+
+
+_READERS: dict[str, Callable[[Path], Iterator[RawDocument]]] = {
+    ".pubtator": read_pubtator,
+    ".txt": _read_txt,
+    ".jsonl": read_jsonl,
+    ".xml": _read_xml,
+    ".in": read_bc2gm_folder,
+    **dict.fromkeys((".iob2", ".iob", ".conll", ".bio", ".tsv"), read_conll),
+}
+KNOWN_ENDINGS = tuple(_READERS)

@@ -1,17 +1,18 @@
-"""BioCreative II Gene Mention: sentences, gold and alternative mentions."""
+"""BioCreative II Gene Mention: sentences in one file, gold and alternative mentions in others.
 
-from __future__ import annotations
+    P00001606T0076 Comparison with alkaline phosphatases
+    P00001606T0076|14 33|alkaline phosphatases              (offsets count no spaces, the end is inclusive)
+Source: Smith et al. 2008, doi:10.1186/gb-2008-9-s2-s2
+"""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dataset_scripts.formats.files import _BLANK, FilePath, _columns, _lines
+from dataset_scripts.formats.files import FilePath, get_stem, read_lines
 from dataset_scripts.schema import CorpusError, Mention, RawDocument
-
-
-_BC2GM_MENTION = re.compile(r"([^|]+)\|([0-9]{1,15})[ \t]+([0-9]{1,15})\|(.*)", re.DOTALL)
 
 
 def read_bc2gm(
@@ -19,57 +20,52 @@ def read_bc2gm(
 ) -> Iterator[RawDocument]:
     """Read BioCreative II gene mentions: one sentence is one document, every mention has the type `GENE`.
 
-    The files' offsets count no spaces and their end is inclusive; here they become ordinary half-open ones.
-
     Args:
         in_path: lines `ID sentence`.
-        gene_path: lines `ID|start end|text`, the gold mentions.
+        gene_path: lines `ID|START END|TEXT`, the gold mentions; they become ordinary half-open spans.
         altgene_path: the same for other acceptable spans, which become `alternatives`.
-        idmap_path: lines `P-id ID`; the test sentences' ids tell no PMID, theirs do.
-
-    Raises:
-        CorpusError: a malformed line, offsets outside the sentence, a mention of an unknown sentence (raised last).
+        idmap_path: lines `P-ID ID`. Ids of test sentences contain no PMID; the PMID of their P-ids becomes `group`.
     """
-    genes = _bc2gm_mentions(gene_path)
-    alternatives = _bc2gm_mentions(altgene_path) if altgene_path else {}
-    pmid_ids = _bc2gm_idmap(idmap_path) if idmap_path else {}
+    genes, alternatives = _read_mentions(gene_path), _read_mentions(altgene_path)
+    idmap = _match_lines(idmap_path, r"[ \t]*([^ \t]+)[ \t]+([^ \t]+)[ \t]*", "the P-id and the test sentence's id")
+    p_ids = {match[2]: match[1] for _, match in idmap}
     seen: set[str] = set()
-    for where, line in _lines(in_path):
-        if not line.strip(_BLANK):
-            continue
-        sentence_id, space, sentence = line.partition(" ")
-        if not space or not sentence_id or sentence_id in seen:
-            problem = f"sentence id {sentence_id!r} a second time" if sentence_id in seen else f"{line[:60]!r}"
-            raise CorpusError(f"{where}: {problem}; expected a unique sentence id, a space and the sentence")
+    for where, match in _match_lines(in_path, "([^ ]+) (.*)", "a unique sentence id, a space and the sentence"):
+        sentence_id, sentence = match.groups()
+        if sentence_id in seen:
+            raise CorpusError(f"{where}: sentence id {sentence_id!r} a second time; give each sentence its own")
         seen.add(sentence_id)
-        mentions, others = (_with_spaces(sentence, m.pop(sentence_id, ())) for m in (genes, alternatives))
-        yield RawDocument(sentence_id, sentence, mentions, others, _bc2gm_group(sentence_id, pmid_ids), where)
+        pmid = re.match(r"P([0-9]+)[A-Z]", p_ids.get(sentence_id, sentence_id))  # P00001606T0076: T for title
+        mentions, others = (_count_spaces(sentence, m.pop(sentence_id, [])) for m in (genes, alternatives))
+        yield RawDocument(sentence_id, sentence, mentions, others, pmid[1] if pmid else "", where)
     for unknown_id, (mention, *_) in (genes | alternatives).items():
-        raise CorpusError(
-            f"{mention.where}: sentence id {unknown_id!r} is not in {in_path}; check that the files match"
-        )
+        problem = f"{mention.where}: sentence id {unknown_id!r} is not in {in_path}"
+        raise CorpusError(f"{problem}; check that the files match")
 
 
-def _bc2gm_mentions(path: FilePath) -> dict[str, list[Mention]]:
-    """Mentions by sentence id; their offsets are half-open here, but still count no spaces."""
-    mentions: dict[str, list[Mention]] = {}
-    for where, line in _lines(path):
-        if not line.strip(_BLANK):
-            continue
-        match = _BC2GM_MENTION.fullmatch(line)
+def _match_lines(path: FilePath | None, pattern: str, expected: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """Yield `file:line` and the match of each line that isn't blank; nothing for no file."""
+    line_pattern = re.compile(pattern, re.DOTALL)
+    for where, line in read_lines(path, skip_blank=True) if path else ():
+        match = line_pattern.fullmatch(line)
         if match is None:
-            raise CorpusError(f"{where}: {line[:60]!r}; expected ID|START END|TEXT")
-        mention = Mention(((int(match[2]), int(match[3]) + 1),), "GENE", match[4], where)
-        mentions.setdefault(match[1], []).append(mention)
+            raise CorpusError(f"{where}: {line[:60]!r}; expected {expected}")
+        yield where, match
+
+
+def _read_mentions(path: FilePath | None) -> dict[str, list[Mention]]:
+    """Return mentions by sentence id; their spans are half-open, but still count no spaces."""
+    mentions: defaultdict[str, list[Mention]] = defaultdict(list)
+    lines = _match_lines(path, r"([^|]+)\|([0-9]{1,15})[ \t]+([0-9]{1,15})\|(.*)", "ID|START END|TEXT")
+    for where, match in lines:
+        span = (int(match[2]), int(match[3]) + 1)
+        mentions[match[1]].append(Mention((span,), "GENE", match[4], where))
     return mentions
 
 
-def _with_spaces(sentence: str, mentions: Iterable[Mention]) -> list[Mention]:
-    """The mentions with offsets that count spaces too."""
-    mentions = list(mentions)
-    if not mentions:
-        return []
-    positions = [index for index, character in enumerate(sentence) if character != " "]
+def _count_spaces(sentence: str, mentions: list[Mention]) -> list[Mention]:
+    """Turn offsets that count no spaces into offsets that do."""
+    positions = [index for index, character in enumerate(sentence) if character != " "] if mentions else []
     converted = []
     for mention in mentions:
         ((start, end),) = mention.spans
@@ -82,43 +78,22 @@ def _with_spaces(sentence: str, mentions: Iterable[Mention]) -> list[Mention]:
     return converted
 
 
-def _bc2gm_idmap(path: FilePath) -> dict[str, str]:
-    ids: dict[str, str] = {}
-    for where, line in _lines(path):
-        columns = _columns(line)
-        if len(columns) == 2:
-            ids[columns[1]] = columns[0]
-        elif columns != [""]:
-            raise CorpusError(f"{where}: {len(columns)} columns; expected the id with the PMID and the test file's id")
-    return ids
-
-
-def _bc2gm_group(sentence_id: str, pmid_ids: dict[str, str]) -> str:
-    """The PMID inside an id such as P00001606T0076 (T title, A abstract, X unknown), "" if there is none."""
-    match = re.match(r"P([0-9]+)[A-Z]", pmid_ids.get(sentence_id, sentence_id))
-    return match[1] if match else ""
-
-
-def _read_bc2gm_folder(in_path: Path) -> Iterator[RawDocument]:
-    genes = _beside(in_path, "GENE.eval")
+def read_bc2gm_folder(in_path: Path) -> Iterator[RawDocument]:
+    """Read a `.in` file with `GENE.eval`, and if they exist `ALTGENE.eval` and `NAME.idmap`, from its folder."""
+    genes, *others = _find_beside(in_path)
     if genes is None:
         raise CorpusError(f"{in_path}: no GENE.eval beside it; put the gold mentions there or call read_bc2gm")
-    idmap = _beside(in_path, f"{_stem(in_path)}.idmap")
-    return read_bc2gm(in_path, genes, _beside(in_path, "ALTGENE.eval"), idmap)
+    return read_bc2gm(in_path, genes, *others)
 
 
 def find_companion_files(path: Path) -> list[Path]:
-    """The file, and those beside it that `read_any` reads with it: gold mentions and ids of BC2GM."""
-    if not re.search(r"\.in(\.gz)?$", path.name, re.IGNORECASE):
-        return [path]
-    names = ("GENE.eval", "ALTGENE.eval", f"{_stem(path)}.idmap")
-    return [path, *filter(None, (_beside(path, name) for name in names))]
+    """Return a corpus file and the files that `read_any` reads along with it: gold mentions and ids of BC2GM."""
+    is_bc2gm = re.search(r"\.in(\.gz)?$", path.name, re.IGNORECASE)
+    return [path, *filter(None, _find_beside(path))] if is_bc2gm else [path]
 
 
-def _beside(path: Path, name: str) -> Path | None:
-    candidates = (path.with_name(name), path.with_name(f"{name}.gz"))
-    return next(filter(Path.exists, candidates), None)
-
-
-def _stem(path: Path) -> str:
-    return Path(re.sub(r"\.gz$", "", path.name, flags=re.IGNORECASE)).stem
+def _find_beside(in_path: Path) -> list[Path | None]:
+    """Return gold mentions, alternatives and idmap, plain or gzipped; None for a file that isn't there."""
+    names = ("GENE.eval", "ALTGENE.eval", f"{get_stem(in_path)}.idmap")
+    choices = ((in_path.with_name(name), in_path.with_name(f"{name}.gz")) for name in names)
+    return [next(filter(Path.exists, pair), None) for pair in choices]

@@ -1,12 +1,15 @@
-"""BioC XML."""
+"""BioC XML: passages with annotations inside.
 
-from __future__ import annotations
+    <passage><offset>0</offset><text>Gout hurts.</text><annotation id="T1"><infon key="type">Disease</infon>
+    <location offset="0" length="4"/><text>Gout</text></annotation></passage>
+Source: https://bioc.sourceforge.net; Comeau et al. 2013, doi:10.1093/database/bat064
+"""
 
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import _INTEGER, FilePath, _as_found, _score_and_task, _Text, _write
-from dataset_scripts.formats.xml import _XML_SPACE, _Element, _xml_escaped, _xml_records
-from dataset_scripts.schema import CorpusError, Document, Entity, Mention, RawDocument
+from dataset_scripts.formats.files import INTEGER, FilePath, OffsetText, write_text
+from dataset_scripts.formats.xml import XML_SPACE, XmlElement, escape_xml, get_text, read_records
+from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument
 
 
 _MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padding worth its memory
@@ -16,60 +19,53 @@ def read_bioc(path: FilePath) -> Iterator[RawDocument]:
     """Read BioC XML: each `annotation` is a mention, its type the infon `type`; relations are skipped.
 
     Every passage (or sentence, if the passage itself has no text) stands at its `offset`, counted in characters. Gaps
-    are padded: by spaces, but a passage begins on a new line, so that BC5CDR reads the same as from PubTator.
-    Format: https://bioc.sourceforge.net (Comeau et al. 2013, doi:10.1093/database/bat064)
-
-    Raises:
-        CorpusError: not well-formed, another root than `collection`, a passage that begins inside the one before,
-            an annotation without type or location, entities other than XML's own five.
+    are padded with spaces, but a passage begins on a new line, so that BC5CDR reads the same as from PubTator.
     """
-    for document in _xml_records(path, "collection", "document"):
-        document_id = (document.text("id") or "").strip(_XML_SPACE)
+    for document in read_records(path, "collection", "document"):
+        document_id = get_text(document.find("id")).strip(XML_SPACE)
         if not document_id:
             raise CorpusError(f"{document.where}: a <document> without <id>; give it one")
-        text = _Text()
-        for passage in document.elements("passage"):
-            sentences = passage.elements("sentence")
-            blocks = [passage] if (passage.text("text") or "").strip() or not sentences else sentences
-            for index, block in enumerate(blocks):
-                _bioc_pad(text, _bioc_integer(block.text("offset"), block), block.where, " " if index else "\n")
-                text.add(block.text("text") or "")
-        whole = str(text)
-        mentions = [_bioc_mention(annotation, whole) for annotation in document.descendants("annotation")]
-        yield RawDocument(document_id, whole, mentions, where=document.where)
+        text = OffsetText()
+        for passage in document.findall("passage"):
+            sentences = passage.findall("sentence")
+            has_text = get_text(passage.find("text")).strip() or not sentences
+            for index, block in enumerate([passage] if has_text else sentences):
+                _pad(text, _read_integer(get_text(block.find("offset")), block), block.where, " " if index else "\n")
+                text.add(get_text(block.find("text")))
+        mentions = [_read_annotation(element, text.getvalue()) for element in document.iter("annotation")]
+        yield RawDocument(document_id, text.getvalue(), mentions, where=document.where)
 
 
-def _bioc_integer(value: str | None, element: _Element) -> int:
-    value = (value or "").strip(_XML_SPACE)
-    if not _INTEGER.fullmatch(value):
+def _read_integer(value: str, element: XmlElement) -> int:
+    value = value.strip(XML_SPACE)
+    if not INTEGER.fullmatch(value):
         raise CorpusError(f"{element.where}: offset or length {value!r} of <{element.tag}>; expected a whole number")
     return int(value)
 
 
-def _bioc_pad(text: _Text, offset: int, where: str, separator: str) -> None:
-    gap = offset - text.length
-    if not 0 <= gap <= _MAX_GAP:
+def _pad(text: OffsetText, offset: int, where: str, separator: str) -> None:
+    """Extend the text up to an offset."""
+    length = text.tell()
+    if not length <= offset <= length + _MAX_GAP:
         raise CorpusError(
-            f"{where}: offset {offset}, but the text before it ends at {text.length}; offsets must count characters "
-            f"(not bytes), rise, and leave no gap over {_MAX_GAP}"
+            f"{where}: offset {offset}, but the text before it ends at {length}; offsets must count characters (not "
+            f"bytes), rise, and leave no gap over {_MAX_GAP}"
         )
-    if gap:
-        text.add((separator if text.length else " ") + " " * (gap - 1))
+    text.add(((separator if length else " ") + " " * (offset - length))[: offset - length])
 
 
-def _bioc_mention(annotation: _Element, text: str) -> Mention:
-    infons = {infon.attributes.get("key"): "".join(map(str, infon.children)) for infon in annotation.elements("infon")}
-    locations = annotation.elements("location")
-    mention_type = infons.get("type", "").strip(_XML_SPACE)
+def _read_annotation(annotation: XmlElement, text: str) -> Mention:
+    infons = {infon.get("key"): get_text(infon).strip(XML_SPACE) for infon in annotation.findall("infon")}
+    mention_type, locations, stated = infons.get("type"), annotation.findall("location"), annotation.find("text")
     if not locations or not mention_type:
         missing = "<location>" if mention_type else '<infon key="type">'
         raise CorpusError(f"{annotation.where}: an <annotation> without {missing}; add it or remove the annotation")
     spans = []
     for location in locations:
-        start, length = (_bioc_integer(location.attributes.get(name), location) for name in ("offset", "length"))
+        start, length = (_read_integer(location.get(name, ""), location) for name in ("offset", "length"))
         spans.append((start, start + length))
-    mention = Mention(tuple(spans), mention_type, annotation.text("text"), annotation.where)
-    return mention if mention.text is None else _as_found(text, mention)
+    stated_text = None if stated is None else get_text(stated)
+    return Mention(tuple(spans), mention_type, stated_text, annotation.where).restore_line_breaks(text)
 
 
 def write_bioc(documents: Iterable[Document], path: FilePath) -> None:
@@ -77,24 +73,20 @@ def write_bioc(documents: Iterable[Document], path: FilePath) -> None:
 
     Characters that XML can't hold (most control characters) become a space each, so offsets stay.
     """
-    _write(path, _bioc_parts(documents))
+    write_text(path, _format_collection(documents))
 
 
-def _bioc_parts(documents: Iterable[Document]) -> Iterator[str]:
+def _format_collection(documents: Iterable[Document]) -> Iterator[str]:
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE collection SYSTEM "BioC.dtd">\n'
     yield "<collection><source>MTL-BioNER</source><date></date><key></key>\n"
     for document in documents:
-        yield f"<document><id>{_xml_escaped(document.document_id)}</id>\n"
-        yield f"<passage><offset>0</offset><text>{_xml_escaped(document.text)}</text>\n"
+        yield f"<document><id>{escape_xml(document.document_id)}</id>\n"
+        yield f"<passage><offset>0</offset><text>{escape_xml(document.text)}</text>\n"
         for number, entity in enumerate(document.entities, 1):
-            yield _bioc_annotation(number, entity, document.text)
+            infons = {"type": entity.type, **entity.get_prediction_fields()}
+            yield f'<annotation id="T{number}">'
+            yield from (f'<infon key="{key}">{escape_xml(str(value))}</infon>' for key, value in infons.items())
+            yield f'<location offset="{entity.start}" length="{entity.end - entity.start}"/>'
+            yield f"<text>{escape_xml(document.text[entity.start : entity.end])}</text></annotation>\n"
         yield "</passage></document>\n"
     yield "</collection>\n"
-
-
-def _bioc_annotation(number: int, entity: Entity, text: str) -> str:
-    infons = {"type": entity.type, **_score_and_task(entity)}
-    stated = "".join(f'<infon key="{key}">{_xml_escaped(str(value))}</infon>' for key, value in infons.items())
-    location = f'<location offset="{entity.start}" length="{entity.end - entity.start}"/>'
-    mention = _xml_escaped(text[entity.start : entity.end])
-    return f'<annotation id="T{number}">{stated}{location}<text>{mention}</text></annotation>\n'

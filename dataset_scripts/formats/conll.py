@@ -1,29 +1,30 @@
-"""CoNLL: one token and tag a line."""
+"""CoNLL: one token and its BIO tag a line, a blank line after each sentence.
 
-from __future__ import annotations
+    Gout<tab>B-Disease
+    hurts<tab>O
+Source: https://www.clips.uantwerpen.be/conll2003/ner/; JNLPBA's `###MEDLINE:` lines, doi:10.3115/1567594.1567610
+"""
 
+import itertools
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
+from typing import NamedTuple
 
-from dataset_scripts.formats.bc2gm import _stem
-from dataset_scripts.formats.files import _BLANK, FilePath, _columns, _lines, _stripped, _Text
-from dataset_scripts.schema import CorpusError, Mention, RawDocument
+from dataset_scripts.formats.files import BLANK, COLUMN, FilePath, OffsetText, get_stem, read_lines
+from dataset_scripts.schema import CorpusError, Mention, RawDocument, strip_invisible
 
 
 logger = logging.getLogger(__name__)
 
-
 UNTYPED = "Entity"  # the type of mentions whose file names none
+COMMENT = re.compile(r"# ?[\w.:-]+( [\w.:-]+)* =( |$)|# ?newpar$")  # CoNLL-U: `# sent_id = 1`
+_BREAK = re.compile(r"-DOCSTART-.*|# ?newdoc(?: id = (.*))?|(?P<jnlpba>###MEDLINE:)[ \t]*([^ \t]*).*", re.DOTALL)
+_TAG = re.compile(r"O|([BIES])(?:-(.+))?", re.DOTALL)
 
 
-_CONLL_TAG = re.compile(r"O|([BIES])(?:-(.+))?", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     token: str
     prefix: str  # O, or one of B, I, E, S
     type: str
@@ -32,41 +33,17 @@ class _Row:
     tabs: int
 
 
-_CONLL_COMMENT = re.compile(r"# ?[\w.:-]+( [\w.:-]+)* =( |$)|# ?newpar$")  # CoNLL-U: `# sent_id = 1`
-
-
-_CONLLU_DOCUMENT = re.compile(r"# ?newdoc(?: id = (.*))?")
-
-
 def read_conll(path: FilePath) -> Iterator[RawDocument]:
     """Read one token a line: first column the token, last one its IOB2, IOB1 or IOBES tag; blank line = sentence end.
 
     `###MEDLINE:id` (JNLPBA), `-DOCSTART-` and `# newdoc id = id` lines begin documents; if the file has none, each
-    sentence is one. Ids that the file doesn't give are `<file stem>-<n>`, from 1. The text is made up: tokens
-    joined by a space, sentences by "\\n". CoNLL-U comments (`# key = value`) are left aside. An `I-` or `E-` tag
-    that continues nothing begins a mention, as in IOB1; a warning counts them. Bare tags (`B`, `I`), as in files
-    of one type, give the type `UNTYPED`.
-
-    Raises:
-        CorpusError: a line of one column, or of another number than the first; a tag of another scheme.
+    sentence is one. Missing ids are `<file stem>-<n>`, from 1. The text is made up: tokens joined by a space,
+    sentences by "\\n". CoNLL-U comments (`# key = value`) are skipped. An `I-` or `E-` tag that continues nothing
+    begins a mention, as in IOB1; a warning counts them. Bare tags (`B`, `I`) give the type `UNTYPED`.
     """
-    path = Path(path)
-    has_breaks = any(_conll_break(line, where) is not None for where, line in _lines(path))
     strays: list[str] = []
-    sentences: list[list[_Row]] = []
-    document_id, number, counting = "", 0, True
-    for break_id, rows in _conll_sentences(path):
-        counting = counting and _counts(rows)  # in all sentences so far
-        begins = break_id is not None or not has_breaks
-        if sentences and begins:
-            yield _conll_document(document_id, sentences, strays)
-            sentences = []
-        if not sentences:
-            number += 1
-            document_id = break_id or f"{_stem(path)}-{number}"
-        sentences.append(rows)
-    if sentences:
-        yield _conll_document(document_id, sentences, strays)
+    for number, (document_id, sentences) in enumerate(_read_documents(path), 1):
+        yield _build_document(document_id or f"{get_stem(path)}-{number}", sentences, strays)
     if strays:
         logger.warning(
             "%s: %d mentions begin with I- or E- instead of B- or S- (the first at %s); they are read as in IOB1",
@@ -74,110 +51,84 @@ def read_conll(path: FilePath) -> Iterator[RawDocument]:
         )  # fmt: skip
 
 
-def _conll_break(line: str, where: str) -> str | None:
-    """The document id of a line that begins a document, "" if it tells none, None if the line is no such one."""
-    if line.startswith("-DOCSTART-"):
-        return ""
-    if begins := _CONLLU_DOCUMENT.fullmatch(line):
-        return (begins[1] or "").strip(_BLANK)
-    if not line.startswith("###MEDLINE:"):
+def is_conll_line(where: str, line: str) -> bool:
+    """Whether a line begins a document, or ends in a tag."""
+    return _read_break(line, where) is not None or _TAG.fullmatch(COLUMN.findall(line)[-1]) is not None
+
+
+def _read_break(line: str, where: str) -> str | None:
+    """Return the document id of a line that begins a document, "" if it tells none, None for any other line."""
+    match = _BREAK.fullmatch(line)
+    if match is None:
         return None
-    document_id = _columns(line.removeprefix("###MEDLINE:"))[0]
-    if not document_id:
+    if match["jnlpba"] and not match[3]:
         raise CorpusError(f"{where}: ###MEDLINE: without an id; expected ###MEDLINE:ID")
-    return document_id
+    return match[3] or (match[1] or "").strip(BLANK)
 
 
-def _conll_sentences(path: Path) -> Iterator[tuple[str | None, list[_Row]]]:
-    """Each sentence's rows, with what `_conll_break` says of the break before it, None if there is none."""
-    break_id: str | None = None
-    rows: list[_Row] = []
-    first: _Row | None = None
-    for where, line in _lines(path):
-        found = _conll_break(line, where)
-        if found is None and _CONLL_COMMENT.match(line):
+def _read_documents(path: FilePath) -> Iterator[tuple[str, list[list[_Row]]]]:
+    """Yield the id of each document, "" if it has none, and the rows of its sentences."""
+    has_breaks = any(_read_break(line, where) is not None for where, line in read_lines(path))
+    document_id, sentences, rows = "", [], []
+    first, all_counted = None, True
+    for where, line in itertools.chain(read_lines(path), [("", "")]):  # a blank line ends the last sentence
+        new_id = _read_break(line, where)
+        if new_id is None and COMMENT.match(line):
             continue
-        if found is None and line.strip(_BLANK):
-            rows.append(_conll_row(line, where))
-            first = first or rows[-1]
-            _check_columns(rows[-1], first, line)
+        if new_id is None and line.strip(BLANK):
+            rows.append(_read_row(line, where, first))
+            first = first or rows[0]
             continue
         if rows:
-            yield break_id, rows
-            break_id, rows = None, []
-        break_id = break_id if found is None else found
-    if rows:
-        yield break_id, rows
+            is_counted = rows[0].columns > 2 and all(row.token == str(n) for n, row in enumerate(rows, 1))
+            all_counted = all_counted and is_counted
+            if all_counted and len(rows) > 2:  # one or two numbers may be tokens
+                problem = f"{rows[0].where}: the first column counts the tokens"
+                raise CorpusError(f"{problem}, as in CoNLL-U; the token itself must stand there")
+            sentences.append(rows)
+            rows = []
+        if sentences and (new_id is not None or not has_breaks):
+            yield document_id, sentences
+            document_id, sentences = "", []
+        document_id = document_id if new_id is None else new_id
+    if sentences:
+        yield document_id, sentences
 
 
-def _counts(rows: list[_Row]) -> bool:
-    """Whether the first of three columns or more counts the tokens of a sentence, as in CoNLL-U.
-
-    Raises:
-        CorpusError: it does, and of three tokens or more.
-    """
-    if rows[0].columns < 3 or [row.token for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
-        return False
-    if len(rows) > 2:
-        raise CorpusError(f"{rows[0].where}: the first column counts the tokens; the token itself must stand there")
-    return True
-
-
-def _check_columns(row: _Row, first: _Row, line: str) -> None:
-    """Raises CorpusError for a row of another number of columns than the first, by tabs as by blanks: its last column
-    isn't the one of the tag."""
-    if row.columns != first.columns and row.tabs != first.tabs:
-        raise CorpusError(
-            f"{row.where}: {row.columns} columns {line[:60]!r}, where {first.where} has {first.columns}; "
-            "give each row all"
-        )
-
-
-def _conll_row(line: str, where: str) -> _Row:
+def _read_row(line: str, where: str, first: _Row | None) -> _Row:
+    """Read a token and its tag; refuse a row with other columns than the first, whose last may not be the tag."""
     if "\r" in line:
         raise CorpusError(f"{where}: a carriage return inside a line; save the file with line feeds")
-    columns = _columns(line)
-    if "\t" in line and any(" " in column.strip(_BLANK) for column in line.split("\t")):
-        raise CorpusError(
-            f"{where}: {line[:60]!r} has a space in a column, where columns are apart by tabs; write one token "
-            "a line, without spaces"
-        )
-    tag = _CONLL_TAG.fullmatch(columns[-1])
+    shown, columns = f"{where}: {line[:60]!r}", COLUMN.findall(line)
+    if "\t" in line and any(" " in column.strip(BLANK) for column in line.split("\t")):
+        raise CorpusError(f"{shown} has a space in a column between tabs; write one token a line, without spaces")
+    tag = _TAG.fullmatch(columns[-1])
     if len(columns) < 2 or tag is None:
         raise CorpusError(
-            f"{where}: {line[:60]!r}; expected a token and, as last column after a tab or space, a tag: O, B-TYPE, "
-            "I-TYPE (IOBES: also E-TYPE, S-TYPE), or bare B and I"
+            f"{shown}; expected a token and, as last column after a tab or space, a tag: O, B-TYPE, I-TYPE (IOBES: "
+            "also E-TYPE, S-TYPE), or bare B and I"
         )
     prefix = tag[1] or "O"
-    type_name = "" if prefix == "O" else _stripped(tag[2] or "") or UNTYPED
-    return _Row(columns[0], prefix, type_name, where, len(columns), line.rstrip(_BLANK).count("\t"))
+    mention_type = "" if prefix == "O" else strip_invisible(tag[2] or "") or UNTYPED
+    row = _Row(columns[0], prefix, mention_type, where, len(columns), line.rstrip(BLANK).count("\t"))
+    if first and row.columns != first.columns and row.tabs != first.tabs:
+        problem = f"{shown} has {row.columns} columns, where {first.where} has {first.columns}"
+        raise CorpusError(f"{problem}; give every row the same columns")
+    return row
 
 
-def _conll_document(document_id: str, sentences: list[list[_Row]], strays: list[str]) -> RawDocument:
-    text = _Text()
+def _build_document(document_id: str, sentences: list[list[_Row]], strays: list[str]) -> RawDocument:
+    """Join tokens to a text and tags to mentions; add to `strays` where a mention begins with an inner tag."""
+    text = OffsetText()
     mentions: list[Mention] = []
     for rows in sentences:
-        if text.length:
-            text.add("\n")
-        offsets = []
-        for index, row in enumerate(rows):
-            if index:
-                text.add(" ")
-            offsets.append(text.add(row.token))
-        mentions += _conll_mentions(rows, offsets, strays)
-    return RawDocument(document_id, str(text), mentions, where=sentences[0][0].where)
-
-
-def _conll_mentions(rows: list[_Row], offsets: list[tuple[int, int]], strays: list[str]) -> list[Mention]:
-    """The mentions of a sentence; where one begins with an inner tag is added to `strays`."""
-    mentions: list[Mention] = []
-    open_type = ""  # of the mention that the next row may continue
-    for row, (start, end) in zip(rows, offsets, strict=True):
-        if row.prefix in "IE" and row.type == open_type:
-            mentions[-1] = replace(mentions[-1], spans=((mentions[-1].spans[0][0], end),))
-        elif row.prefix != "O":
-            if row.prefix in "IE":
-                strays.append(row.where)
-            mentions.append(Mention(((start, end),), row.type, where=row.where))
-        open_type = "" if row.prefix in "OES" else row.type
-    return mentions
+        separator, open_type = "\n", ""  # the type of the mention that the next row may continue
+        for row in rows:
+            start, end = text.add(row.token, separator)
+            if row.prefix in "IE" and row.type == open_type:
+                mentions[-1] = replace(mentions[-1], spans=((mentions[-1].spans[0][0], end),))
+            elif row.prefix != "O":
+                strays += [row.where] if row.prefix in "IE" else []
+                mentions.append(Mention(((start, end),), row.type, where=row.where))
+            separator, open_type = " ", "" if row.prefix in "OES" else row.type
+    return RawDocument(document_id, text.getvalue(), mentions, where=sentences[0][0].where)

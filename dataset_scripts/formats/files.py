@@ -1,6 +1,4 @@
-"""Open, decode and replace the files of a format."""
-
-from __future__ import annotations
+"""Open, decode and replace files, and whatever else several formats share."""
 
 import gzip
 import io
@@ -10,34 +8,26 @@ import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from dataset_scripts.schema import CorpusError, Entity, Mention, trim_span
+from dataset_scripts.schema import CorpusError, Span
 
 
 FilePath = str | os.PathLike[str]
 
-
-# A line format can't hold these in a text; writers put one space for each, so that offsets stay.
-_LINE_BREAKERS = str.maketrans("\t\n\r", "   ")
-
-
-_BLANK = " \t"  # never str.strip() or str.split() without argument: U+00A0, \x85 and others may stand in a text
-
-
-_BOM = "\ufeff"
-
-
-# Files beside those of a corpus.
-NO_DATA = re.compile(r"(readme|licen[cs]es?|notices?|citations?|changelog)(\..*)?", re.IGNORECASE)
-_INTEGER = re.compile(r"[0-9]{1,15}")
+BLANK = " \t"  # never str.strip() or str.split() without argument: a text may hold U+00A0, \x85 and others
+COLUMN = re.compile(f"[^{BLANK}]+")
+INTEGER = re.compile(r"[0-9]{1,15}")
+BOM = "\ufeff"
+SURROGATES = "\ud800-\udfff"  # halves of a character; JSON can escape them, UTF-8 and tokenizers can't hold them
+NOT_IN_NAMES = re.compile(f"[\t\n\r{SURROGATES}]")  # of documents and types
+NO_DATA = re.compile(r"(readme|licen[cs]es?|notices?|citations?|changelog)(\..*)?", re.IGNORECASE)  # beside a corpus
 
 
 @contextmanager
-def _opened(path: FilePath) -> Iterator[BinaryIO]:
-    """The bytes of a plain or gzip file; the system's errors come out as CorpusErrors."""
+def open_file(path: FilePath) -> Iterator[BinaryIO]:
+    """Open a plain or gzip file for reading bytes; raise CorpusError for the system's errors."""
     try:
         with open(path, "rb") as file:
             if file.peek(2)[:2] == b"\x1f\x8b":
@@ -51,78 +41,52 @@ def _opened(path: FilePath) -> Iterator[BinaryIO]:
         raise CorpusError(f"{path}: can't be read ({error}); if it is gzip, copy or download it again") from error
 
 
-def _lines(path: FilePath) -> Iterator[tuple[str, str]]:
-    """Each line as (`file:line`, text), split at LF only: U+2028, \\x0b, \\x85 are ordinary characters of a text."""
-    with _opened(path) as file:
-        for number, line in enumerate(file, 1):
+def read_text(path: FilePath) -> str:
+    """Read a whole file as it is."""
+    with open_file(path) as file:
+        return _decode(file.read(), path)
+
+
+def read_lines(path: FilePath, skip_blank: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield each line as (`file:line`, text). Only LF ends a line: a text may hold U+2028, \\x0b or \\x85."""
+    name = os.fspath(path)
+    with open_file(path) as file:
+        for number, data in enumerate(file, 1):
             if number == 1:
-                line = line.removeprefix(_BOM.encode())
-            yield f"{path}:{number}", _decoded(line.removesuffix(b"\n").removesuffix(b"\r"), path, number)
+                data = data.removeprefix(BOM.encode())
+            line = _decode(data.removesuffix(b"\n").removesuffix(b"\r"), name, number)
+            if not skip_blank or line.strip(BLANK):
+                yield f"{name}:{number}", line
 
 
-def _decoded(data: bytes, path: FilePath, first_line: int = 1) -> str:
+def _decode(data: bytes, path: FilePath, first_line: int = 1) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = first_line + data.count(b"\n", 0, error.start)
-        raise CorpusError(
-            f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from None
+        line, byte = first_line + data.count(b"\n", 0, error.start), data[error.start]
+        raise CorpusError(f"{path}:{line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from None
 
 
-def _columns(line: str) -> list[str]:
-    return re.split(f"[{_BLANK}]+", line.strip(_BLANK))
+def get_stem(path: FilePath) -> str:
+    """Return the name of a file without its ending, nor `.gz` behind it."""
+    return Path(re.sub(r"\.gz$", "", Path(path).name, flags=re.IGNORECASE)).stem
 
 
-def _stripped(name: str) -> str:
-    """The name of a type without what can't be seen around it, which would make it another type."""
-    start, end = trim_span(name, 0, len(name))
-    return name[start:end]
+class OffsetText(io.StringIO):
+    """A text built from parts whose offsets matter; `tell()` is its length in characters."""
 
-
-def _at(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    return " ".join(text[start:end] for start, end in spans)
-
-
-def _agrees(text: str, mention: Mention) -> bool:
-    """Whether the offsets hold the text that the file states, but for line breaks and tabs it can't repeat."""
-    return _at(text, mention.spans).translate(_LINE_BREAKERS) == (mention.text or "").translate(_LINE_BREAKERS)
-
-
-def _as_found(text: str, mention: Mention) -> Mention:
-    """The mention with its text as the document has it, so that a line break shown as a space is no difference."""
-    return replace(mention, text=_at(text, mention.spans)) if _agrees(text, mention) else mention
-
-
-class _Text:
-    """A text put together from parts whose offsets matter."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.length = 0
-
-    def __str__(self) -> str:
-        return "".join(self.parts)
-
-    def add(self, part: str) -> tuple[int, int]:
-        """Append; returns the part's half-open range."""
-        start = self.length
-        self.parts.append(part)
-        self.length += len(part)
-        return start, self.length
-
-
-def _score_and_task(entity: Entity) -> dict[str, float | str]:
-    """What a prediction has besides, as far as it has it."""
-    score = {} if entity.score is None else {"score": float(entity.score)}
-    return score | ({"task": entity.task} if entity.task else {})
+    def add(self, part: str, separator: str = "") -> Span:
+        """Append a part, after the separator unless the text is empty; return the part's half-open range."""
+        start = self.tell() + self.write(separator if self.tell() else "")
+        return start, start + self.write(part)
 
 
 @contextmanager
 def write_then_rename(path: FilePath) -> Iterator[Path]:
     """Yield a hidden path beside `path` to write a file or folder to; rename it at the end, delete it after an error.
 
-    So a reader never sees half a file, and a killed process leaves none. A folder may replace an empty one only.
+    So a reader never sees half a file, and a killed process leaves none. A folder may replace an empty one only. The
+    user's umask decides the mode. An OSError, such as a full disk, comes out with a message that names `path`.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -132,14 +96,21 @@ def write_then_rename(path: FilePath) -> Iterator[Path]:
         if temporary.is_dir() and target.exists():
             target.rmdir()  # os.replace takes no existing folder on Windows
         os.replace(temporary, target)
+    except OSError as error:
+        if error.filename is not None and not str(error.filename).startswith(str(temporary)):
+            raise  # it names another file
+        reason = error.strerror or error
+        clear = OSError(f"{target}: can't be written ({reason}); free some space or choose another folder")
+        clear.errno = error.errno
+        raise clear from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         temporary.unlink(missing_ok=True)
 
 
-def _write(path: FilePath, parts: Iterable[str]) -> None:
-    """Write the parts of a text file, gzipped if its name ends in `.gz`, as `write_then_rename` does."""
+def write_text(path: FilePath, parts: Iterable[str]) -> None:
+    """Write the parts of a text file by `write_then_rename`, gzipped if its name ends in `.gz`."""
     with write_then_rename(path) as temporary, temporary.open("wb") as file:
         if os.fspath(path).endswith(".gz"):  # without name and time, so that the same documents give the same bytes
             with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed, io.BufferedWriter(packed) as buffered:

@@ -1,16 +1,16 @@
-"""GENIA XML (GPML)."""
+"""GENIA XML (GPML): sentences with mentions marked inside.
 
-from __future__ import annotations
+    <title><sentence><cons lex="IL-2_gene" sem="G#DNA_domain_or_region">IL-2 gene</cons> expression</sentence></title>
+    <abstract><sentence>It needs <cons lex="CD28" sem="G#protein_molecule">CD28</cons>.</sentence></abstract>
+Source: http://www.geniaproject.org/genia-corpus/term-corpus (gpml.dtd, which is never loaded)
+"""
 
-import itertools
 import logging
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from dataset_scripts.formats.bc2gm import _stem
-from dataset_scripts.formats.files import FilePath, _Text
-from dataset_scripts.formats.xml import _XML_SPACE, _Element, _xml_records
+from dataset_scripts.formats.files import FilePath, OffsetText, get_stem
+from dataset_scripts.formats.xml import XML_SPACE, XmlElement, get_text, read_records
 from dataset_scripts.schema import COORDINATION, Mention, RawDocument
 
 
@@ -21,79 +21,73 @@ def read_genia_xml(path: FilePath) -> Iterator[RawDocument]:
     """Read GENIA's GPML: every `cons` with a `sem` is a mention of that type without `G#`, nested ones too.
 
     A coordination (`sem="(AND G#x G#y)"`) is a mention lost as `COORDINATION`, its `sem` the type; its parts have no
-    `sem` and are none. The text is title, "\\n", abstract; sentences are joined by a space, line breaks with the
-    indentation around them are one. Ids: the digits after `MEDLINE:`; `<file stem>-<n>` if there is no `bibliomisc`.
-    Format: http://www.geniaproject.org/genia-corpus/term-corpus (gpml.dtd; never loaded)
-
-    Raises:
-        CorpusError: not well-formed, another root than `set`, or entities other than XML's own five.
+    `sem` and are no mentions. The text is title, "\\n", abstract; sentences are joined by a space. A line break with
+    the indentation around it is a space too. Ids: the digits after `MEDLINE:`, else `<file stem>-<n>`.
     """
-    for number, article in enumerate(_xml_records(path, "set", "article"), 1):
-        text = _Text()
+    for number, article in enumerate(read_records(path, "set", "article"), 1):
+        text = OffsetText()
         mentions: list[Mention] = []
         for name in ("title", "abstract"):
             separator = "\n"
-            for part in article.elements(name):
-                for sentence in _genia_sentences(part):
-                    before = text.length
-                    mentions += _genia_mentions(sentence, text, separator)
-                    separator = separator if text.length == before else " "
-        document_id = _genia_id(article) or f"{_stem(Path(path))}-{number}"
-        yield RawDocument(document_id, str(text), mentions, where=article.where)
+            for part in article.findall(name):
+                for sentence in _split_sentences(part):
+                    length = text.tell()
+                    mentions += _add_sentence(sentence, text, separator)
+                    separator = separator if text.tell() == length else " "
+        stated = get_text(article.find("articleinfo/bibliomisc")).strip()
+        medline = re.search(r"MEDLINE?:\s*([0-9]+)", stated)  # MEDLINE:95369245; MEDLIN: in the manual
+        document_id = medline[1] if medline else stated or f"{get_stem(path)}-{number}"
+        yield RawDocument(document_id, text.getvalue(), mentions, where=article.where)
 
 
-def _genia_id(article: _Element) -> str:
-    """The id of an `articleinfo > bibliomisc` such as `MEDLINE:95369245` (`MEDLIN:` in the manual)."""
-    stated = next((info.text("bibliomisc") or "" for info in article.elements("articleinfo")), "").strip()
-    match = re.search(r"MEDLINE?:\s*([0-9]+)", stated)
-    return match[1] if match else stated
+def _split_sentences(part: XmlElement) -> list[XmlElement]:
+    """Return the sentences of a title or abstract; text outside of them, which the DTD allows, is a sentence too."""
+    sentences = [XmlElement("sentence")]
+    sentences[0].text = part.text
+    for child in part:
+        if child.tag == "sentence":
+            sentences += [child, XmlElement("sentence")]
+            sentences[-1].text = child.tail
+        else:
+            sentences[-1].append(child)
+    return sentences
 
 
-def _genia_sentences(part: _Element) -> list[_Element]:
-    """The sentences of a title or abstract; what stands outside of them, as the DTD allows, is a sentence too."""
-    if not part.elements("sentence"):
-        return [part]
-
-    def is_sentence(child: _Element | str) -> bool:
-        return isinstance(child, _Element) and child.tag == "sentence"
-
-    groups = itertools.groupby(part.children, is_sentence)
-    return [c for known, own in groups for c in (own if known else [_Element("sentence", {}, part.where, list(own))])]
-
-
-def _flatten(element: _Element, text: _Text, constituents: list[tuple[int, int, _Element]]) -> None:
-    """Append the element's text, and `(start, end, cons)` of the `cons` inside it, outer before inner."""
-    for child in element.children:
-        if isinstance(child, str):
-            text.add(re.sub(f"[{_XML_SPACE}]+", lambda space: " " if "\n" in space[0] else space[0], child))
-            continue
-        start, index = text.length, len(constituents)
-        constituents.append((start, start, child))
-        _flatten(child, text, constituents)
-        constituents[index] = (start, text.length, child)
+def _flatten(element: XmlElement, text: OffsetText) -> list[tuple[int, int, XmlElement]]:
+    """Append an element's text; return `(start, end, child)` of each element inside, outer before inner."""
+    text.add(_join_lines(element.text))
+    marked: list[tuple[int, int, XmlElement]] = []
+    for child in element:
+        start = text.tell()
+        inner = _flatten(child, text)
+        marked += [(start, text.tell(), child), *inner]
+        text.add(_join_lines(child.tail))
+    return marked
 
 
-def _genia_mentions(sentence: _Element, text: _Text, separator: str) -> list[Mention]:
-    """Append the sentence, without the spaces at its edges, to the text; its mentions."""
-    untrimmed = _Text()
-    constituents: list[tuple[int, int, _Element]] = []
-    _flatten(sentence, untrimmed, constituents)
-    whole = str(untrimmed)
-    trimmed = whole.strip(_XML_SPACE)
-    if trimmed and text.length:
-        text.add(separator)
-    shift = text.add(trimmed)[0] - whole.find(trimmed)
+def _join_lines(text: str | None) -> str:
+    """Turn each line break, with the indentation around it, into a space."""
+    return re.sub(f"[{XML_SPACE}]+", lambda space: " " if "\n" in space[0] else space[0], text or "")
+
+
+def _add_sentence(sentence: XmlElement, text: OffsetText, separator: str) -> list[Mention]:
+    """Append a sentence, without the spaces at its edges, to the text; return its mentions."""
+    untrimmed = OffsetText()
+    marked = _flatten(sentence, untrimmed)
+    whole = untrimmed.getvalue()
+    trimmed = whole.strip(XML_SPACE)
+    shift = text.add(trimmed, separator if trimmed else "")[0] - whole.find(trimmed)
     mentions = []
-    for start, end, constituent in constituents:
-        words = whole[start:end].strip(_XML_SPACE)
-        start = whole.find(words, start) + shift
-        sem = " ".join(constituent.attributes.get("sem", "").split())
-        if constituent.tag != "cons" or not sem:
+    for start, end, element in marked:
+        sem = " ".join(element.get("sem", "").split())
+        if element.tag != "cons" or not sem:
             continue
+        words = whole[start:end].strip(XML_SPACE)
         if not words:
-            logger.warning("%s: <cons sem=%r> holds no text and is no mention", constituent.where, sem)
+            logger.warning("%s: <cons sem=%r> holds no text and is no mention", element.where, sem)
             continue
+        start = whole.find(words, start) + shift
         lost = COORDINATION if sem.startswith("(") else ""
-        span = (start, start + len(words))
-        mentions.append(Mention((span,), sem.removeprefix("G#"), where=constituent.where, lost=lost))
+        mention_type = sem.removeprefix("G#")
+        mentions.append(Mention(((start, start + len(words)),), mention_type, where=element.where, lost=lost))
     return mentions

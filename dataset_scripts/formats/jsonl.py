@@ -1,93 +1,80 @@
-"""JSON lines: one document a line."""
+"""JSON lines: one document a line, with half-open offsets that count characters.
 
-from __future__ import annotations
+    {"document_id": "1", "text": "Gout.", "entities": [{"start": 0, "end": 4, "type": "Disease", "text": "Gout"}]}
+    {"document_id": "2", "text": "No disease."}
+Source: this project
+"""
 
 import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import _BLANK, FilePath, _lines, _score_and_task, _write
+from dataset_scripts.formats.files import BLANK, NOT_IN_NAMES, SURROGATES, FilePath, read_lines, write_text
 from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument
 
 
 logger = logging.getLogger(__name__)
 
 
-_SURROGATES = "\ud800-\udfff"  # halves of a character, which JSON can escape but UTF-8 and tokenizers can't hold
-
-
-_NOT_IN_NAMES = re.compile(f"[\t\n\r{_SURROGATES}]")  # of documents and types
-
-
 def read_jsonl(path: FilePath) -> Iterator[RawDocument]:
-    """Read one JSON object a line: `{"document_id", "text", "entities": [{"start", "end", "type", "text"}]}`.
+    """Read one JSON object a line; `text` of an entity may be missing, and keys not shown above are not read.
 
-    Offsets are half-open and count characters. `entities` may be missing (a warning tells if lists have other names),
-    as may an entity's `text`; other keys (`score`, `task`) are not read.
-
-    Raises:
-        CorpusError: invalid JSON, a key that is missing or stands twice, or a value of another type.
+    `entities` may be missing too; a warning names lists in its place. A key that appears twice is an error.
     """
-    others: list[tuple[str, list[str]]] = []
-    for where, line in _lines(path):
-        if not line.strip(_BLANK):
-            continue
+    unread: list[tuple[str, list[str]]] = []  # where, and the keys of lists that may hold mentions, unlike authors
+    for where, line in read_lines(path, skip_blank=True):
         try:
-            record = json.loads(line, object_pairs_hook=_without_twins)
+            record = json.loads(line, object_pairs_hook=_build_object)
         except (ValueError, RecursionError) as error:
-            array = ", and no array" if line.lstrip(_BLANK).startswith("[") else ""
+            array = ", and no array" if line.lstrip(BLANK).startswith("[") else ""
             raise CorpusError(f"{where}: invalid JSON ({error}); expected one object a line{array}") from None
-        yield _json_document(record, where)
-        if "entities" not in record and (lists := [key for key, value in record.items() if _may_hold_mentions(value)]):
-            others.append((where, lists))
-    if others:
+        yield _read_document(record, where)
+        others = {} if "entities" in record else record
+        lists = {key: value for key, value in others.items() if isinstance(value, list)}
+        if keys := [key for key, items in lists.items() if any(isinstance(item, dict | list) for item in items)]:
+            unread.append((where, keys))
+    if unread:
         logger.warning(
             "%s: no entities, but %s; it is read as a text without mentions (so are %d others), and if these are its "
-            "mentions, name them entities", others[0][0], ", ".join(others[0][1])[:100], len(others) - 1,
+            "mentions, name them entities", unread[0][0], ", ".join(unread[0][1])[:100], len(unread) - 1,
         )  # fmt: skip
 
 
-def _may_hold_mentions(value: object) -> bool:
-    """As a list of objects or lists does, and one of authors or MeSH terms doesn't."""
-    return isinstance(value, list) and any(isinstance(own, (dict, list)) for own in value)
-
-
-def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Raises ValueError for a key that stands twice, of which JSON takes the last."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _build_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a key that appears twice: JSON would keep the last value only."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)[:60]!r} twice")
-    return found
+    return record
 
 
-def _json_document(record: object, where: str) -> RawDocument:
+def _read_document(record: object, where: str) -> RawDocument:
+    expected = "expected an object with document_id and text"
     if not isinstance(record, dict):
-        raise CorpusError(f"{where}: a JSON {type(record).__name__}; expected an object with document_id and text")
-    for key in ("document_id", "text"):
-        if record.get(key) is None:
-            raise CorpusError(f"{where}: no {key}; expected an object with document_id and text")
-    document_id, text, entities = record["document_id"], record["text"], record.get("entities")
-    entities = [] if entities is None else entities
+        raise CorpusError(f"{where}: a JSON {type(record).__name__}; {expected}")
+    document_id, text, entities = (record.get(key) for key in ("document_id", "text", "entities"))
+    if document_id is None or text is None:
+        raise CorpusError(f"{where}: no {'document_id' if document_id is None else 'text'}; {expected}")
     if type(document_id) is int:
         document_id = str(document_id)  # PMIDs are often written as numbers
-    if not isinstance(document_id, str) or not document_id or _NOT_IN_NAMES.search(document_id):
+    if not isinstance(document_id, str) or not document_id or NOT_IN_NAMES.search(document_id):
         raise CorpusError(f"{where}: document_id {document_id!r}; expected a string without tabs or line breaks")
-    if not isinstance(text, str) or re.search(f"[{_SURROGATES}]", text):
+    if not isinstance(text, str) or re.search(f"[{SURROGATES}]", text):
         raise CorpusError(f"{where}: text is {str(text)[:60]!r}; expected a string without lone surrogates")
-    if not isinstance(entities, list):
+    if not isinstance(entities, list | None):
         raise CorpusError(f"{where}: entities is {str(entities)[:60]!r}; expected a list, or none")
-    return RawDocument(document_id, text, [_json_mention(entity, where) for entity in entities], where=where)
+    return RawDocument(document_id, text, [_read_mention(entity, where) for entity in entities or []], where=where)
 
 
-def _json_mention(entity: object, where: str) -> Mention:
+def _read_mention(entity: object, where: str) -> Mention:
     if isinstance(entity, dict):
-        start, end, mention_type, text = (entity.get(key) for key in ("start", "end", "type", "text"))
-        integers = type(start) is int and type(end) is int  # bool is no offset
-        named = isinstance(mention_type, str) and mention_type and mention_type == mention_type.strip()
-        if integers and named and not _NOT_IN_NAMES.search(mention_type) and isinstance(text, str | None):
-            return Mention(((start, end),), mention_type, text, where)
+        start, end, name, text = (entity.get(key) for key in ("start", "end", "type", "text"))
+        has_offsets = type(start) is int and type(end) is int  # bool is no offset
+        has_type = isinstance(name, str) and name and name == name.strip() and not NOT_IN_NAMES.search(name)
+        if has_offsets and has_type and isinstance(text, str | None):
+            return Mention(((start, end),), name, text, where)
     raise CorpusError(
         f"{where}: entity {str(entity)[:100]}; expected start and end (whole numbers) and type (a string "
         "without blanks around it or line breaks)"
@@ -96,13 +83,14 @@ def _json_mention(entity: object, where: str) -> Mention:
 
 def write_jsonl(documents: Iterable[Document], path: FilePath) -> None:
     """Write what `read_jsonl` reads, with `score` and `task` of predicted entities; gzip if the name ends so."""
-    _write(path, (_json_line(document) for document in documents))
+    write_text(path, (_format_document(document) for document in documents))
 
 
-def _json_line(document: Document) -> str:
+def _format_document(document: Document) -> str:
+    text = document.text
     entities = [
-        {"start": e.start, "end": e.end, "type": e.type, "text": document.text[e.start : e.end], **_score_and_task(e)}
+        {"start": e.start, "end": e.end, "type": e.type, "text": text[e.start : e.end], **e.get_prediction_fields()}
         for e in document.entities
     ]
-    record = {"document_id": document.document_id, "text": document.text, "entities": entities}
+    record = {"document_id": document.document_id, "text": text, "entities": entities}
     return json.dumps(record, ensure_ascii=False) + "\n"

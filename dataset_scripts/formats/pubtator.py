@@ -1,164 +1,121 @@
-"""PubTator: `ID|t|title`, `ID|a|abstract`, tab-separated mentions."""
+"""PubTator: title, abstract, a line for each mention; a blank line after each document.
 
-from __future__ import annotations
+    7|t|Gout and colic.
+    7<tab>0<tab>4<tab>Gout<tab>Disease<tab>D006073
+Source: https://www.ncbi.nlm.nih.gov/research/bionlp/APIs/format/
+"""
 
+import itertools
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
-from dataset_scripts.formats.files import (
-    _BLANK,
-    _INTEGER,
-    _LINE_BREAKERS,
-    FilePath,
-    _as_found,
-    _lines,
-    _stripped,
-    _write,
-)
-from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument
+from dataset_scripts.formats.files import BLANK, INTEGER, FilePath, read_lines, write_text
+from dataset_scripts.schema import LINE_BREAKERS, CorpusError, Document, Mention, RawDocument, strip_invisible
 
 
 logger = logging.getLogger(__name__)
 
-
-_PUBTATOR_TEXT = re.compile(r"([^\t]+?)\|([ta])\|(.*)", re.DOTALL)  # DOTALL: \r and the like may stand inside
-
-
-_PUBTATOR_RELATION = re.compile("[A-Za-z][A-Za-z_ -]+(:?[0-9]+)?")  # CID, Association, CPR:4; no O for 0
-
-
-_BEHIND_RETURN = re.compile(r"\r([^|\t\r]+)(?:\|a\||\t)")  # the id of a line, where \r alone ends lines
-
-
-@dataclass
-class _PubtatorBlock:
-    """One document's lines."""
-
-    document_id: str
-    title: str
-    where: str
-    abstract: str | None = None
-    mentions: list[Mention] = field(default_factory=list)
-    relations: list[tuple[str, list[str]]] = field(default_factory=list)
-
-    def document(self) -> RawDocument:
-        if self.document_id in _BEHIND_RETURN.findall(f"{self.title} {self.abstract}"):
-            raise CorpusError(f"{self.where}: lines end in a carriage return alone; save the file with line feeds")
-        text = self.text()
-        mentions = [_as_found(text, mention) for mention in self.mentions]
-        return RawDocument(self.document_id, text, mentions, where=self.where)
-
-    def text(self) -> str:
-        # One separator character stands between title and abstract. The format doesn't say which; "\n" makes title
-        # and abstract two lines, as in the other formats, and no mention of NCBI or BC5CDR crosses it.
-        return self.title if self.abstract is None else f"{self.title}\n{self.abstract}"
-
-    def misread(self) -> list[str]:
-        """Where lines stand that were read as relations, but state a mention: a text, and where it begins or ends."""
-        text, found = self.text(), []
-        for where, columns in self.relations:
-            offsets = [int(column) for column in columns if _INTEGER.fullmatch(column)]
-            others = [column for column in columns[2:] if column and not _INTEGER.fullmatch(column)]
-            if any(text.startswith(own, at) or text.endswith(own, 0, at) for own in others for at in offsets):
-                found.append(where)
-        return found
-
-    def add(self, line: str, where: str) -> None:
-        """An abstract, a mention or a relation."""
-        text_line = _PUBTATOR_TEXT.fullmatch(line)
-        columns = [text_line[1]] if text_line else line.rstrip("\t").split("\t")
-        if len(columns) == 1 and text_line is None:
-            raise CorpusError(f"{where}: no tab in {line[:60]!r}; separate the columns of a mention by tabs")
-        if columns[0] != self.document_id:
-            raise CorpusError(
-                f"{where}: document id {columns[0][:60]!r} inside document {self.document_id!r}; separate documents "
-                "by a blank line and begin each with ID|t|TITLE"
-            )
-        if text_line:
-            if self.abstract is not None:
-                raise CorpusError(f"{where}: a second abstract of document {self.document_id!r}; remove or join it")
-            self.abstract = text_line[3]
-        elif len(columns) > 2 and _PUBTATOR_RELATION.fullmatch(columns[1]):
-            self.relations.append((where, columns))
-        else:
-            self.mentions.append(_pubtator_mention(columns, where))
-
-
-def _pubtator_mention(columns: list[str], where: str) -> Mention:
-    expected = (
-        "expected, separated by tabs: document id, start, end, text, type, and perhaps concept id and the parts of a "
-        "composite mention"
-    )
-    if len(columns) < 5 or not (type_name := _stripped(columns[4])):
-        raise CorpusError(f"{where}: {len(columns)} columns {columns[:5]!r}; {expected}")
-    if not all(map(_INTEGER.fullmatch, columns[1:3])):
-        raise CorpusError(
-            f"{where}: {columns[1]!r} and {columns[2]!r} are no offsets, whole numbers from 0; {expected}"
-        )
-    return Mention(((int(columns[1]), int(columns[2])),), type_name, columns[3], where)
+TEXT_LINE = re.compile(r"([^\t]+?)\|([ta])\|(.*)", re.DOTALL)  # DOTALL: \r and the like may stand inside
+_RELATION = re.compile("[A-Za-z][A-Za-z_ -]+(:?[0-9]+)?")  # CID, Association, CPR:4; no O for 0
+_AFTER_RETURN = re.compile(r"\r([^|\t\r]+)(?:\|a\||\t)")  # the id of a line, where \r alone ends lines
+_Relation = tuple[str, list[str]]  # `file:line` and columns
 
 
 def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
     """Read PubTator: `ID|t|title`, `ID|a|abstract`, mention lines; blank lines between documents.
 
-    The text is title, one "\\n", abstract; offsets run over all of it. Relations, whose second column is a name, are
-    skipped; a warning counts those that state a mention. A composite mention (7th column: its parts) is one mention.
-    Format: https://www.ncbi.nlm.nih.gov/research/bionlp/APIs/format/
-
-    Raises:
-        CorpusError: a malformed line, a mention without text lines or under another document's id.
+    The text is title, "\\n", abstract (the format doesn't name the separator; "\\n" makes them two lines, as in other
+    formats, and no mention of NCBI or BC5CDR crosses it). Relations, whose second column is a name, are skipped; a
+    warning counts those that state a mention. A composite mention (7th column: its parts) is one mention.
     """
-    block: _PubtatorBlock | None = None
-    skipped: list[str] = []
-    for where, line in _lines(path):
-        text_line = _PUBTATOR_TEXT.fullmatch(line)
-        begins = text_line is not None and text_line[2] == "t"
-        if block is not None and (begins or not line.strip(_BLANK)):
-            yield block.document()
-            skipped += block.misread()
-            block = None
-        if text_line is not None and begins:
-            block = _PubtatorBlock(text_line[1], text_line[3], where)
-        elif block is not None:
-            block.add(line, where)
-        elif line.strip(_BLANK):
+    document: RawDocument | None = None
+    relations: list[_Relation] = []
+    misread: list[str] = []
+    for where, line in itertools.chain(read_lines(path), [("", "")]):  # a blank line ends the last document
+        text_line = TEXT_LINE.fullmatch(line)
+        is_title = text_line is not None and text_line[2] == "t"
+        if document and (is_title or not line.strip(BLANK)):
+            if document.document_id in _AFTER_RETURN.findall(document.text):
+                raise CorpusError(f"{document.where}: carriage returns end lines; save the file with line feeds")
+            document.mentions = [mention.restore_line_breaks(document.text) for mention in document.mentions]
+            misread += [place for place, columns in relations if _states_mention(columns, document.text)]
+            yield document
+            document, relations = None, []
+        if is_title:
+            document = RawDocument(text_line[1], text_line[3], where=where)
+        elif document:
+            relations += _add_line(document, line, text_line, where)
+        elif line.strip(BLANK):
             raise CorpusError(
                 f"{where}: {line[:60]!r} before a title; expected ID|t|TITLE, then ID|a|ABSTRACT and the mentions "
                 "without blank lines between"
             )
-    if block is not None:
-        yield block.document()
-        skipped += block.misread()
-    if skipped:
+    if misread:
         logger.warning(
-            "%s: a name in the second column, as in a relation, but then a text of the document and where it stands; "
-            "it is passed over (so are %d others); if it is meant as a mention, put the offsets into columns 2 and 3",
-            skipped[0], len(skipped) - 1,
+            "%s: skipped as a relation, because its second column is a name, but it holds a text of the document and "
+            "its offset (so do %d others); if it is a mention, put the offsets into columns 2 and 3",
+            misread[0], len(misread) - 1,
         )  # fmt: skip
+
+
+def _add_line(document: RawDocument, line: str, text_line: re.Match[str] | None, where: str) -> list[_Relation]:
+    """Add an abstract or a mention to a document; return a relation."""
+    columns = [text_line[1]] if text_line else line.rstrip("\t").split("\t")
+    if len(columns) == 1 and not text_line:
+        raise CorpusError(f"{where}: no tab in {line[:60]!r}; separate the columns of a mention by tabs")
+    if columns[0] != document.document_id:
+        raise CorpusError(
+            f"{where}: document id {columns[0][:60]!r} inside document {document.document_id!r}; separate documents "
+            "by a blank line and begin each with ID|t|TITLE"
+        )
+    if text_line:
+        if "\n" in document.text:
+            raise CorpusError(f"{where}: a second abstract of document {document.document_id!r}; remove or join it")
+        document.text += f"\n{text_line[3]}"
+    elif len(columns) > 2 and _RELATION.fullmatch(columns[1]):
+        return [(where, columns)]
+    else:
+        document.mentions.append(_read_mention(columns, where))
+    return []
+
+
+def _read_mention(columns: list[str], where: str) -> Mention:
+    expected = "expected, separated by tabs: document id, start, end, text, type, and perhaps concept id and the parts"
+    if len(columns) < 5 or not (mention_type := strip_invisible(columns[4])):
+        raise CorpusError(f"{where}: {len(columns)} columns {columns[:5]!r}; {expected} of a composite mention")
+    start, end = columns[1:3]
+    if not (INTEGER.fullmatch(start) and INTEGER.fullmatch(end)):
+        problem = f"{where}: {start!r} and {end!r} are no offsets, whole numbers from 0"
+        raise CorpusError(f"{problem}; {expected} of a composite mention")
+    return Mention(((int(start), int(end)),), mention_type, columns[3], where)
+
+
+def _states_mention(columns: list[str], text: str) -> bool:
+    """Whether the columns of a relation hold a part of the text, and an offset where it begins or ends."""
+    offsets = [int(column) for column in columns if INTEGER.fullmatch(column)]
+    names = [column for column in columns[2:] if column and not INTEGER.fullmatch(column)]
+    return any(text.startswith(name, at) or text.endswith(name, 0, at) for name in names for at in offsets)
 
 
 def write_pubtator(documents: Iterable[Document], path: FilePath) -> None:
     """Write PubTator with six columns, the last (concept id) "-"; gzip if the name ends so.
 
-    The first line of a text is its title, all else its abstract. Tabs and further line breaks become a space each, so
-    offsets stay. Read back, a text without line break ends in one: the separator before an empty abstract.
-
-    Raises:
-        CorpusError: a document id with a tab, a line break, `|t|` or `|a|`; the format can't hold it.
+    The first line of a text is its title, the rest its abstract. Tabs and further line breaks become a space each, so
+    offsets stay. Read back, a text without line break ends in one: the separator before an empty abstract. A document
+    id with a tab, a line break, `|t|` or `|a|` raises CorpusError: the format can't hold it.
     """
-    _write(path, (_pubtator_block(document) for document in documents))
+    write_text(path, (_format_document(document) for document in documents))
 
 
-def _pubtator_block(document: Document) -> str:
+def _format_document(document: Document) -> str:
     document_id = document.document_id
     if not document_id or re.search(r"[\t\n\r]|\|[ta](\||$)", document_id):
         raise CorpusError(f"document id {document_id!r} can't stand in PubTator; rename it or write JSONL")
-    title, newline, abstract = (part.translate(_LINE_BREAKERS) for part in document.text.partition("\n"))
-    flat = title + " " + abstract
+    title, _, abstract = (part.translate(LINE_BREAKERS) for part in document.text.partition("\n"))
+    text = f"{title} {abstract}"
     lines = [f"{document_id}|t|{title}", f"{document_id}|a|{abstract}"]
     for entity in document.entities:
-        columns = (document_id, entity.start, entity.end, flat[entity.start : entity.end])
-        lines.append("\t".join(map(str, (*columns, entity.type.translate(_LINE_BREAKERS), "-"))))
+        columns = (document_id, entity.start, entity.end, text[entity.start : entity.end])
+        lines.append("\t".join(map(str, (*columns, entity.type.translate(LINE_BREAKERS), "-"))))
     return "\n".join(lines) + "\n\n"

@@ -1,66 +1,40 @@
 """Read XML records one by one, without DTDs, entities or network."""
 
-from __future__ import annotations
-
-import itertools
+import os
 import re
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
-from dataset_scripts.formats.files import FilePath, _opened
+from dataset_scripts.formats.files import FilePath, open_file
 from dataset_scripts.schema import CorpusError
 
 
-_XML_SPACE = " \t\r\n"
+XML_SPACE = " \t\r\n"
+_MAX_DEPTH = 100  # GENIA and BioC need about 10; the bound lets the tree be walked by recursion
 
 
-_XML_DEPTH = 100  # GENIA and BioC need about 10; the bound lets the tree be walked by recursion
+class XmlElement(Element):
+    """An element of ElementTree that knows the `file:line` of its start tag."""
+
+    where = ""
 
 
-@dataclass
-class _Element:
-    tag: str
-    attributes: dict[str, str]
-    where: str
-    children: list[_Element | str] = field(default_factory=list)
-
-    def elements(self, tag: str) -> list[_Element]:
-        return [child for child in self.children if isinstance(child, _Element) and child.tag == tag]
-
-    def descendants(self, tag: str) -> Iterator[_Element]:
-        """In document order."""
-        for child in self.children:
-            if isinstance(child, _Element):
-                if child.tag == tag:
-                    yield child
-                yield from child.descendants(tag)
-
-    def text(self, tag: str) -> str | None:
-        """The text of the first child of that tag, as it is; None if there is no such child."""
-        for child in self.elements(tag):
-            return "".join(part for part in child.children if isinstance(part, str))
-        return None
-
-
-class _XmlParser:
-    """Builds the elements below the root one after the other and forgets them once taken from `done`."""
+class _Parser:
+    """Parses a file piece by piece; the root at its start and then its complete children wait in `done`."""
 
     def __init__(self, path: FilePath) -> None:
-        self.path = path
-        self.root = ""
-        self.done: deque[_Element] = deque()
-        self.open: list[_Element] = []
+        self.path = os.fspath(path)
+        self.open: list[XmlElement] = []
+        self.done: list[XmlElement] = []
+        self.builder = TreeBuilder(XmlElement)
         self.parser = expat.ParserCreate()
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self.start
         self.parser.EndElementHandler = self.end
-        self.parser.CharacterDataHandler = self.characters
-        self.parser.EntityDeclHandler = self.declared_entity
-        self.parser.SkippedEntityHandler = self.undeclared_entity
+        self.parser.CharacterDataHandler = self.builder.data
+        self.parser.EntityDeclHandler = self.parser.SkippedEntityHandler = self.refuse_entity
 
     def feed(self, data: bytes) -> None:
         """Parse the next bytes; empty bytes end the file."""
@@ -76,59 +50,59 @@ class _XmlParser:
         return f"{self.path}:{self.parser.CurrentLineNumber}"
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        if len(self.open) == _XML_DEPTH:
-            raise CorpusError(f"{self.where()}: elements nested deeper than {_XML_DEPTH}; this is no corpus file")
-        element = _Element(tag, attributes, self.where())
+        if len(self.open) == _MAX_DEPTH:
+            raise CorpusError(f"{self.where()}: elements nested deeper than {_MAX_DEPTH}; this is no corpus file")
+        element = self.builder.start(tag, attributes)
+        element.where = self.where()
         if not self.open:
-            self.root = tag
-        elif len(self.open) > 1:
-            self.open[-1].children.append(element)
+            self.done.append(element)
         self.open.append(element)
 
     def end(self, tag: str) -> None:
+        self.builder.end(tag)
         element = self.open.pop()
-        # Text comes in pieces, which end where those that were read of the file do.
-        pieces = itertools.groupby(element.children, lambda child: isinstance(child, str))
-        element.children = [child for text, own in pieces for child in (["".join(own)] if text else own)]
         if len(self.open) == 1:
             self.done.append(element)
+            self.open[0].clear()  # the root forgets its children, which may fill gigabytes
 
-    def characters(self, text: str) -> None:
-        if len(self.open) > 1:
-            self.open[-1].children.append(text)
-
-    def declared_entity(self, name: str, *declaration: object) -> None:
-        raise CorpusError(f"{self.where()}: declares the entity {name!r}; entities are not expanded, remove them")
-
-    def undeclared_entity(self, name: str, is_parameter: bool) -> None:
+    def refuse_entity(self, name: str, is_parameter: bool, *declaration: object) -> None:
+        if declaration:
+            raise CorpusError(f"{self.where()}: declares the entity {name!r}; entities are not expanded, remove them")
         if not is_parameter:
             raise CorpusError(f"{self.where()}: the entity &{name}; is not defined here; put its characters instead")
 
 
-def _xml_records(path: FilePath, root: str, record: str) -> Iterator[_Element]:
-    """The elements `record` directly below `root`, while the file is being read."""
-    parser = _XmlParser(path)
-    with _opened(path) as file:
+def _parse(path: FilePath) -> Iterator[XmlElement]:
+    """Yield the root once its start tag is read, then each of its children once it is complete."""
+    parser = _Parser(path)
+    with open_file(path) as file:
         data = b"begin"
         while data:
-            data = file.read(1 << 16)
+            data = file.read(1 << 12)
             parser.feed(data)
-            if parser.root not in ("", root):
-                raise CorpusError(f"{path}: XML root <{parser.root}>; expected <{root}>")
-            while parser.done:
-                element = parser.done.popleft()
-                if element.tag == record:
-                    yield element
+            done, parser.done = parser.done, []
+            yield from done
 
 
-def _xml_root(path: Path) -> str:
-    parser = _XmlParser(path)
-    with _opened(path) as file:
-        while not parser.root:
-            parser.feed(file.read(1 << 12))
-    return parser.root
+def read_root(path: FilePath) -> str:
+    """Return the tag of the root element."""
+    return next(_parse(path)).tag
 
 
-def _xml_escaped(text: str) -> str:
+def read_records(path: FilePath, root: str, tag: str) -> Iterator[XmlElement]:
+    """Yield the elements of a tag directly below the root while the file is being read; refuse another root."""
+    elements = _parse(path)
+    if (stated := next(elements).tag) != root:
+        raise CorpusError(f"{path}: XML root <{stated}>; expected <{root}>")
+    yield from (element for element in elements if element.tag == tag)
+
+
+def get_text(element: Element | None) -> str:
+    """Return the text directly inside an element, spaces included; "" if there is none."""
+    return "" if element is None else (element.text or "") + "".join(child.tail or "" for child in element)
+
+
+def escape_xml(text: str) -> str:
+    """Escape markup; put a space for each character that XML can't hold."""
     text = re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", " ", text)
     return escape(text, {"\r": "&#13;"})  # else a reader turns \r\n into \n and the offsets move

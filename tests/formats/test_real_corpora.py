@@ -1,20 +1,16 @@
 """The readers on the corpora as their owners publish them; skipped where they are not (see `shared/corpora`)."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from dataset_scripts.formats import read_any
-from dataset_scripts.formats.brat import read_brat
-from dataset_scripts.formats.conll import read_conll
+from dataset_scripts.formats import read_any, read_brat, read_conll
 from dataset_scripts.schema import CorpusError, to_documents
 
 
-CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
+CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
 pytestmark = pytest.mark.skipif(not CORPORA.is_dir(), reason="shared/corpora is not here")
 CDR = "bc5cdr/CDR_Data/CDR.Corpus.v010516/CDR_{}Set.PubTator.txt"
 
@@ -41,10 +37,10 @@ JNLPBA_TEST = {"protein": 5067, "cell_type": 1921, "DNA": 1056, "cell_line": 500
         ("jnlpba/original-data/test/Genia4EReval2.iob2", 404, 8662, JNLPBA_TEST, {}, 0),
     ],
 )
-def test_counts(caplog, place, documents, read, types, dropped, warnings):
+def test_counts_are_the_published_ones(caplog, place, documents, read, types, dropped, warnings):
     with caplog.at_level(logging.WARNING):
-        found, ledger = to_documents(read_any(CORPORA / place))
-    assert (len(found), ledger.documents, ledger.read) == (documents, documents, read)
+        kept, ledger = to_documents(read_any(CORPORA / place))
+    assert (len(kept), ledger.documents, ledger.read) == (documents, documents, read)
     assert ledger.dropped == Counter(dropped)
     assert ledger.kept + sum(dropped.values()) == read
     assert types is None or ledger.types == Counter(types)
@@ -59,18 +55,15 @@ def test_bc2gm_alternatives_and_groups(place, count):
 
 
 def test_jnlpba_iob2_says_what_the_standoff_says():
-    """The same documents with the same mentions in order, but for spaces (the IOB2 text is tokens) and quotes.
-
-    Two ids stand for two documents each: `to_documents` numbers the second as the standoff files' names do.
-    """
+    """The same mentions in order, but for spaces and quotes; second documents of an id are numbered alike."""
 
     def mentions(raws):
-        found = {}
+        by_document = {}
         for document in to_documents(raws)[0]:
             texts = (document.text[e.start : e.end] for e in document.entities)
             plain = (text.replace("``", '"').replace("''", '"').replace(" ", "") for text in texts)
-            found[document.document_id] = list(zip(plain, (e.type for e in document.entities), strict=True))
-        return found
+            by_document[document.document_id] = list(zip(plain, (e.type for e in document.entities), strict=True))
+        return by_document
 
     iob2 = mentions(read_conll(CORPORA / "jnlpba/original-data/test/Genia4EReval2.iob2"))
     standoff = mentions(read_brat(CORPORA / "jnlpba/standoff/test"))

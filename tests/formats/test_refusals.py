@@ -1,0 +1,174 @@
+"""What the readers refuse, and that each message names the file, the line, the value and the remedy."""
+
+import gzip
+
+import pytest
+from format_tools import BC2GM, BIOC, FEW, error_of, put
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset_scripts import formats
+from dataset_scripts.formats import read_any
+from dataset_scripts.schema import CorpusError
+
+
+READERS = [formats.read_pubtator, formats.read_conll, formats.read_jsonl, formats.read_bioc, formats.read_genia_xml]
+RETURN = ":1: a carriage return inside a line; save the file with line feeds"
+PUBTATOR = [
+    ("1|t|a\n1|a|b\n2\t0\t1\ta\tX\t-\n", ":3: document id '2' inside document '1'"),
+    ("1|t|a\n2|a|b\n", ":2: document id '2' inside document '1'"),
+    ("1|t|a\n1|a|b\n1|a|b\n", ":3: a second abstract"),
+    ("1|t|a\n1|a|b\n1\t0\tone\ta\tX\t-\n", ":3: '0' and 'one' are no offsets, whole numbers from 0; expected"),
+    ("1|t|a\n1|a|b\n1\t-1\t1\ta\tX\t-\n", ":3: '-1' and '1' are no offsets, whole numbers from 0; expected"),
+    ("1|t|a\n1|a|b\n1\tx0\t1\ta\tX\t-\n", ":3: 'x0' and '1' are no offsets"),
+    ("1|t|a\n1|a|b\n1\tO\t1\ta\tX\t-\n", ":3: 'O' and '1' are no offsets"),  # a letter O
+    ("1|t|a\n1|a|b\n1\t\u0661\t2\ta\tX\t-\n", ":3: '\u0661' and '2' are no offsets"),
+    ("1|t|a\n1|a|b\n1 0 1 a X\n", ":3: no tab in '1 0 1 a X'; separate the columns"),
+    ("1|t|a\n1|a|b\n1\t0\t1\ta\n", ":3: 4 columns ['1', '0', '1', 'a']; expected, separated by tabs: document id"),
+    ("1|t|a\n1|a|b\n1\t0\t1\ta\t\u200b\t-\n", ":3: 6 columns ['1', '0', '1', 'a', '\\u200b']; expected, separated"),
+    ("1|t|a\n1|a|b\n1\t0\t1\ta\t\t-\n", ":3: 6 columns ['1', '0', '1', 'a', '']; expected, separated by tabs"),
+    (
+        "1|t|a\n1|a|b\n\n1\t0\t1\ta\tX\n",
+        ":4: '1\\t0\\t1\\ta\\tX' before a title; expected ID|t|TITLE, then ID|a|ABSTRACT",
+    ),
+    ("1|a|b\n", ":1: '1|a|b' before a title"),
+    ("1|t|Gout\r1|a|More.\r1\t0\t4\tGout\tDisease\r", ":1: carriage returns end lines"),
+    (b"1|t|a\n1|a|caf\xe9\n", ":2: byte 0xe9 is not UTF-8"),
+    (gzip.compress("".join(map(str, range(2000))).encode())[:-900], ": can't be read"),  # cut off
+    (gzip.compress(b"1|t|Gout")[:12] + bytes(12), ": can't be read"),  # damaged
+]
+CONLL = [
+    *((f"Homo\tNN\tB-NP\tB-Species\n\n{line}\n", f":3: {line!r} has {count} columns, where PATH:1 has 4; give every")
+      for count, line in [(3, "sapiens\tNN\tI-NP\t"), (3, "sapiens\tNN\tI-NP"), (3, "sapiens NN I-NP"),
+                          (2, "sapiens\tI-Species"), (5, "x x x x B-y")]),
+    *((f"a\tO\n{line}\n", f":2: {line!r}; expected a token and, as last column")
+      for line in ["alone", "a\tL-x", "a\tB-", "\tO", "a\to", "a\tB-x\tNN"]),
+    ("Gout\t B-Disease \nheart attack\tB-Disease\n", ":2: 'heart attack\\tB-Disease' has a space in a column"),
+    ("1\ta\tO\n2\tb\tO\n\n1\tBRCA1\tB-x\n2\tis\tO\n3\t.\tO\n", ":4: the first column counts the tokens"),
+    ("Homo\tB-x\r\rsapiens\tI-x\r", RETURN),
+    ("Homo\tB-x\r\r\nsapiens\tI-x\r\r\n", RETURN),
+    ("###MEDLINE:\n", ":1: ###MEDLINE: without an id; expected ###MEDLINE:ID"),
+]  # fmt: skip
+JSONL = [
+    ('{"text": "x"}', "no document_id"),
+    ('{"document_id": "", "text": "x"}', "document_id ''"),
+    ('{"document_id": "a\\tb", "text": "x"}', "document_id 'a\\tb'"),
+    ('{"document_id": true, "text": "x"}', "document_id True"),
+    ('{"document_id": "1"}', "no text"),
+    ('{"document_id": "1", "text": "\\ud800"}', "text is '\\ud800'; expected a string without lone surrogates"),
+    ('{"document_id": "1", "text": "x", "entities": {}}', "entities is '{}'"),
+    ('{"document_id": "1", "text": "x", "entities": [], "entities": []}', "invalid JSON (the key 'entities' twice)"),
+    *((f'{{"document_id": "1", "text": "p53", "entities": [{entity}]}}', f"entity {shown}") for entity, shown in [
+        ("3", "3; expected start and end"),
+        ('{"start": 0, "end": 1}', "{'start': 0, 'end': 1}; expected start and end (whole numbers) and type"),
+        ('{"start": "0", "end": 1, "type": "T"}', "{'start': '0'"),
+        ('{"start": false, "end": 1, "type": "T"}', "{'start': False"),
+        *((f'{{"type": "{kind}", "start": 0, "end": 3}}', "{") for kind in (" ", "X ", " X", "X\\ny", "X\\ud800")),
+    ]),
+    ("[]", "a JSON list; expected an object"),
+    ("[{", "invalid JSON (Expecting property name enclosed in double quotes: line 1 column 3 (char 2)); expected one "
+           "object a line, and no array"),
+    ("{", "invalid JSON"),
+    ("[" * 100_000, "invalid JSON"),
+]  # fmt: skip
+XML = [
+    ("<set>\n<article></set>", ":2: not well-formed XML (mismatched tag)"),
+    ("<set>\n<article>", ":2: not well-formed XML (no element found)"),
+    ("", ":1: not well-formed XML (no element found)"),
+    (b"<set>\n\xff</set>", ":2: not well-formed XML"),
+    ("<?xml version='1.0' encoding='nonsense'?><set/>", ":1: not well-formed XML (unknown encoding: nonsense)"),
+    ("<?xml version='1.0' encoding='shift_jis'?><set/>", ":1: not well-formed XML (multi-byte encodings are not"),
+    ("<set>" + "<article>" * 200, ":1: elements nested deeper than 100"),
+    ('<!DOCTYPE set SYSTEM "gpml.dtd">\n<set><article><title>&alpha;</title></article></set>',
+     ":2: the entity &alpha; is not defined here; put its characters instead"),  # no hole in the text
+    ("<html/>", ": XML root <html>; expected <set> (GENIA, GPML) or <collection> (BioC)"),
+    *((BIOC.replace(old, new), message) for old, new, message in [
+        ("<offset>9<", "<offset>7<", ":8: offset 7, but the text before it ends at 8"),
+        ("<offset>23<", "<offset>99999999999<", ":11: offset 99999999999, but the text before it ends at 21"),
+        ("<offset>28<", "<offset>100029<", ":12: offset 100029, but the text before it ends at 28"),
+        ("<offset>0</offset>", "", ":5: offset or length '' of <passage>"),
+        ('length="4"', 'length="four"', ":6: offset or length 'four' of <location>"),
+        ('<infon key="type">Disease</infon>', "", ':6: an <annotation> without <infon key="type">'),
+        ('<location offset="0" length="4"/>', "", ":6: an <annotation> without <location>"),
+        ("<id> 11 </id>", "", ":4: a <document> without <id>"),
+    ]),
+]  # fmt: skip
+OF_SEVERAL_FILES = [
+    *((BC2GM | {name: content}, f"/{name}:{message}") for name, content, message in [
+        ("GENE.eval", "BC2GM01|0 2|The\nBC2GM99|0 1|x\n", "2: sentence id 'BC2GM99' is not in"),
+        ("ALTGENE.eval", "BC2GM99|0 1|x\n", "1: sentence id 'BC2GM99' is not in"),
+        ("GENE.eval", "BC2GM01 0 1 x\n", "1: 'BC2GM01 0 1 x'; expected ID|START END|TEXT"),
+        ("GENE.eval", "BC2GM01|0 99|x\n", "1: offsets 0 99 are not inside the sentence, which has 17"),
+        ("GENE.eval", "BC2GM01|3 2|x\n", "1: offsets 3 2 are not inside"),
+        ("test.in", "P1A a\nP1A b\n", "2: sentence id 'P1A' a second time"),
+        ("test.in", "BC2GM01\n", "1: 'BC2GM01'; expected a unique sentence id"),
+        ("test.in", " The p53.\n", "1: ' The p53.'; expected a unique sentence id"),
+        ("test.idmap", "a b\na b c\n", "2: 'a b c'; expected the P-id and the test sentence's id"),
+    ]),
+    ({"train.in": ""}, "/train.in: no GENE.eval beside it"),
+    ({".": ""}, ": no .ann file in this folder"),
+    *(({".": "", "a.txt": "abc", "a.ann": f"#1\tx\ty\n{line}\n"}, f"/a.ann:2: {line!r}; expected T1<tab>TYPE START")
+      for line in ["T1 x 0 1 a", "T1\tx 0\ta", "T1\tx 0 1", "T1\t0 1\ta", "T1\tx 0 1;\ta", "X1\ty", "T1\tx -1 1\ta"]),
+    ({".": "", "a.txt": "", "a.ann": "", "b.ann": ""}, "/b.ann: no b.txt beside it"),
+    ({".": "", "a.txt": "", "a.ann": "", "b.txt": ""}, "/b.txt: no b.ann beside it"),
+    ({".": "", "1.txt": b"one\ntwo\n\xff", "1.ann": ""}, "/1.txt:3: byte 0xff is not UTF-8"),
+    ({".": "", "d%0Ae.ann": ""}, ": a file named 'd%0Ae.ann'; rename it, in UTF-8 and without line breaks"),
+    ({".": "", "caf\udce9.ann": ""}, ": a file named 'caf\\udce9.ann'; rename it, in UTF-8 and without line breaks"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        *(({"c.pubtator": content}, f"/c.pubtator{message}") for content, message in PUBTATOR),
+        *(({"c.conll": content}, f"/c.conll{message}") for content, message in CONLL),
+        *(({"c.jsonl": f"\n{line}\n"}, f"/c.jsonl:2: {message}") for line, message in JSONL),
+        *(({"c.xml": content}, f"/c.xml{message}") for content, message in XML),
+        *OF_SEVERAL_FILES,
+        ({"c.docx": ""}, "/c.docx: .docx ending; understood are .pubtator, .txt, .jsonl, .xml, .in, .iob2, .iob"),
+        ({"c.txt": "\nOnce upon a time\n"}, "/c.txt:2: 'Once upon a time' is neither PubTator (ID|t|TITLE) nor CoNLL"),
+    ],
+)  # fmt: skip
+def test_malformed_files_are_refused(tmp_path, files, message):
+    for name, content in files.items():
+        if name != ".":
+            put(tmp_path / name, content)
+    path = tmp_path / next(iter(files))
+    assert error_of(read_any, path).startswith(f"{tmp_path}{message}".replace("PATH", str(path)))
+
+
+@pytest.mark.parametrize("root", ["set", "collection"])
+def test_entities_are_refused(tmp_path, root):
+    secret = put(tmp_path / "secret", "secret")
+    levels = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+    bomb = f'<?xml version="1.0"?>\n<!DOCTYPE {root} [<!ENTITY l0 "ha">{levels}]>\n<{root}>&l9;</{root}>'
+    declared = error_of(read_any, put(tmp_path / "bomb.xml", bomb))
+    assert declared == f"{tmp_path / 'bomb.xml'}:2: declares the entity 'l0'; entities are not expanded, remove them"
+    for what in (
+        f'x SYSTEM "file://{secret}"',
+        'x SYSTEM "http://localhost:9/x"',
+        'x "text"',
+        f'% x SYSTEM "{secret}"',
+    ):
+        content = f"<!DOCTYPE {root} [<!ENTITY {what}> {'%x;' if '%' in what else ''}]>\n<{root}>&x;</{root}>"
+        assert "declares the entity 'x'" in error_of(read_any, put(tmp_path / "c.xml", content))
+
+
+def test_a_root_of_another_format_is_refused(tmp_path):
+    path = put(tmp_path / "c.xml", "<collection/>")
+    assert error_of(formats.read_genia_xml, path) == f"{path}: XML root <collection>; expected <set>"
+
+
+@pytest.mark.parametrize("reader", [*READERS, formats.read_brat, read_any])
+def test_a_missing_file_is_named(tmp_path, reader):
+    assert str(tmp_path / "none.txt") in error_of(reader, tmp_path / "none.txt")
+
+
+@FEW
+@given(st.binary(max_size=60), st.sampled_from(READERS))
+def test_any_bytes_are_read_or_refused(tmp_path_factory, data, reader):
+    path = put(tmp_path_factory.mktemp("f") / "c", data)
+    try:
+        list(reader(path))
+    except CorpusError as error:
+        assert str(path) in str(error)
