@@ -19,6 +19,7 @@ import torch
 from hub_double import READ_ONLY, TOKEN, HubDouble
 from huggingface_hub import ModelCard, RepoCard
 from huggingface_hub.errors import HfHubHTTPError
+from toys import assert_same_entities
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 import run_mtl_ner
@@ -142,7 +143,8 @@ def test_pushed_model_loads_from_the_hub_with_the_same_entities(
     assert any("info/lfs" in line for line in hub.log)
     names, entities = load(hub, tmp_path / "b", "me/ner", TEXT, token=READ_ONLY)
     assert names == ["ncbi", "bc5cdr"]
-    assert entities == json.loads(json.dumps(local_entities(folder))) != []
+    assert entities
+    assert_same_entities(entities, local_entities(folder))
 
 
 @pytest.mark.slow
@@ -349,9 +351,10 @@ def test_an_endpoint_answers_with_what_was_pushed(hub: HubDouble, trained: Path,
     done = client(hub, tmp_path / "b", [sys.executable, "-I", "-c", ENDPOINT, str(endpoint), str(request)])
     assert done.returncode == 0, done.stderr[-3000:]
     replies = json.loads(done.stdout.strip().splitlines()[-1])
-    entities = json.loads(json.dumps(local_entities(folder)))
-    assert replies[0] == entities != []
-    assert replies[1] == [[entity for entity in entities if entity["task"] == "ncbi"], []]
+    entities = local_entities(folder)
+    assert entities
+    assert_same_entities(replies[0], entities)
+    assert_same_entities(replies[1], [[entity for entity in entities if entity["task"] == "ncbi"], []])
     for reply, part in zip(
         replies[2:],
         ["inputs", "inputs", "no task 'x'", "1,000,001", "parameters", "none but tasks", "threshold is '0.5'"],
@@ -391,7 +394,7 @@ def test_exported_head_has_the_same_logits_in_a_stock_model(
     assert type(stock).__module__.startswith("transformers.models")
     assert stock.config.id2label == {0: "O", 1: "B-Disease", 2: "I-Disease", 3: "B-Chemical", 4: "I-Chemical"}
     ids = torch.randint(5, 20, (2, 7))
-    torch.testing.assert_close(stock(ids).logits, model(ids).task_logits["b"], rtol=0, atol=1e-6)
+    torch.testing.assert_close(stock(ids).logits, model(ids).task_logits["b"], rtol=1e-5, atol=1e-5)
     assert build_stock_model(model.to(torch.bfloat16), "b").dtype == torch.bfloat16
 
 
