@@ -1,4 +1,4 @@
-"""MTL-BioNER: one encoder, one head per task, all of the model in one file.
+"""MTL-BioNER: one encoder, one head per task, the whole model in one file.
 
 This is the only code that travels with a saved model, so it imports torch, transformers and the standard library only.
 Read it top to bottom: config, sharing layers, model, loss, windows, decoding, pipeline.
@@ -11,24 +11,20 @@ Read it top to bottom: config, sharing layers, model, loss, windows, decoding, p
 from __future__ import annotations
 
 import bisect
+import contextlib
 import itertools
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    Pipeline,
-    PreTrainedConfig,
-    PreTrainedModel,
-    initialization,
-)
+from transformers import AutoConfig, AutoModel, Pipeline, PreTrainedConfig, PreTrainedModel, initialization
 from transformers.utils import ModelOutput
 
 
@@ -39,28 +35,26 @@ IGNORE = -100  # label of sub-words without one: special tokens, padding, contex
 
 
 class MtlBionerConfig(PreTrainedConfig):
-    """What a multi-task model is made of.
+    """Describe a multi-task model: its encoder, its sharing layer, its tasks and how it reads text.
 
     Args:
         encoder_config: config of any encoder of the `AutoModel` family, or its dict form.
-        tasks: one dict a head, in the order of `task_id`: `{"name": str, "types": [entity type, ...]}`. A list, since
-            a dict would come back from JSON in another order. Other keys are kept.
+        tasks: one dict per head, in the order of `task_id`: `{"name": str, "types": [entity type, ...]}`. A list,
+            since JSON may reorder a dict. Other keys are kept.
         sharing: name of the sharing layer between encoder and heads, a key of `SHARING`.
-        sharing_size: width of the shared and the private features of all sharing layers but `hard`. None: a sixth of
-            the encoder's, which is the paper's 128 for an encoder of BERT's size.
-        adversarial_weight, difference_weight: of the two penalties of `adversarial`.
+        sharing_size: width of the shared and of the private features (not of `hard`). None: a sixth of the encoder's
+            width, which is the paper's 128 for an encoder of BERT's size.
+        adversarial_weight, difference_weight: weights of the two penalties of `adversarial`.
         head_dropout: dropout probability on the features a head sees.
         word_pattern: regular expression of a word; entities begin and end at word borders.
-        sentence_pattern: regular expression of what lies between sentences; each window then holds one sentence, or
-            several hold a long one. Empty: windows are filled with whole text.
-        max_seq_length: sub-words of a window, special tokens included.
-        context_size: sub-words of context that a window repeats from its neighbours of the same sentence (or text, if
-            there is no `sentence_pattern`), at most, on each side.
+        sentence_pattern: regular expression of the gap between sentences, which no window crosses; a long sentence
+            takes several. Empty: windows are filled with running text.
+        max_seq_length: sub-words per window, special tokens included.
+        context_size: most sub-words that a window repeats from each of its neighbours, within the sentence if there is
+            a `sentence_pattern`.
 
-    Raises:
-        ValueError: task names that repeat, are empty, hold a `.` or are one of torch's (`type`); a task without types,
-            or with one twice; an unknown sharing layer, or a bad size of it; a bad `word_pattern` or
-            `sentence_pattern`.
+    Raises ValueError for task names that repeat, are empty, hold a `.` or are one of torch's (`type`); for a task
+    without types, or with one twice; for an unknown sharing layer, a bad size of it, or a bad regular expression.
     """
 
     model_type = "mtl_bioner"
@@ -84,43 +78,33 @@ class MtlBionerConfig(PreTrainedConfig):
     ) -> None:
         if isinstance(encoder_config, dict):
             encoder_config = AutoConfig.for_model(**encoder_config)
-        self.encoder_config = encoder_config
-        self.sharing = sharing
-        if sharing_size is None and self.encoder_config is not None:
-            sharing_size = max(1, self.encoder_config.hidden_size // 6)
-        self.sharing_size = sharing_size
-        self.adversarial_weight = adversarial_weight
-        self.difference_weight = difference_weight
-        self.head_dropout = head_dropout
-        self.word_pattern = word_pattern
-        self.sentence_pattern = sentence_pattern
-        self.max_seq_length = max_seq_length
-        self.context_size = context_size
+        if sharing_size is None and encoder_config is not None:
+            sharing_size = max(1, encoder_config.hidden_size // 6)
+        self.encoder_config, self.head_dropout = encoder_config, head_dropout
+        self.sharing, self.sharing_size = sharing, sharing_size
+        self.adversarial_weight, self.difference_weight = adversarial_weight, difference_weight
+        self.word_pattern, self.sentence_pattern = word_pattern, sentence_pattern
+        self.max_seq_length, self.context_size = max_seq_length, context_size
         if sharing not in SHARING:
             raise ValueError(f"sharing is {sharing!r}; known are {', '.join(SHARING)}")
         if sharing_size is not None and (not isinstance(sharing_size, int) or sharing_size < 1):
             raise ValueError(f"sharing_size is {sharing_size}; give a whole number from 1")
-        for name in ("word_pattern", "sentence_pattern"):
+        for name, pattern in (("word_pattern", word_pattern), ("sentence_pattern", sentence_pattern)):
             try:
-                re.compile(getattr(self, name))
+                re.compile(pattern)
             except re.error as error:
-                pattern = getattr(self, name)
                 raise ValueError(f"{name} {pattern!r} is no regular expression: {error}") from error
         super().__init__(**kwargs)
         self.set_tasks(tasks)
-        own = {
-            "impl": "modeling_mtl_bioner.MtlBionerPipeline",
-            "pt": ["AutoModelForTokenClassification"],
-            "type": "text",
-        }
-        self.custom_pipelines = {name: dict(own) for name in ("token-classification", "ner")}
+        pipeline = {"impl": "modeling_mtl_bioner.MtlBionerPipeline", "pt": ["AutoModelForTokenClassification"]}
+        self.custom_pipelines = {name: {**pipeline, "type": "text"} for name in ("token-classification", "ner")}
 
     def set_tasks(self, tasks: Sequence[dict[str, Any]]) -> None:
         """Replace the tasks; raises ValueError as the class says."""
         names = [task.get("name") for task in tasks]
         # A head is a submodule of its task's name, so the names of the module's own attributes are taken.
-        taken = TaskModules()
-        bad = [n for n in names if not isinstance(n, str) or not n or "." in n or hasattr(taken, n)]
+        reserved = TaskModules()
+        bad = [n for n in names if not isinstance(n, str) or not n or "." in n or hasattr(reserved, n)]
         if bad or len(set(names)) < len(names):
             raise ValueError(
                 f"task names are {names}; each must be unique, not empty, without a '.', and none of torch's own "
@@ -131,10 +115,14 @@ class MtlBionerConfig(PreTrainedConfig):
             if not isinstance(types, (list, tuple)) or not types or len(set(types)) < len(types):
                 raise ValueError(f"task {task['name']} has the types {types!r}; give a list of one or more, each once")
         self.tasks = [dict(task) for task in tasks]
-        self.num_labels = 2  # transformers' default; only a single task's labels stand where stock code reads them
-        if len(names) == 1:
-            self.id2label = dict(enumerate(self.labels(0)))
-            self.label2id = {label: i for i, label in enumerate(self.labels(0))}
+        # Stock code knows one label set. With several tasks it sees what each class of `logits` means in each head,
+        # such as `ncbi:B-Disease|bc2gm:B-Gene`.
+        labels = [self.labels(task) for task in range(len(tasks))]
+        if len(tasks) > 1:
+            labels = [["O", *(f"{n}:{label}" for label in ls[1:])] for n, ls in zip(names, labels, strict=True)]
+        classes = ("|".join(dict.fromkeys(filter(None, column))) for column in itertools.zip_longest(*labels))
+        self.id2label = dict(enumerate(classes))
+        self.label2id = {label: i for i, label in self.id2label.items()}
 
     @property
     def task_names(self) -> list[str]:
@@ -142,11 +130,11 @@ class MtlBionerConfig(PreTrainedConfig):
         return [task["name"] for task in self.tasks]
 
     def labels(self, task: int) -> list[str]:
-        """BIO labels of a task, `O` first, then `B-`, `I-` of each of its types."""
+        """List the BIO labels of a task: `O`, then `B-` and `I-` of each of its types."""
         return ["O", *(f"{prefix}-{name}" for name in self.tasks[task]["types"] for prefix in "BI")]
 
     def score_calibration(self, task: int) -> tuple[float, float]:
-        """Temperature and bias of a task's scores (see `WordSpan`), 1 and 0 where none were fitted."""
+        """Return temperature and bias of a task's scores (see `Span`); 1 and 0 where none were fitted."""
         return float(self.tasks[task].get("temperature", 1.0)), float(self.tasks[task].get("score_bias", 0.0))
 
     @property
@@ -156,15 +144,17 @@ class MtlBionerConfig(PreTrainedConfig):
 
 
 # ----------------------------------------------------------------------------------------------------- sharing layers
+# The structures of Wang et al. 2019, "Multitask learning for biomedical named entity recognition with cross-sharing
+# structure". H are the encoder's hidden states, S the shared features, P_t the private ones of task t.
 
 
 class HardSharing(nn.Module):
-    """Hard parameter sharing (FS-MTM of Wang et al. 2019): every head sees the encoder's own hidden states, `S`.
+    """Give every head the encoder's hidden states: `S = H` (FS-MTM).
 
-    What a sharing layer is: `project` maps hidden states (rows, length, hidden) to what does not depend on the task
-    and serves all of them; `forward` takes that and the task of each row, (rows,), to the features (rows,
-    length, `size`) that the row's head sees; `penalty` is what each row adds to the training loss, (rows,), or None.
-    Parameters of a task lie in a `TaskModules`, so that tasks can be added and dropped.
+    A sharing layer has three parts. `project` computes from hidden states (rows, length, hidden) what serves all
+    tasks. `forward` takes that and the task of each row, (rows,), and returns what the row's head sees, (rows, length,
+    `size`). `penalty` returns what each row adds to the training loss, (rows,), or None. Parameters of single tasks
+    lie in `TaskModules`, so that tasks can be added and dropped.
     """
 
     def __init__(self, config: MtlBionerConfig) -> None:
@@ -182,25 +172,22 @@ class HardSharing(nn.Module):
 
 
 class TaskModules(nn.ModuleDict):
-    """A module for each task by its name; tasks are numbered in their order."""
+    """Hold a module for each task by its name; tasks are numbered in their order."""
 
     def linear(self, inputs: Tensor, task_id: Tensor) -> Tensor:
-        """(rows, length, in) to (rows, length, out), each row by the linear map of its task (rows,), all at once.
+        """Map (rows, length, in) to (rows, length, out), each row by the linear map of its task (rows,), all at once.
 
         Maps of tasks without rows take no part, so they get no gradient, and the optimiser leaves them alone.
         """
-        present, own = task_id.unique(return_inverse=True)
+        present, place = task_id.unique(return_inverse=True)
         maps = [list(self.values())[task] for task in present.tolist()]
-        weight = torch.stack([m.weight for m in maps])[own]  # (rows, out, in)
-        bias = torch.stack([m.bias for m in maps])[own]  # (rows, out)
+        weight = torch.stack([one.weight for one in maps])[place]  # (rows, out, in)
+        bias = torch.stack([one.bias for one in maps])[place]  # (rows, out)
         return torch.baddbmm(bias[:, None], inputs, weight.transpose(1, 2))
 
 
 class SharedPrivateSharing(HardSharing):
-    """Shared-private (SP-MTM of Wang et al. 2019): the head of task t sees `[P_t ; S]`.
-
-    `S = ELU(W_s H)`, `P_t = ELU(W_t H)`, H being the encoder's hidden states.
-    """
+    """Give the head of task t `[P_t ; S]`, with `S = ELU(W_s H)` and `P_t = ELU(W_t H)` (SP-MTM)."""
 
     def __init__(self, config: MtlBionerConfig) -> None:
         nn.Module.__init__(self)
@@ -219,11 +206,11 @@ class SharedPrivateSharing(HardSharing):
 
 
 class AdversarialSharing(SharedPrivateSharing):
-    """Adversarial (ADV-MTM of Wang et al. 2019): shared-private, with two penalties on what is shared.
+    """Add two penalties to shared-private sharing, so that S tells nothing of the task (ADV-MTM).
 
-    `adversarial_weight * CE(D(S), t)` for a discriminator D that tells the task from the mean of S; its gradient is
-    reversed, so that S learns to tell nothing of it. `difference_weight * |S^T P_t|_F`, the norm of the products of
-    the two, each token's features scaled to length 1, so that P_t learns what S does not hold.
+    `adversarial_weight * CE(D(mean of S), t)`: a discriminator D learns to tell the task, and S, through a reversed
+    gradient, to hide it. `difference_weight * |S^T P_t|_F`, each token's features scaled to length 1: P_t learns what
+    S does not hold.
     """
 
     def __init__(self, config: MtlBionerConfig) -> None:
@@ -234,46 +221,33 @@ class AdversarialSharing(SharedPrivateSharing):
     def penalty(self, features: Tensor, task_id: Tensor, mask: Tensor) -> Tensor:
         mask = mask[..., None].to(features)  # (rows, length, 1)
         private, shared = (features * mask).float().chunk(2, -1)  # (rows, length, width)
-        mean = _ReverseGradient.apply(shared.sum(1) / mask.sum(1).clamp(min=1))  # (rows, width)
-        logits = torch.cat([own(mean.to(own.weight)) for own in self.discriminator.values()], -1)  # (rows, tasks)
+        mean = shared.sum(1) / mask.sum(1).clamp(min=1)  # (rows, width)
+        mean = 2 * mean.detach() - mean  # the same, but its gradient is reversed (Ganin and Lempitsky 2015)
+        logits = torch.cat([one(mean.to(one.weight)) for one in self.discriminator.values()], -1)  # (rows, tasks)
         adversarial = nn.functional.cross_entropy(logits.float(), task_id, reduction="none")
         private, shared = nn.functional.normalize(private, dim=-1), nn.functional.normalize(shared, dim=-1)
         difference = (shared.transpose(1, 2) @ private).flatten(1).norm(dim=-1)  # (rows,)
         return self.weights[0] * adversarial + self.weights[1] * difference
 
 
-class _ReverseGradient(torch.autograd.Function):
-    """The identity, whose gradient has the opposite sign (Ganin and Lempitsky 2015)."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Tensor:
-        return features.view_as(features)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return -gradient
-
-
 class CrossSharing(SharedPrivateSharing):
-    """Cross-sharing (CS-MTM of Wang et al. 2019): what is private passes gates that the other tasks open.
+    """Let the other tasks gate the private features of each task (CS-MTM).
 
-    The head of task t sees `[P_t * mean over k != t of g_kt ; S]` with `g_kt = sigmoid(G_kt P_k + b_kt)`, all of the
-    row's own tokens. The paper has two tasks; for more, the mean of the gates is one of several forms that come to the
-    same with two. `OPEN` is where b_kt starts, so that gates start almost open. With one task there is no gate.
+    The head of task t sees `[P_t * mean over k != t of g_kt ; S]`, with `g_kt = sigmoid(G_kt P_k + b_kt)`, token by
+    token. The paper has two tasks; for more, the mean is one of several forms that agree with it on two. b_kt starts
+    at `OPEN`, so that gates start almost open. With one task there is no gate.
     """
 
     OPEN = 2.0
 
     def __init__(self, config: MtlBionerConfig) -> None:
         super().__init__(config)
-        width, names = config.sharing_size, config.task_names
-        self.gates = TaskModules(
-            {t: TaskModules({k: nn.Linear(width, width) for k in names if k != t}) for t in names}
-        )
+        size, names = config.sharing_size, config.task_names
+        self.gates = TaskModules({t: TaskModules({k: nn.Linear(size, size) for k in names if k != t}) for t in names})
 
     def project(self, hidden: Tensor) -> Any:
         maps = [*self.private.values(), self.shared]
-        weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
+        weight, bias = torch.cat([one.weight for one in maps]), torch.cat([one.bias for one in maps])
         projected = nn.functional.elu(nn.functional.linear(hidden, weight, bias))
         return projected.unflatten(-1, (len(maps), -1))  # (rows, length, tasks + 1, width): P_1, P_2, ..., S
 
@@ -284,13 +258,13 @@ class CrossSharing(SharedPrivateSharing):
         return torch.cat([private, projected[:, :, -1]], -1)  # (rows, length, 2 width)
 
     def open_gates(self, projected: Any, task_id: Tensor) -> Tensor:
-        """The gates of each row's task, (rows, other tasks, length, width), the others in their order."""
-        present, own = task_id.unique(return_inverse=True)
-        gates = [list(list(self.gates.values())[task].values()) for task in present.tolist()]
-        weight = torch.stack([torch.stack([g.weight for g in other]) for other in gates])[own]  # (rows, k, out, in)
-        bias = torch.stack([torch.stack([g.bias for g in other]) for other in gates])[own]  # (rows, k, out)
+        """Compute the gates of each row's task, (rows, other tasks, length, width), the others in their order."""
+        present, place = task_id.unique(return_inverse=True)
+        gates = [list(self.gates.values())[task].values() for task in present.tolist()]
+        weight = torch.stack([torch.stack([one.weight for one in of_task]) for of_task in gates])[place]
+        bias = torch.stack([torch.stack([one.bias for one in of_task]) for of_task in gates])[place]  # (rows, k, out)
         tasks = torch.arange(len(self.gates), device=task_id.device)
-        others = torch.stack([tasks[tasks != task] for task in present.tolist()])[own]  # (rows, k)
+        others = torch.stack([tasks[tasks != task] for task in present.tolist()])[place]  # (rows, k)
         inputs = projected.transpose(1, 2)[torch.arange(len(others), device=tasks.device)[:, None], others]
         opened = torch.baddbmm(
             (bias[:, :, None] + self.OPEN).flatten(0, 1), inputs.flatten(0, 1), weight.flatten(0, 1).transpose(1, 2)
@@ -311,31 +285,18 @@ SHARING = {
 
 @dataclass
 class MtlBionerOutput(ModelOutput):
-    """What `MtlBionerModel.forward` returns.
+    """Hold what `MtlBionerModel.forward` computes; `penalty` and `log_variance` in training only, if there are any."""
 
-    Attributes:
-        loss: scalar, given `labels`.
-        logits: (batch, length, widest label set), impossible classes at the dtype's minimum; given one task a row.
-        task_logits: task name -> (batch, length, its labels); given no `task_id` and several tasks, or `tasks`.
-        hidden_states: the encoder's last hidden state (batch, length, hidden).
-        penalty: (batch,) what the sharing layer adds to the loss of each labelled token of a row; in training, if any.
-        log_variance: (batch,) the learned s of each row's task, see `multi_task_loss`; in training, if it is learned.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    task_logits: dict[str, Tensor] | None = None
-    hidden_states: Tensor | None = None
-    penalty: Tensor | None = None
-    log_variance: Tensor | None = None
+    loss: Tensor | None = None  # scalar, given `labels`
+    logits: Tensor | None = None  # (batch, length, widest), impossible classes at the minimum; given one task per row
+    task_logits: dict[str, Tensor] | None = None  # task name -> (batch, length, its labels); given `tasks`, or no task
+    hidden_states: Tensor | None = None  # (batch, length, hidden), the encoder's last
+    penalty: Tensor | None = None  # (batch,), what the sharing layer adds to the loss of each labelled token
+    log_variance: Tensor | None = None  # (batch,), the learned s of each row's task, see `multi_task_loss`
 
 
 class MtlBionerModel(PreTrainedModel):
-    """A shared encoder, a sharing layer, and a linear head per task, routed by the `task_id` of each row.
-
-    Raises:
-        ValueError: the config has no encoder, or no tasks.
-    """
+    """Share an encoder between tasks: the encoder, a sharing layer, and a linear head for each task."""
 
     config_class = MtlBionerConfig
     base_model_prefix = "encoder"
@@ -363,31 +324,28 @@ class MtlBionerModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, nn.Linear) and self.config.sharing != "hard":
-            # Of a sharing layer or a head (the encoder has its own `_init_weights`): weights that keep the size of
-            # their input. Through two new layers the usual standard deviation of 0.02 lets it fade, and learning
-            # begins late.
+            # New layers only; the encoder has its own `_init_weights`. Through two of them the usual standard
+            # deviation of 0.02 lets the signal fade, and learning begins late; this one keeps the size of the input.
             initialization.normal_(module.weight, std=module.in_features**-0.5)
 
     def scaled_log_variances(self) -> Tensor:
-        """The s of each task, (tasks,). Adam's steps are of the size of a learning rate that suits an encoder's
-        weights, and s has some units to go, so it is 20 times the parameter, whose gradient stays that of s: clipping
-        goes by the norm of all gradients."""
+        """Return the s of each task, (tasks,): 20 times the parameter, with the parameter's own gradient.
+
+        Adam steps by a learning rate that suits an encoder's weights, while s has some units to go. The gradient is
+        not scaled, since clipping goes by the norm of all gradients.
+        """
         return self.log_variances + 19 * self.log_variances.detach()
 
     def pipeline(self, tokenizer: Any, **options: Any) -> MtlBionerPipeline:
-        """The pipeline of a loaded model; transformers' own `pipeline` finds it by a folder's or Hub name only."""
+        """Make the pipeline of a loaded model; transformers' own `pipeline` finds it by folder or Hub name only."""
         return MtlBionerPipeline(model=self, tokenizer=tokenizer, **options)
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> Tensor:
-        """Hidden states (batch, length, hidden) of one encoder pass."""
+        """Compute hidden states (batch, length, hidden) in one encoder pass."""
         return self.encoder(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
 
     def classify(self, hidden: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
-        """Logits (rows, length, its labels) of each of the tasks, from hidden states (rows, length, hidden).
-
-        Raises:
-            ValueError: an unknown task.
-        """
+        """Compute the logits (rows, length, its labels) of each named task; raises ValueError for an unknown one."""
         names, projected, logits = self.config.task_names, self.sharing.project(hidden), {}
         for name in tasks:
             if name not in names:
@@ -397,26 +355,21 @@ class MtlBionerModel(PreTrainedModel):
         return logits
 
     def features(self, hidden: Tensor, task_id: Tensor) -> Tensor:
-        """What the head of each row sees, (batch, length, size), of hidden states (batch, length, hidden).
-
-        Raises:
-            ValueError: a `task_id` (batch,) without a task.
-        """
+        """Compute what each row's head sees, (batch, length, size); raises ValueError for a bad `task_id` (batch,)."""
         if len(task_id) and not 0 <= int(task_id.min()) <= int(task_id.max()) < len(self.config.tasks):
-            found = task_id.unique().tolist()
-            raise ValueError(f"task_id holds {found}; the model's are 0 to {len(self.config.tasks) - 1}")
+            ids = task_id.unique().tolist()
+            raise ValueError(f"task_id holds {ids}; the model's are 0 to {len(self.config.tasks) - 1}")
         return self.sharing(self.sharing.project(hidden), task_id)
 
     def classify_rows(self, features: Tensor, task_id: Tensor) -> Tensor:
-        """Logits (batch, length, widest), each row by the head that `task_id` (batch,) names."""
-        logits = features.new_full(
-            (*features.shape[:2], self.config.widest), torch.finfo(torch.float32).min, dtype=torch.float32
-        )
+        """Compute logits (batch, length, widest), each row by the head that `task_id` (batch,) names."""
+        minimum = torch.finfo(torch.float32).min
+        logits = features.new_full((*features.shape[:2], self.config.widest), minimum, dtype=torch.float32)
         # Only heads with rows run: a head without any gets no gradient, so the optimiser leaves it alone.
         for task in task_id.unique().tolist():
             rows = (task_id == task).nonzero().squeeze(1)  # (rows,)
-            own = self.heads[self.config.task_names[task]](self.dropout(features[rows])).float()
-            logits[rows, :, : own.size(-1)] = own  # (rows, length, labels)
+            head_logits = self.heads[self.config.task_names[task]](self.dropout(features[rows])).float()
+            logits[rows, :, : head_logits.size(-1)] = head_logits  # (rows, length, labels)
         return logits
 
     def forward(
@@ -430,18 +383,17 @@ class MtlBionerModel(PreTrainedModel):
         tasks: Sequence[str] = (),
         return_dict: bool | None = None,
     ) -> MtlBionerOutput | tuple[Tensor, ...]:
-        """One encoder pass, then the heads.
+        """Run the encoder once, then the heads.
 
         Args:
             input_ids, attention_mask, token_type_ids: (batch, length), as the tokenizer gives them.
             task_id: (batch,) index of each row's task. May be left out with one task, or to get `task_logits` only.
             labels: (batch, length) label ids of the row's task, `IGNORE` where there is none.
             num_items_in_batch: the N of the loss; the labelled tokens of this batch if None.
-            tasks: names of tasks whose logits are wanted for all rows, whatever their `task_id`; all without one.
+            tasks: names of tasks to run on all rows, whatever their `task_id`; all tasks if neither is given.
 
-        Raises:
-            ValueError: `labels` for several tasks without `task_id`, a `task_id` without a task, or an unknown name
-                in `tasks`.
+        Raises ValueError for `labels` of several tasks without `task_id`, a `task_id` without a task, or an unknown
+        name in `tasks`.
         """
         inputs = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         hidden = self.encode(input_ids, attention_mask, **inputs)
@@ -470,16 +422,26 @@ class MtlBionerModel(PreTrainedModel):
         output = MtlBionerOutput(loss, logits, task_logits, hidden, penalty, log_variance)
         return output.to_tuple() if return_dict is False else output
 
-    def save_pretrained(self, save_directory: str, *args: Any, **kwargs: Any) -> None:
-        """As in transformers; this file goes along, under the names `AutoModel` and others look it up by."""
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Save as transformers does, with this file, under the names by which `AutoModel` and others look it up.
+
+        All files get the mode of the user's umask; safetensors makes the weights readable by their owner only.
+        """
         MtlBionerConfig.register_for_auto_class()
         type(self).register_for_auto_class("AutoModelForTokenClassification")
         module = MtlBionerModel.__module__.rsplit(".", 1)[-1]
-        self.config.auto_map = {
-            **(getattr(self.config, "auto_map", None) or {}),
-            "AutoModel": f"{module}.MtlBionerModel",
-        }
+        known = getattr(self.config, "auto_map", None) or {}
+        self.config.auto_map = {**known, "AutoModel": f"{module}.MtlBionerModel"}
         super().save_pretrained(save_directory, *args, **kwargs)
+        umask = os.umask(0o077)  # can't be read without being set
+        os.umask(umask)
+        for pattern in ("config.json", "model*.safetensors*", f"{module}.py"):
+            for path in Path(save_directory).glob(pattern):
+                with contextlib.suppress(OSError):  # a file system without modes
+                    path.chmod(0o666 & ~umask)
+
+
+# --------------------------------------------------------------------------------------------------------------- loss
 
 
 def multi_task_loss(
@@ -491,24 +453,22 @@ def multi_task_loss(
     penalty: Tensor | None = None,
     log_variance: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`L = (1/N) sum over tasks w_t * sum over t's labelled tokens of the cross-entropy`.
+    """Compute `L = (1/N) * sum over tasks w_t * sum over t's labelled tokens of the cross-entropy`.
 
     N is the same for all tasks, so mixed and one-task batches agree in expectation, and the sum over micro-batches and
     processes is the loss of the whole update.
 
     Args:
-        logits: (batch, length, widest).
-        labels: (batch, length), `IGNORE` where there is none.
-        task_id: (batch,).
+        logits, labels, task_id: (batch, length, widest), (batch, length) and (batch,), as in `MtlBionerModel.forward`.
         task_weights: (tasks,), the w_t.
-        num_items: N; the labelled tokens of this batch if None. At least 1: with none, the loss is 0.
+        num_items: N; the labelled tokens of this batch if None. At least 1: without any, the loss is 0.
         penalty: (batch,) added, unweighted, for each labelled token of a row, so that it is a mean as the loss is one.
         log_variance: (batch,) s = log sigma^2 of the row's task: a labelled token's loss is `exp(-s) CE + s/2`
             (Kendall et al. 2018, for a classification).
 
     Returns:
-        The loss (scalar), and for logging, without gradient, each task's summed cross-entropy and number of labelled
-        tokens, both (tasks,).
+        The loss (scalar); and, for logging, each task's summed cross-entropy and labelled tokens, both (tasks,) and
+        without gradient.
     """
     losses = nn.functional.cross_entropy(
         logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="none"
@@ -533,70 +493,23 @@ def multi_task_loss(
 
 @dataclass(frozen=True)
 class Window:
-    """A piece of a text that fits the encoder.
+    """A piece of a text that fits the encoder: core words to label and decode, with context on both sides."""
 
-    Attributes:
-        core: half-open range of the words that this window labels and decodes; the cores of a text's windows
-            partition its words.
-        input_ids: sub-words with special tokens: context, core, context.
-        positions: index into `input_ids` of the first sub-word of each core word, -1 for a word without sub-words.
-        sizes: number of sub-words of each core word in the window.
-    """
-
-    core: tuple[int, int]
-    input_ids: list[int]
-    positions: list[int]
-    sizes: list[int]
+    core: tuple[int, int]  # half-open range of words; the cores of a text partition its words
+    input_ids: list[int]  # sub-words with special tokens: context, core, context
+    positions: list[int]  # index into `input_ids` of each core word's first sub-word, -1 for a word without sub-words
+    sizes: list[int]  # number of sub-words of each core word in the window
 
 
-def plan_windows(sizes: Sequence[int], capacity: int, context: int) -> list[tuple[int, int, int, int]]:
-    """Cut a run of words into windows `(first, core_start, core_end, last)`, half-open word ranges.
-
-    Every word is in exactly one core. A window holds at most `capacity` sub-words (a word larger than that counts as
-    `capacity` and gets a window for itself), of which up to `context` on each side are the neighbours' words; never
-    more than a quarter of it on each side, so that short windows don't become all context.
-
-    Args:
-        sizes: sub-words of each word.
-    """
-    sizes = [min(size, capacity) for size in sizes]
-    if sum(sizes) <= capacity:
-        return [(0, 0, len(sizes), len(sizes))] if sizes else []
-    context = min(context, capacity // 4)
-    plan, start = [], 0
-    while start < len(sizes):
-        first = _reach_back(sizes, start, min(context, capacity - sizes[start]))
-        used = sum(sizes[first:start])
-        rest_fits = sum(sizes[start : start + capacity]) <= capacity - used and start + capacity >= len(sizes)
-        budget = capacity - used - (0 if rest_fits else context)
-        end, filled = start, 0
-        while end < len(sizes) and (end == start or filled + sizes[end] <= budget):
-            filled += sizes[end]
-            end += 1
-        last, spare = end, min(context, capacity - used - filled)
-        while last < len(sizes) and sizes[last] <= spare:
-            spare -= sizes[last]
-            last += 1
-        plan.append((first, start, end, last))
-        start = end
-    return plan
-
-
-def _reach_back(sizes: Sequence[int], start: int, room: int) -> int:
-    """First word of the left context of at most `room` sub-words."""
-    first = start
-    while first > 0 and sizes[first - 1] <= room:
-        first -= 1
-        room -= sizes[first]
-    return first
+def find_words(text: str, pattern: str) -> list[tuple[int, int]]:
+    """Find the words of a text, as half-open character offsets; `pattern` as in the config."""
+    return [match.span() for match in re.finditer(pattern, text)]
 
 
 def find_sentence_breaks(text: str, words: Sequence[tuple[int, int]], pattern: str) -> list[int]:
-    """Indices of the words that begin a sentence, but for the first; none without a pattern.
+    """Find the words that begin a sentence, except the first, by their indices; none without a pattern.
 
-    Args:
-        words: half-open offsets into the text, ascending.
-        pattern: regular expression of what lies between sentences, as in the config.
+    `words` are as from `find_words`; `pattern` matches the gap between sentences, as in the config.
     """
     starts = [start for start, _ in words]
     ends = [match.end() for match in re.finditer(pattern, text)] if pattern else []
@@ -606,55 +519,64 @@ def find_sentence_breaks(text: str, words: Sequence[tuple[int, int]], pattern: s
 def make_windows(
     tokenizer: Any, words: Sequence[str], max_length: int, context: int, breaks: Sequence[int] = ()
 ) -> list[Window]:
-    """The windows of a text's words: no word is left out, none is in two cores.
+    """Cut a text into windows: no word is left out, none is in two cores.
 
-    Words are tokenised one by one, so that no sub-word crosses a word border with any tokenizer.
-
-    Args:
-        tokenizer: a fast tokenizer.
-        max_length: sub-words of a window, special tokens included.
-        context: sub-words of context on each side, at most.
-        breaks: word indices at which a new window must begin, without context (sentences).
-
-    Raises:
-        ValueError: a `max_length` with no room for words.
+    Words are tokenised one by one, so that no sub-word crosses a word border with any (fast) tokenizer. `max_length`
+    counts a window's sub-words, special tokens included, and `context` the most that each side repeats. At `breaks`,
+    indices of words, a new window begins without context. Raises ValueError for a length with no room for words.
     """
     prefix, suffix = get_special_ids(tokenizer)
     capacity = max_length - len(prefix) - len(suffix)
     if capacity < 1:
         raise ValueError(f"max_seq_length is {max_length}; the special tokens alone take {max_length - capacity}")
-    pieces = split_subwords(tokenizer, words)
+    pieces = [piece[:capacity] for piece in split_subwords(tokenizer, words)]
     windows: list[Window] = []
-    borders = [0, *sorted(set(breaks) - {0, len(words)}), len(words)]
-    for begin, end in itertools.pairwise(borders):
-        for first, core_start, core_end, last in plan_windows(
-            [len(piece) for piece in pieces[begin:end]], capacity, context
-        ):
-            ids, starts = list(prefix), []
-            for piece in pieces[begin + first : begin + last]:
-                starts.append(len(ids) if piece else -1)
-                ids.extend(piece[:capacity])
-            core = slice(begin + core_start, begin + core_end)
-            windows.append(
-                Window(
-                    (core.start, core.stop),
-                    ids + suffix,
-                    starts[core_start - first : core_end - first],
-                    [min(len(piece), capacity) for piece in pieces[core]],
-                )
-            )
+    for begin, end in itertools.pairwise([0, *sorted(set(breaks) - {0, len(words)}), len(words)]):
+        for plan in plan_windows([len(piece) for piece in pieces[begin:end]], capacity, context):
+            first, start, stop, last = (begin + word for word in plan)
+            ids, positions = list(prefix), []
+            for piece in pieces[first:last]:
+                positions.append(len(ids) if piece else -1)
+                ids.extend(piece)
+            sizes = [len(piece) for piece in pieces[start:stop]]
+            windows.append(Window((start, stop), ids + suffix, positions[start - first : stop - first], sizes))
     return windows
 
 
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
+def plan_windows(sizes: Sequence[int], capacity: int, context: int) -> list[tuple[int, int, int, int]]:
+    """Cut a run of words, of so many sub-words each, into windows `(first, core_start, core_end, last)`, half-open.
+
+    Every word is in exactly one core. A window holds at most `capacity` sub-words; a word of as many or more has one
+    for itself. Of these up to `context` on each side are repeated from the neighbours, but never more than a quarter,
+    so that short windows don't become all context.
+    """
+    sizes = [min(size, capacity) for size in sizes]
+    if sum(sizes) <= capacity:
+        return [(0, 0, len(sizes), len(sizes))] if sizes else []
+    context, plan, start = min(context, capacity // 4), [], 0
+    while start < len(sizes):
+        first = start - _count_fitting(sizes, range(start - 1, -1, -1), min(context, capacity - sizes[start]))
+        room = capacity - sum(sizes[first:start])
+        rest_fits = sum(sizes[start : start + capacity]) <= room and start + capacity >= len(sizes)
+        end = start + max(1, _count_fitting(sizes, range(start, len(sizes)), room if rest_fits else room - context))
+        spare = min(context, room - sum(sizes[start:end]))
+        plan.append((first, start, end, end + _count_fitting(sizes, range(end, len(sizes)), spare)))
+        start = end
+    return plan
+
+
+def _count_fitting(sizes: Sequence[int], words: Iterable[int], room: int) -> int:
+    """Count the words, from the first on, that fit together into `room` sub-words."""
+    totals = itertools.accumulate(sizes[word] for word in words)
+    return sum(1 for _ in itertools.takewhile(lambda total: total <= room, totals))
 
 
 def split_subwords(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
-    """Sub-word ids of each word, without special tokens; none for a word the tokenizer knows nothing of (NUL)."""
+    """Split words into sub-word ids, without special tokens; none for a word that the tokenizer drops (NUL)."""
     pieces: list[list[int]] = [[] for _ in words]
     if not words:
         return pieces
-    words = [_HALF_PAIR.sub("\ufffd", word) for word in words]  # no tokenizer takes half a surrogate pair
+    words = [re.sub("[\ud800-\udfff]", "\ufffd", word) for word in words]  # no tokenizer takes half a surrogate pair
     encoding = tokenizer(words, is_split_into_words=True, add_special_tokens=False, verbose=False)
     for token, word in zip(encoding["input_ids"], encoding.word_ids(), strict=True):
         if word is not None:
@@ -663,7 +585,7 @@ def split_subwords(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
 
 
 def get_special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Ids the tokenizer puts before and after a text."""
+    """Return the ids that the tokenizer puts before and after a text."""
     encoding = tokenizer(["a"], is_split_into_words=True)
     inside = [i for i, word in enumerate(encoding.word_ids()) if word is not None]
     ids = encoding["input_ids"]
@@ -671,59 +593,55 @@ def get_special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def pad_batch(sequences: Sequence[Sequence[int]], value: int, length: int = 1) -> Tensor:
-    """(batch, longest, but at least `length`) tensor of the sequences, padded on the right with `value`."""
+    """Pad sequences on the right with `value` to a tensor (batch, longest, but at least `length`)."""
     longest = max(length, *map(len, sequences))
     return torch.tensor([[*sequence, *[value] * (longest - len(sequence))] for sequence in sequences])
+
+
+@torch.inference_mode()
+def classify_windows(
+    model: MtlBionerModel, windows: Sequence[Sequence[int]], tasks: Sequence[str], pad_token_id: int, batch_size: int
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """Run windows, given by their `input_ids`, through the model in evaluation mode, in batches of like length.
+
+    Yields the indices of the windows in a batch, and task name -> their logits (batch, length, labels).
+
+    Raises ValueError for logits that are not finite.
+    """
+    model.eval()
+    order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
+    for begin in range(0, len(order), batch_size):
+        batch = order[begin : begin + batch_size]
+        ids = pad_batch([windows[i] for i in batch], pad_token_id).to(model.device)
+        mask = pad_batch([[1] * len(windows[i]) for i in batch], 0).to(model.device)
+        task_logits = model(ids, mask, tasks=tasks).task_logits
+        if not all(logits[mask.bool()].isfinite().all() for logits in task_logits.values()):
+            raise ValueError(
+                f"the model computes no numbers in {model.dtype}; load it with dtype=torch.float32, and if it is so "
+                "there too, its weights are damaged"
+            )
+        yield batch, task_logits
+
+
+def fill_word_logits(word_logits: Tensor, window: Window, logits: Tensor) -> None:
+    """Write a window's logits (length, labels) into its text's (words, labels): each word's from its first sub-word.
+
+    A word without sub-words keeps minus infinity, its mark in `decode_spans`. Further labels are left out.
+    """
+    positions = torch.tensor(window.positions, dtype=torch.long)
+    known = positions >= 0
+    word_logits[slice(*window.core)][known] = logits[positions[known], : word_logits.size(1)]
 
 
 # ----------------------------------------------------------------------------------------------------------- decoding
 
 
-def build_transition_mask(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Which label may begin a text, (labels,), and which may follow which, (labels, labels): 0, or the least float32.
-
-    Legal IOB2: `I-X` only after `B-X` or `I-X`.
-    """
-    forbidden = torch.finfo(torch.float32).min
-    start = torch.tensor([forbidden if label.startswith("I-") else 0.0 for label in labels])
-    follow = [
-        [0.0 if not new.startswith("I-") or old[1:] == new[1:] else forbidden for new in labels] for old in labels
-    ]
-    return start, torch.tensor(follow)
-
-
-def decode_labels(log_probs: Tensor, lengths: Sequence[int], labels: Sequence[str]) -> list[list[int]]:
-    """The most probable legal label sequence of each text (Viterbi), in one pass for the batch.
-
-    Args:
-        log_probs: (texts, words, labels), padded on the right.
-        lengths: words of each text.
-    """
-    start, follow = (mask.to(log_probs) for mask in build_transition_mask(labels))
-    words = torch.tensor(lengths, device=log_probs.device)[:, None]  # (texts, 1)
-    score, back = log_probs[:, 0] + start, []  # (texts, labels)
-    for step in range(1, log_probs.size(1)):
-        best, previous = (score[:, :, None] + follow).max(1)  # (texts, labels)
-        score = torch.where(step < words, best + log_probs[:, step], score)
-        score = score - score.amax(-1, keepdim=True)  # differences count; a long text's sum would lose its digits
-        back.append(previous.short())
-    pointers = torch.stack(back, 1) if back else torch.empty(len(lengths), 0)  # (texts, words - 1, labels)
-    paths = []
-    for text, (label, length) in enumerate(zip(score.argmax(-1).tolist(), lengths, strict=True)):
-        path = [label]
-        for step in reversed(pointers[text, : max(length - 1, 0)].tolist()):
-            path.append(step[path[-1]])
-        paths.append(path[::-1] if length else [])
-    return paths
-
-
 @dataclass(frozen=True)
-class WordSpan:
-    """A decoded entity: half-open range of words, type, and score.
+class Span:
+    """A decoded entity: half-open range of characters, type, and score.
 
-    The score is `sigmoid(log-odds / temperature + bias)`, the log-odds being those of the geometric mean of the
-    probabilities of its words' labels, and of that it ends where it does. Temperature and bias are fitted on
-    development data (Platt 1999), so that the score is the chance of the entity to be right.
+    The score is the chance that the entity is right: `sigmoid(log-odds / temperature + bias)`, fitted on development
+    data (Platt 1999), with the log-odds of the geometric mean of the probabilities of its words' labels and its end.
     """
 
     start: int
@@ -735,101 +653,107 @@ class WordSpan:
 def decode_spans(
     word_logits: Sequence[Tensor],
     labels: Sequence[str],
-    max_padded_words: int = 65_536,
+    words: Sequence[Sequence[tuple[int, int]]] | None = None,
     calibration: tuple[float, float] = (1.0, 0.0),
-) -> list[list[WordSpan]]:
-    """Entities of texts from their words' logits.
+    max_padded_words: int = 65_536,
+) -> list[list[Span]]:
+    """Decode the entities of texts from the logits of their words.
 
-    A word without sub-words (see `gather_word_logits`) is passed over: it is inside an entity that goes on behind it.
+    A word of minus infinity (see `fill_word_logits`) is passed over: an entity may go on behind it.
 
     Args:
         word_logits: per text (words, at least `len(labels)`); further classes are ignored.
         labels: the task's BIO labels.
-        max_padded_words: bounds texts times longest of what is decoded at once; one text may be longer.
+        words: per text the half-open character offsets of its words; by default spans count words.
         calibration: temperature and bias of the scores.
+        max_padded_words: most words, padding included, that are decoded at once; one text may be longer.
     """
-    spans: list[list[WordSpan]] = [[] for _ in word_logits]
-    known = [(~logits[:, 0].isneginf()).nonzero().flatten() for logits in word_logits]
-    word_logits = [logits[own] for logits, own in zip(word_logits, known, strict=True)]
-    order = sorted((i for i, logits in enumerate(word_logits) if len(logits)), key=lambda i: len(word_logits[i]))
+    spans: list[list[Span]] = [[] for _ in word_logits]
+    known = [(~logits[:, 0].isneginf()).nonzero().flatten().tolist() for logits in word_logits]
+    order = sorted((i for i, indices in enumerate(known) if indices), key=lambda i: -len(known[i]))
     while order:
-        size = 1
-        while size < len(order) and (size + 1) * len(word_logits[order[size]]) <= max_padded_words:
-            size += 1
+        size = max(1, max_padded_words // len(known[order[0]]))  # padded to the longest, the first
         batch, order = order[:size], order[size:]
-        lengths = [len(word_logits[i]) for i in batch]
-        padded = nn.utils.rnn.pad_sequence([word_logits[i][:, : len(labels)].float() for i in batch], batch_first=True)
-        log_probs = padded.log_softmax(-1)
-        for i, path, own in zip(batch, decode_labels(log_probs, lengths, labels), log_probs, strict=True):
-            words = known[i].tolist()
-            spans[i] = [
-                replace(span, start=words[span.start], end=words[span.end - 1] + 1)
-                for span in _collect(path, own, labels, calibration)
-            ]
+        logits = [word_logits[i][known[i], : len(labels)].float() for i in batch]
+        log_probs = nn.utils.rnn.pad_sequence(logits, batch_first=True).log_softmax(-1)  # (texts, words, labels)
+        paths = decode_labels(log_probs, [len(known[i]) for i in batch], labels)
+        for i, path, text_log_probs in zip(batch, paths, log_probs, strict=True):
+            offsets = [words[i][word] if words else (word, word + 1) for word in known[i]]
+            for begin, end, mean in _find_entities(path, text_log_probs, labels):
+                score = calibrate_score(mean, *calibration)
+                spans[i].append(Span(offsets[begin][0], offsets[end - 1][1], labels[path[begin]][2:], score))
     return spans
 
 
-def _collect(
-    path: Sequence[int], log_probs: Tensor, labels: Sequence[str], calibration: tuple[float, float]
-) -> list[WordSpan]:
-    """The entities of a text, from the labels of its words and all labels' log-probabilities (words, labels)."""
+def decode_labels(log_probs: Tensor, lengths: Sequence[int], labels: Sequence[str]) -> list[list[int]]:
+    """Find the most probable legal label sequence of each text (Viterbi), in one pass for the batch.
+
+    `log_probs` (texts, words, labels) are padded on the right; `lengths` are the words of each text, at least 1.
+    """
+    legal = [[new[0] != "I" or old[1:] == new[1:] for new in labels] for old in labels]  # `I-X` after `B-X` or `I-X`
+    follow = torch.where(torch.tensor(legal), 0.0, torch.finfo(torch.float32).min).to(log_probs)  # (labels, labels)
+    words = torch.tensor(lengths, device=log_probs.device)[:, None]  # (texts, 1)
+    score = log_probs[:, 0] + follow[0]  # (texts, labels); a text begins as if `O` stood before it
+    back = [torch.zeros_like(score, dtype=torch.short)]
+    for step in range(1, log_probs.size(1)):
+        best, previous = (score[:, :, None] + follow).max(1)  # (texts, labels)
+        score = torch.where(step < words, best + log_probs[:, step], score)
+        score = score - score.amax(-1, keepdim=True)  # differences count; a long text's sum would lose its digits
+        back.append(previous.short())
+    pointers = torch.stack(back, 1)  # (texts, words, labels)
+    paths = [[label] for label in score.argmax(-1).tolist()]
+    for path, steps, length in zip(paths, pointers, lengths, strict=True):
+        for step in reversed(steps[1:length].tolist()):
+            path.append(step[path[-1]])
+    return [path[::-1] for path in paths]
+
+
+def _find_entities(path: Sequence[int], log_probs: Tensor, labels: Sequence[str]) -> Iterator[tuple[int, int, float]]:
+    """Find the entities of a label path: half-open word ranges, and mean log-probability of the labels and the end."""
     chosen = log_probs[torch.arange(len(path)), torch.tensor(path)].tolist()
-    spans, begin = [], None
+    begin = None
     for word in range(len(path) + 1):
         label = labels[path[word]] if word < len(path) else "O"
         if begin is not None and not label.startswith("I-"):
             longer = log_probs[word, path[begin] + 1].exp().item() if word < len(path) else 0.0  # one word more of it
-            mean = (sum(chosen[begin:word]) + math.log1p(-min(longer, 1 - 1e-6))) / (word - begin + 1)
-            score = calibrate_score(mean, *calibration)
-            spans.append(WordSpan(begin, word, labels[path[begin]][2:], score))
+            yield begin, word, (sum(chosen[begin:word]) + math.log1p(-min(longer, 1 - 1e-6))) / (word - begin + 1)
             begin = None
         if label.startswith("B-"):
             begin = word
-    return spans
-
-
-def compute_log_odds(log_probability: float) -> float:
-    """Of a probability from its logarithm, bounded to -16 and 16."""
-    log_probability = min(max(log_probability, -16.0), -1.2e-7)
-    return log_probability - math.log(-math.expm1(log_probability))
 
 
 def calibrate_score(log_probability: float, temperature: float, bias: float) -> float:
-    """The score of `WordSpan`."""
-    return 1 / (1 + math.exp(-(compute_log_odds(log_probability) / temperature + bias)))
+    """Compute the score of `Span` from the mean log-probability, whose log-odds are bounded to -16 and 16."""
+    log_probability = min(max(log_probability, -16.0), -1.2e-7)
+    log_odds = log_probability - math.log(-math.expm1(log_probability))
+    return 1 / (1 + math.exp(-(log_odds / temperature + bias)))
 
 
 # ----------------------------------------------------------------------------------------------------------- pipeline
 
 
 class MtlBionerPipeline(Pipeline):
-    """Text in, entities of all tasks out, of texts of any length.
+    """Annotate texts of any length with the entities of all tasks.
 
         ner = pipeline("token-classification", model=directory, trust_remote_code=True)
         ner("text") -> [{"entity_group", "score", "word", "start", "end", "task"}, ...]
-        ner(["text", ...]) -> a list a text; ner(generator) -> an iterator
+        ner(["text", ...]) -> one list per text; ner(generator) -> an iterator
 
-    `text[start:end] == word` always holds. Entities come sorted by start, end and task.
+    `text[start:end] == word` always holds. Entities are sorted by start, end and task.
 
     Options, here or in a call:
         tasks: names of the tasks to run, all by default.
-        threshold: least score of an entity, 0 by default: all that were found.
-        overlaps: what is kept where entities of several tasks overlap (those of one never do): `all` of them, by
-            default; the `longest`, of equally long ones the better scored; or the `best` scored, of equals the longer.
+        threshold: least score of an entity, 0 by default, which keeps all.
+        overlaps: which entities to keep where several tasks' overlap (one task's never do): `all`, by default; the
+            `longest`, of equally long ones the better scored; or the `best` scored, of equals the longer.
         batch_size: windows of one encoder pass, 16 by default.
     """
 
-    _load_processor = False
-    _load_image_processor = False
-    _load_feature_extractor = False
+    _load_processor = _load_image_processor = _load_feature_extractor = False
     _load_tokenizer = True
 
     def _sanitize_parameters(
-        self,
-        tasks: Sequence[str] | str | None = None,
-        threshold: float | None = None,
-        overlaps: str | None = None,
-        **unknown: Any,
+        self, tasks: Any = None, threshold: Any = None, overlaps: Any = None, **unknown: Any
     ) -> tuple[dict, dict, dict]:
         if unknown:
             names = ", ".join(sorted(unknown))
@@ -841,7 +765,8 @@ class MtlBionerPipeline(Pipeline):
         for name in tasks or ():
             if name not in names:
                 raise ValueError(f"no task {name!r}; the model's are {', '.join(names)}")
-        if threshold is not None and (not _is_number(threshold, Real) or not 0 <= threshold <= 1):
+        number = isinstance(threshold, Real) and not isinstance(threshold, bool)
+        if threshold is not None and not (number and 0 <= threshold <= 1):
             raise ValueError(f"threshold is {threshold!r}; give a score from 0 to 1")
         if overlaps is not None and overlaps not in list(OVERLAPS):
             raise ValueError(f"overlaps is {overlaps!r}; choose one of {', '.join(OVERLAPS)}")
@@ -851,132 +776,96 @@ class MtlBionerPipeline(Pipeline):
     def __call__(self, inputs: str | Iterable[str], batch_size: int | None = None, **kwargs: Any) -> Any:
         _, options, _ = self._sanitize_parameters(**kwargs)
         for size in (batch_size, self._batch_size):
-            if size is not None and (not _is_number(size, Integral) or size < 1):
+            number = isinstance(size, Integral) and not isinstance(size, bool)
+            if size is not None and not (number and size >= 1):
                 raise ValueError(f"batch_size is {size!r}; it must be a whole number, 1 or more")
         batch_size = batch_size or self._batch_size or 16
         if not isinstance(inputs, Iterable) and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
             inputs = map(inputs.__getitem__, range(len(inputs)))  # as KeyDataset of transformers
-        # Of a mapping or data frame, the items are names.
+        # Iterating over a mapping or a data frame would give its keys.
         of_keys = isinstance(inputs, Mapping) or hasattr(inputs, "columns")
         if of_keys or isinstance(inputs, (bytes, Set)) or not isinstance(inputs, Iterable):
             raise TypeError(f"the pipeline takes a str or an iterable of them, got {type(inputs).__name__}")
-        options = {**self._forward_params, "batch_size": batch_size, **options}
+        options = {**self._forward_params, **options}
+        tasks = options.pop("tasks", None)
+        results = (
+            self.postprocess(item, **options)
+            for portion in self._read_portions([inputs] if isinstance(inputs, str) else inputs, 8 * batch_size)
+            for item in self._forward(portion, batch_size, tasks)
+        )
         if isinstance(inputs, str):
-            return next(self._stream([inputs], **options))
-        results = self._stream(inputs, **options)
+            return next(results)
         return list(results) if isinstance(inputs, (list, tuple)) else results
 
-    def _stream(
-        self,
-        texts: Iterable[str],
-        batch_size: int,
-        tasks: Sequence[str] | None = None,
-        threshold: float = 0.0,
-        overlaps: str = "all",
-    ) -> Iterator[list[dict[str, Any]]]:
-        """Texts are taken in portions of several batches of windows, so that windows of like length run together."""
-        portion: list[dict[str, Any]] = []
-        waiting, source, ended, problem = 0, iter(texts), False, None
-        while not ended:
-            try:
-                portion.append(self.preprocess(next(source)))
+    def _read_portions(self, texts: Iterable[str], size: int) -> Iterator[list[dict[str, Any]]]:
+        """Read texts in portions of at least `size` windows, of which those of like length can run together."""
+        portion, waiting = [], 0
+        try:
+            for text in texts:
+                portion.append(self.preprocess(text))
                 waiting += max(1, len(portion[-1]["windows"]))
-            except StopIteration:
-                ended = True
-            except Exception as error:  # of a text, or of who gives them: the texts before it come first
-                ended, problem = True, error
-            if portion and (ended or waiting >= 8 * batch_size):
-                yield from self._annotate(portion, batch_size, tasks, threshold, overlaps)
-                portion, waiting = [], 0
-        if problem is not None:
-            raise problem
-
-    def _annotate(
-        self,
-        items: list[dict[str, Any]],
-        batch_size: int,
-        tasks: Sequence[str] | None,
-        threshold: float,
-        overlaps: str,
-    ) -> list[list[dict[str, Any]]]:
-        outputs = self._forward(items, batch_size=batch_size, tasks=tasks)
-        return [self.postprocess(output, threshold, overlaps) for output in outputs]
+                if waiting >= size:
+                    yield portion
+                    portion, waiting = [], 0
+        except Exception:  # from a text, or from the iterator: the texts before it come first
+            yield portion
+            raise
+        yield portion
 
     def preprocess(self, text: str) -> dict[str, Any]:
-        """Words of a text with their offsets, and its windows."""
+        """Split a text into words, with their offsets, and into windows."""
         if not isinstance(text, str):
             raise TypeError(f"a text is a str, got {type(text).__name__}: {str(text)[:80]!r}")
         config = self.model.config
-        words = [match.span() for match in re.finditer(config.word_pattern, text)]
+        words = find_words(text, config.word_pattern)
         strings = [text[start:end] for start, end in words]
         breaks = find_sentence_breaks(text, words, config.sentence_pattern)
         windows = make_windows(self.tokenizer, strings, config.max_seq_length, config.context_size, breaks)
         return {"text": text, "words": words, "windows": windows}
 
-    @torch.inference_mode()
     def _forward(
         self, items: list[dict[str, Any]], batch_size: int = 16, tasks: Sequence[str] | None = None
     ) -> list[dict[str, Any]]:
-        """Adds `spans` to each item: task name -> its decoded `WordSpan`s."""
-        self.model.eval()
-        names = self.model.config.task_names if tasks is None else tasks
+        """Add `spans` to each item: task name -> its decoded `Span`s."""
+        config = self.model.config
+        task_ids = {name: config.task_names.index(name) for name in (config.task_names if tasks is None else tasks)}
         windows = [(i, window) for i, item in enumerate(items) for window in item["windows"]]
-        pieces: dict[str, list[Tensor]] = {name: [torch.empty(0)] * len(windows) for name in names}
-        order = sorted(range(len(windows)), key=lambda i: len(windows[i][1].input_ids))
-        for begin in range(0, len(order), batch_size):
-            batch = order[begin : begin + batch_size]
-            ids = pad_batch([windows[i][1].input_ids for i in batch], self.tokenizer.pad_token_id or 0)
-            mask = pad_batch([[1] * len(windows[i][1].input_ids) for i in batch], 0)
-            found = self.model(ids.to(self.model.device), mask.to(self.model.device), tasks=names).task_logits
-            for name in names:
-                logits = found[name].cpu()  # (batch, length, labels)
-                if not logits[mask.bool()].isfinite().all():
-                    raise ValueError(
-                        f"the model computes no numbers in {self.model.dtype}; load it with dtype=torch.float32, and "
-                        "if it is so there too, its weights are damaged"
-                    )
-                for i, own in zip(batch, logits, strict=True):
-                    pieces[name][i] = gather_word_logits(own, windows[i][1])
-        spans = {name: self._decode([i for i, _ in windows], pieces[name], len(items), name) for name in names}
+        word_logits = {
+            name: [torch.full((len(item["words"]), len(config.labels(task))), -math.inf) for item in items]
+            for name, task in task_ids.items()
+        }
+        sequences, padding = [window.input_ids for _, window in windows], self.tokenizer.pad_token_id or 0
+        for batch, task_logits in classify_windows(self.model, sequences, list(task_ids), padding, batch_size):
+            for name, logits in task_logits.items():
+                for index, window_logits in zip(batch, logits.cpu(), strict=True):
+                    text, window = windows[index]
+                    fill_word_logits(word_logits[name][text], window, window_logits)
+        words = [item["words"] for item in items]
+        spans = {
+            name: decode_spans(word_logits[name], config.labels(task), words, config.score_calibration(task))
+            for name, task in task_ids.items()
+        }
         return [{**item, "spans": {name: spans[name][i] for name in spans}} for i, item in enumerate(items)]
 
-    def _decode(self, owners: list[int], pieces: list[Tensor], texts: int, name: str) -> list[list[WordSpan]]:
-        """A task's entities of each text, from the logits of each window's words and the text it belongs to."""
-        per_text: list[list[Tensor]] = [[] for _ in range(texts)]
-        for owner, piece in zip(owners, pieces, strict=True):
-            per_text[owner].append(piece)
-        config = self.model.config
-        return decode_spans(
-            [torch.cat(parts) if parts else torch.empty(0, 1) for parts in per_text],
-            config.labels(config.task_names.index(name)),
-            calibration=config.score_calibration(config.task_names.index(name)),
-        )
-
     def postprocess(self, item: dict[str, Any], threshold: float = 0.0, overlaps: str = "all") -> list[dict[str, Any]]:
-        """Character spans of the decoded word spans, sorted by start, then end, in the order of the tasks."""
-        entities = []
-        for task, spans in item["spans"].items():
-            for span in spans:
-                start, end = item["words"][span.start][0], item["words"][span.end - 1][1]
-                entities.append(
-                    {
-                        "entity_group": span.type,
-                        "score": span.score,
-                        "word": item["text"][start:end],
-                        "start": start,
-                        "end": end,
-                        "task": task,
-                    }
-                )
-        kept = resolve_overlaps([entity for entity in entities if entity["score"] >= threshold], overlaps)
-        return sorted(kept, key=lambda entity: (entity["start"], entity["end"]))
+        """List the entities of a text, sorted by start, then end, in the order of the tasks."""
+        entities = [
+            {
+                "entity_group": span.type,
+                "score": span.score,
+                "word": item["text"][span.start : span.end],
+                "start": span.start,
+                "end": span.end,
+                "task": task,
+            }
+            for task, spans in item["spans"].items()
+            for span in spans
+            if span.score >= threshold
+        ]
+        return sorted(resolve_overlaps(entities, overlaps), key=lambda entity: (entity["start"], entity["end"]))
 
 
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-# What `overlaps` may be, and what then goes first of entities that overlap.
+# By value of `overlaps`: the order in which entities that overlap are preferred.
 OVERLAPS = {
     "all": None,
     "longest": lambda entity: (entity["start"] - entity["end"], -entity["score"], entity["start"]),
@@ -985,9 +874,9 @@ OVERLAPS = {
 
 
 def resolve_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict[str, Any]]:
-    """Those of a text's entities that are kept: in the order of `OVERLAPS`, each that overlaps none kept before it.
+    """Resolve overlaps greedily: keep each entity, in the order of `OVERLAPS`, that overlaps none kept so far.
 
-    Of equals the earlier is kept, then that of the earlier task.
+    Of equals the earlier in the text is kept, then the earlier task's.
     """
     if OVERLAPS[overlaps] is None:
         return entities
@@ -999,14 +888,3 @@ def resolve_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict
         if not before and not behind:
             kept.insert(place, entity)
     return kept
-
-
-def gather_word_logits(logits: Tensor, window: Window) -> Tensor:
-    """Logits (core words, labels) of a window's core words from its sub-words' (length, labels).
-
-    Those of a word without a sub-word, of which nothing is known, are minus infinity.
-    """
-    positions = torch.tensor(window.positions, dtype=torch.long, device=logits.device)
-    words = logits[positions.clamp(min=0)]
-    words[positions < 0] = -math.inf
-    return words

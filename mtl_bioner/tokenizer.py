@@ -1,4 +1,4 @@
-"""Load an encoder's tokenizer, and find how many sub-words the encoder takes."""
+"""Load an encoder's tokenizer, and find out how many sub-words the encoder takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedConfig
 logger = logging.getLogger(__name__)
 
 
-# Encoders that count positions from behind the padding id, so that they take fewer than they have embeddings.
+# Encoders whose positions begin after the padding id, so that they take fewer sub-words than they have embeddings.
 OFFSET_POSITIONS = (
     "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
     "xlm-roberta", "xlm-roberta-xl", "xmod",
@@ -20,14 +20,17 @@ OFFSET_POSITIONS = (
 
 
 def load_tokenizer(name_or_path: str, **hub_options: Any) -> Any:
-    """The encoder's fast tokenizer, mended if it lower-cases a cased vocabulary.
+    """Load the encoder's fast tokenizer, and turn lower-casing off if the vocabulary is cased.
 
-    Several BioBERT repositories hold only `vocab.txt` and `config.json`, and load with lower-casing on although their
-    vocabulary is cased: every word with a capital would lose its own sub-words.
+    Several BioBERT repositories hold only `vocab.txt` and `config.json`. They load with lower-casing on although their
+    vocabulary is cased, and every word with a capital would lose its own sub-words.
+
+    Args:
+        hub_options: `revision`, `cache_dir`, ... for `from_pretrained`.
 
     Raises:
-        ValueError: no fast tokenizer exists, so that words could not be aligned with sub-words; or no vocabulary is
-            there, and transformers made an empty one.
+        ValueError: there is no fast tokenizer, without which words can't be aligned with sub-words; or no vocabulary,
+            for which transformers makes an empty one.
     """
     # Words are tokenised one by one, so byte-level tokenizers must see each as if a space came before it.
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, add_prefix_space=True, **hub_options)
@@ -50,7 +53,7 @@ def load_tokenizer(name_or_path: str, **hub_options: Any) -> Any:
 
 
 def _set_prefix_space(tokenizer: Any) -> None:
-    """What `add_prefix_space` asks for, where a tokenizer without a class of its own (ModernBERT's) ignores it."""
+    """Set `add_prefix_space` in a tokenizer that ignores the argument, having no class of its own (ModernBERT's)."""
     steps = tokenizer.backend_tokenizer.pre_tokenizer
     for step in steps if isinstance(steps, pre_tokenizers.Sequence) else [steps]:
         if isinstance(step, pre_tokenizers.ByteLevel):
@@ -58,7 +61,7 @@ def _set_prefix_space(tokenizer: Any) -> None:
 
 
 def lowercases_cased_vocabulary(tokenizer: Any) -> bool:
-    """Whether the tokenizer lower-cases although many of its vocabulary's tokens have capitals."""
+    """Tell whether the tokenizer lower-cases although many of its vocabulary's tokens have capitals."""
     normalizer = getattr(tokenizer.backend_tokenizer, "normalizer", None)
     if normalizer is None or normalizer.normalize_str("EGFR") != "egfr":
         return False
@@ -68,9 +71,9 @@ def lowercases_cased_vocabulary(tokenizer: Any) -> bool:
 
 
 def get_max_length(tokenizer: Any, encoder_config: PreTrainedConfig) -> int:
-    """Most sub-words the encoder can take, by its position embeddings and what the tokenizer declares (often 1e30)."""
+    """Find the most sub-words that the encoder takes, by its position embeddings and the tokenizer's own limit."""
     positions = getattr(encoder_config, "max_position_embeddings", None) or 0
     positions = positions if positions > 0 else 10**9  # XLNet, for one, says -1
     if getattr(encoder_config, "model_type", "") in OFFSET_POSITIONS:
         positions -= encoder_config.pad_token_id + 1
-    return min(positions, tokenizer.model_max_length)
+    return min(positions, tokenizer.model_max_length)  # which is often 1e30

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,19 +24,16 @@ from data_collators import (
     TaskText,
     choose_padded_lengths,
     count_rows_per_epoch,
-)
+)  # fmt: skip
 from modeling_mtl_bioner import IGNORE, split_subwords
 from mtl_bioner.tokenizer import get_max_length, load_tokenizer, lowercases_cased_vocabulary
 
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-CASED = ["EGFR", "BRCA", "Cisplatin", "egfr", "brca", "cisplatin", "##1", *"abcdefghijklmnopqrstuvwxyz", "é", "e"]
+CASED = ["EGFR", "BRCA", "Cisplatin", "egfr", "brca", "cisplatin", "##1", *"abcdefghijklmnopqrstuvwxyz", "é"]
 UNCASED = [token for token in CASED if token == token.lower()]
 DISEASE = ["O", "B-Disease", "I-Disease", "B-B-cell", "I-B-cell"]
 GENE = ["O", "B-Gene", "I-Gene"]
-
-
-# ---------------------------------------------------------------------------------------------------------- tokenizer
 
 
 def vocabulary_folder(folder: Path, tokens: list[str]) -> str:
@@ -53,15 +49,18 @@ def pieces(tokenizer: Any, *words: str) -> list[list[str]]:
     return [tokenizer.convert_ids_to_tokens(ids) for ids in split_subwords(tokenizer, words)]
 
 
-def test_cased_vocabulary_behind_a_lowering_tokenizer_is_mended(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("saved", ["vocab.txt", "tokenizer.json"])
+def test_a_lowercasing_tokenizer_of_a_cased_vocabulary_is_mended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, saved: str
 ) -> None:
     folder = vocabulary_folder(tmp_path / "biobert", CASED)
     raw = AutoTokenizer.from_pretrained(folder)
     assert pieces(raw, "EGFR") == [["egfr"]]  # the fault is there
     assert lowercases_cased_vocabulary(raw)
-    with caplog.at_level(logging.WARNING, "data_collators"):
-        tokenizer = load_tokenizer(folder)
+    if saved == "tokenizer.json":
+        raw.save_pretrained(folder)
+        assert json.loads((tmp_path / "biobert" / saved).read_text())["normalizer"]["lowercase"] is True
+    tokenizer = load_tokenizer(folder)
     assert [record.getMessage() for record in caplog.records] == [
         f"{folder}: the vocabulary is cased but its tokenizer lower-cases; lower-casing is off"
     ]
@@ -69,43 +68,29 @@ def test_cased_vocabulary_behind_a_lowering_tokenizer_is_mended(
 
     tokenizer.save_pretrained(tmp_path / "saved")
     caplog.clear()
-    again = load_tokenizer(str(tmp_path / "saved"))
-    assert pieces(again, "EGFR", "BRCA1") == [["EGFR"], ["BRCA", "##1"]]
+    for again in (load_tokenizer(str(tmp_path / "saved")), AutoTokenizer.from_pretrained(tmp_path / "saved")):
+        assert pieces(again, "EGFR", "BRCA1") == [["EGFR"], ["BRCA", "##1"]]
     assert caplog.records == []
-    assert pieces(AutoTokenizer.from_pretrained(tmp_path / "saved"), "EGFR") == [["EGFR"]]
 
 
-def test_mended_also_with_a_tokenizer_file(tmp_path: Path) -> None:
-    folder = vocabulary_folder(tmp_path / "raw", CASED)
-    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "files")
-    BertConfig().save_pretrained(tmp_path / "files")
-    assert json.loads((tmp_path / "files" / "tokenizer.json").read_text())["normalizer"]["lowercase"] is True
-    assert pieces(load_tokenizer(str(tmp_path / "files")), "EGFR") == [["EGFR"]]
-
-
-def test_uncased_vocabulary_stays_lower_casing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "data_collators"):
-        tokenizer = load_tokenizer(vocabulary_folder(tmp_path / "uncased", UNCASED))
+def test_an_uncased_tokenizer_stays(tmp_path: Path, minilm: str, caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = load_tokenizer(vocabulary_folder(tmp_path / "uncased", UNCASED))
     assert pieces(tokenizer, "EGFR", "BRCA1", "é") == [["egfr"], ["brca", "##1"], ["e"]]
+    assert pieces(load_tokenizer(minilm), "Cancer") == [["cancer"]]
     assert caplog.records == []
 
 
-def test_real_uncased_tokenizer_stays(minilm: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "data_collators"):
-        assert pieces(load_tokenizer(minilm), "Cancer") == [["cancer"]]
-    assert caplog.records == []
-
-
-def test_slow_tokenizer_is_refused(tmp_path: Path) -> None:
-    CanineConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"has only a slow tokenizer \(CanineTokenizer\); choose an encoder with a"):
-        load_tokenizer(str(tmp_path))
-
-
-def test_a_folder_without_vocabulary_is_refused(tmp_path: Path) -> None:
-    """transformers would make a tokenizer that knows no word."""
-    BertConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="has no vocabulary, and every word would be unknown; put its tokenizer"):
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (CanineConfig(), r"has only a slow tokenizer \(CanineTokenizer\); choose an encoder with a"),
+        # transformers would make a tokenizer that knows no word
+        (BertConfig(), "has no vocabulary, and every word would be unknown; put its tokenizer"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_used_is_refused(tmp_path: Path, config: Any, message: str) -> None:
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=message):
         load_tokenizer(str(tmp_path))
 
 
@@ -131,28 +116,22 @@ def test_length_limit(config: Any, declared: int, limit: int) -> None:
     assert get_max_length(SimpleNamespace(model_max_length=declared), config) == limit
 
 
+@torch.no_grad()
 def test_length_limit_is_what_the_encoder_takes(
     encoder_type: str, toy_encoder: Callable, toy_tokenizer: Callable
 ) -> None:
     encoder = AutoModel.from_pretrained(toy_encoder(encoder_type)).eval()
     limit = get_max_length(toy_tokenizer(encoder_type), encoder.config)
     assert limit == (128 if encoder_type == "roberta" else 130)
-    ids = torch.full((1, limit), 20)
-    with torch.no_grad():
-        assert encoder(ids).last_hidden_state.shape == (1, limit, 16)
-        if encoder_type == "roberta":
-            with pytest.raises((IndexError, RuntimeError)):
-                encoder(torch.full((1, limit + 1), 20))
+    assert encoder(torch.full((1, limit), 20)).last_hidden_state.shape == (1, limit, 16)
+    if encoder_type == "roberta":
+        with pytest.raises((IndexError, RuntimeError)):
+            encoder(torch.full((1, limit + 1), 20))
 
 
-# --------------------------------------------------------------------------------------------------------------- rows
-
-
-def task_text(task_id: int, words: list[str], tags: list[str], breaks: list[int] | None = None) -> TaskText:
-    offsets, at = [], 0
-    for word in words:
-        offsets.append((at, at + len(word)))
-        at += len(word) + 1
+def task_text(task_id: int, words: Iterable[str], tags: list[str], breaks: list[int] | None = None) -> TaskText:
+    ends = list(itertools.accumulate(len(word) + 1 for word in words))
+    offsets = [(end - len(word) - 1, end - 1) for word, end in zip(words, ends, strict=True)]
     return TaskText(task_id, "toy", SimpleNamespace(text=" ".join(words)), offsets, tags, breaks or [])
 
 
@@ -163,28 +142,29 @@ TEXTS = [
 ]
 
 
+@pytest.fixture
+def make_rows(toy_tokenizer: Callable) -> Callable[..., TaskRows]:
+    return lambda texts, *options: TaskRows(texts, [DISEASE, GENE], toy_tokenizer("bert"), *options)
+
+
 @pytest.mark.parametrize(
-    ("mode", "labels"),
+    ("mode", "inside", "labels"),
     [
-        ("first", [[0, 1, IGNORE, 2], [1, IGNORE, 2, IGNORE, 0], [3, IGNORE, IGNORE, 4, IGNORE, IGNORE]]),
-        ("all", [[0, 1, 2, 2], [1, 2, 2, 2, 0], [3, 4, 4, 4, 4, 4]]),
+        ("first", IGNORE, [[0, 1, IGNORE, 2], [1, IGNORE, 2, IGNORE, 0], [3, IGNORE, IGNORE, 4, IGNORE, IGNORE]]),
+        ("all", 2, [[0, 1, 2, 2], [1, 2, 2, 2, 0], [3, 4, 4, 4, 4, 4]]),
     ],
 )
-def test_labels_of_rows(toy_tokenizer: Callable, mode: str, labels: list[list[int]]) -> None:
-    rows = TaskRows(TEXTS, [DISEASE, GENE], toy_tokenizer("bert"), 20, 4, mode)
-    assert [row.labels for row in rows] == [[IGNORE, *own, IGNORE] for own in labels]
+def test_every_word_is_labelled_once(
+    make_rows: Callable, toy_tokenizer: Callable, mode: str, inside: int, labels: list[list[int]]
+) -> None:
+    rows = make_rows(TEXTS, 20, 4, mode)
+    assert [row.labels for row in rows] == [[IGNORE, *row_labels, IGNORE] for row_labels in labels]
     ids = toy_tokenizer("bert").convert_tokens_to_ids
     assert rows[0].input_ids == ids(["[CLS]", "gene", "BRCA", "##1", "cancer", "[SEP]"])
     assert rows[1].input_ids == ids(["[CLS]", "BRCA", "##1", "EGFR", "##1", "a", "[SEP]"])
     assert [row.text for row in rows] == [0, 1, 2]
     assert (len(rows), rows.task_ids, rows.lengths) == (3, [0, 1, 0], [6, 7, 8])
-
-
-@pytest.mark.parametrize("mode", ["first", "all"])
-def test_context_is_never_labelled_and_every_word_once(toy_tokenizer: Callable, mode: str) -> None:
-    words = [*"abcdefghi", "x" * 30]
-    rows = TaskRows([task_text(1, words, ["B-Gene"] * 10)], [DISEASE, GENE], toy_tokenizer("bert"), 8, 1, mode)
-    inside = IGNORE if mode == "first" else 2
+    rows = make_rows([task_text(1, [*"abcdefghi", "x" * 30], ["B-Gene"] * 10)], 8, 1, mode)
     assert [row.labels for row in rows] == [
         [IGNORE, 1, 1, 1, 1, 1, IGNORE, IGNORE],  # a b c d e, f is context
         [IGNORE, IGNORE, 1, 1, 1, 1, IGNORE],  # e is context, f g h i
@@ -192,34 +172,28 @@ def test_context_is_never_labelled_and_every_word_once(toy_tokenizer: Callable, 
     ]
 
 
-def test_breaks_of_a_text_begin_rows(toy_tokenizer: Callable) -> None:
-    text = task_text(1, list("abcd"), ["O"] * 4, breaks=[0, 3])
-    rows = TaskRows([text], [DISEASE, GENE], toy_tokenizer("bert"), 20, 4)
-    assert rows.lengths == [5, 3]
-    assert rows.sort_by_length() is rows
-    assert [row.window.core for row in rows] == [(0, 3), (3, 4)]
-
-
-def test_longest_rows_first_and_decoded_to_their_texts(toy_tokenizer: Callable) -> None:
-    texts = [task_text(1, list(word), ["O"] * len(word)) for word in ("ab", "", "abcdefghijkl", "abc")]
-    rows = TaskRows(texts, [DISEASE, GENE], toy_tokenizer("bert"), 8, 1).sort_by_length()
-    assert rows.lengths == [8, 8, 6, 5, 4]
+def test_longest_rows_first_and_decoded_to_their_texts(make_rows: Callable) -> None:
+    texts = [task_text(1, word, ["O"] * len(word)) for word in ("ab", "", "abcdefghijkl", "abc")]
+    rows = make_rows(texts, 8, 1)
+    assert rows.sort_by_length() is rows and rows.lengths == [8, 8, 6, 5, 4]
     logits = torch.zeros(len(rows), 8, 5)
     logits[:, :, 1] = 9.0  # every sub-word is B-Gene
-    found = [[(span.start, span.end) for span in spans] for spans in rows.decode(logits.numpy())]
-    assert found == [[(i, i + 1) for i in range(len(text.words))] for text in texts]
-    assert [len(own) for own in found] == [2, 0, 12, 3]
+    spans = [[(span.start, span.end) for span in text_spans] for text_spans in rows.decode(logits.numpy())]
+    assert spans == [text.words for text in texts]
+    assert [len(text_spans) for text_spans in spans] == [2, 0, 12, 3]
+    breaks = make_rows([task_text(1, "abcd", ["O"] * 4, breaks=[0, 3])], 20, 4)
+    assert [(row.window.core, len(row.input_ids)) for row in breaks] == [((0, 3), 5), ((3, 4), 3)]
 
 
-def test_decode_takes_each_texts_own_labels(toy_tokenizer: Callable) -> None:
-    rows = TaskRows([TEXTS[0], TEXTS[1]], [DISEASE, GENE], toy_tokenizer("bert"), 20, 4)
+def test_each_text_is_decoded_by_the_labels_of_its_task(make_rows: Callable) -> None:
+    rows = make_rows(TEXTS[:2], 20, 4)
+    minimum = torch.finfo(torch.float32).min
     logits = torch.full((2, 7, 5), -100.0)  # as Trainer pads
     logits[0, :6] = torch.tensor([0, 0, 0, 9.0, 8])
-    logits[1, :7] = torch.tensor([0, 9.0, 0, torch.finfo(torch.float32).min, torch.finfo(torch.float32).min])
-    found = [[(span.start, span.end, span.type) for span in spans] for spans in rows.decode(logits)]
-    assert found == [
-        [(0, 1, "B-cell"), (1, 2, "B-cell"), (2, 3, "B-cell")],
-        [(0, 1, "Gene"), (2, 3, "Gene"), (3, 4, "Gene")],  # word 1 has no sub-word
+    logits[1, :7] = torch.tensor([0, 9.0, 0, minimum, minimum])
+    assert [[(span.start, span.end, span.type) for span in spans] for spans in rows.decode(logits)] == [
+        [(0, 4, "B-cell"), (5, 10, "B-cell"), (11, 17, "B-cell")],
+        [(0, 5, "Gene"), (8, 13, "Gene"), (14, 15, "Gene")],  # the word between has no sub-word
     ]
     with pytest.raises(ValueError):
         rows.decode(logits[:1])
@@ -237,22 +211,14 @@ def test_collator() -> None:
     assert {value.dtype for value in batch.values()} == {torch.int64}
 
 
-# ------------------------------------------------------------------------------------------------------------ sampler
-
-
 @pytest.mark.parametrize(
     ("sizes", "alpha", "counts"),
     [
-        ([900, 100], 1, [900, 100]),
-        ([900, 100], 0.5, [750, 250]),
-        ([900, 100], 0, [500, 500]),
-        ([7, 3, 1], 0, [4, 4, 3]),
-        ([16, 4, 1], 0.5, [12, 6, 3]),
-        ([10, 0, 6], 0, [8, 0, 8]),
-        ([5], 0.5, [5]),
-        ([], 1, []),
+        ([900, 100], 1, [900, 100]), ([900, 100], 0.5, [750, 250]), ([900, 100], 0, [500, 500]),
+        ([7, 3, 1], 0, [4, 4, 3]), ([16, 4, 1], 0.5, [12, 6, 3]), ([10, 0, 6], 0, [8, 0, 8]),
+        ([5], 0.5, [5]), ([], 1, []),
     ],
-)
+)  # fmt: skip
 def test_rows_per_epoch(sizes: list[int], alpha: float, counts: list[int]) -> None:
     assert count_rows_per_epoch(sizes, alpha) == counts
 
@@ -261,112 +227,93 @@ def test_rows_per_epoch(sizes: list[int], alpha: float, counts: list[int]) -> No
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=8), st.sampled_from([0, 0.3, 0.5, 1, 2]))
 def test_rows_per_epoch_add_up(sizes: list[int], alpha: float) -> None:
     counts = count_rows_per_epoch(sizes, alpha)
-    assert sum(counts) == sum(sizes)
-    assert min(counts) >= 0
-    if alpha == 1:
-        assert counts == sizes
-    for (small, few), (large, many) in zip(
-        *[sorted(zip(sizes, counts, strict=True))[i:] for i in (0, 1)], strict=False
-    ):
+    assert sum(counts) == sum(sizes) and min(counts) >= 0
+    assert alpha != 1 or counts == sizes
+    for (small, few), (large, many) in itertools.pairwise(sorted(zip(sizes, counts, strict=True))):
         assert small == large or few <= many + 1  # a larger task never gets fewer rows, rounding aside
 
 
 TASK_IDS = [0] * 90 + [1] * 10 + [3] * 30
 LENGTHS = [10 + (7 * i) % 50 for i in range(130)]
+mixed_or_not = pytest.mark.parametrize("mixed", [True, False])
 
 
-def sampler(**options: Any) -> TaskBatchSampler:
+def make_sampler(**options: Any) -> TaskBatchSampler:
     return TaskBatchSampler(TASK_IDS, LENGTHS, **{"rows_per_batch": 8, **options})
-
-
-@pytest.mark.parametrize("mixed", [True, False])
-def test_every_row_exactly_once(mixed: bool) -> None:
-    batches = list(sampler(mixed=mixed))
-    assert sorted(row for batch in batches for row in batch) == list(range(130))
-    assert max(map(len, batches)) == 8
-    assert len(batches) == len(sampler(mixed=mixed)) == (17 if mixed else 12 + 2 + 4)
 
 
 @pytest.mark.parametrize(
     ("alpha", "draws"),
-    # square roots 9.487, 3.162, 5.477 of 18.126 in all; a third of 130
-    [(0.5, {0: 68, 1: 23, 3: 39}), (0, {0: 44, 1: 43, 3: 43})],
+    # each row once; square roots 9.487, 3.162, 5.477 of 18.126 in all; a third of 130
+    [(1, {0: 90, 1: 10, 3: 30}), (0.5, {0: 68, 1: 23, 3: 39}), (0, {0: 44, 1: 43, 3: 43})],
 )
-@pytest.mark.parametrize("mixed", [True, False])
+@mixed_or_not
 def test_draws_of_each_task(alpha: float, draws: dict[int, int], mixed: bool) -> None:
-    batches = list(sampler(alpha=alpha, mixed=mixed))
+    sampler = make_sampler(alpha=alpha, mixed=mixed)
+    batches = list(sampler)
     rows = Counter(row for batch in batches for row in batch)
-    tasks = Counter()
-    for row, count in rows.items():
-        tasks[TASK_IDS[row]] += count
-    assert tasks == draws
-    for task, count in draws.items():  # a task starts over only when all of its rows were drawn
-        size = TASK_IDS.count(task)
-        own = [rows[row] for row in range(130) if TASK_IDS[row] == task]
-        assert set(own) <= {count // size, -(-count // size)}
-    assert len(batches) == len(sampler(alpha=alpha, mixed=mixed))
+    for task, count in draws.items():
+        counts = [rows[row] for row in range(130) if TASK_IDS[row] == task]
+        assert sum(counts) == count  # a task starts over only when all of its rows were drawn
+        assert set(counts) <= {count // len(counts), -(-count // len(counts))}
+    assert len(batches) == len(sampler)
+    if alpha == 1:
+        assert max(map(len, batches)) == 8 and len(batches) == (17 if mixed else 12 + 2 + 4)
+    assert not hasattr(sampler, "batch_size") and sampler.drop_last is False  # else accelerate cuts them anew
 
 
 def test_one_task_batches_are_of_one_task_and_mixed_ones_of_several() -> None:
-    tasks = [{TASK_IDS[row] for row in batch} for batch in sampler(mixed=False)]
-    assert all(len(own) == 1 for own in tasks)
-    order = [own.pop() for own in tasks]
+    tasks = [{TASK_IDS[row] for row in batch} for batch in make_sampler(mixed=False)]
+    order = [task for (task,) in tasks]
     assert order != sorted(order)  # tasks alternate
-    assert sum(len({TASK_IDS[row] for row in batch}) > 1 for batch in sampler(mixed=True)) > 10
+    assert sum(len({TASK_IDS[row] for row in batch}) > 1 for batch in make_sampler(mixed=True)) > 10
 
 
-@pytest.mark.parametrize("mixed", [True, False])
+@mixed_or_not
 def test_order_is_a_function_of_seed_and_epoch(mixed: bool) -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
-        own = sampler(seed=seed, mixed=mixed, alpha=0.5)
-        own.set_epoch(epoch)
+        sampler = make_sampler(seed=seed, mixed=mixed, alpha=0.5)
+        sampler.set_epoch(epoch)
         torch.rand(seed + 1)  # the global generator has no part in it
-        return list(own)
+        return list(sampler)
 
-    first = order(1, 0)
-    assert order(1, 0) == first
-    assert list(sampler(seed=1, mixed=mixed, alpha=0.5)) == first
-    assert order(1, 1) != first
-    assert order(2, 0) != first
-    again = sampler(seed=1, mixed=mixed, alpha=0.5)
-    assert list(again) == list(again) == first  # iterating changes nothing
+    first, again = order(1, 0), make_sampler(seed=1, mixed=mixed, alpha=0.5)
+    assert order(1, 0) == list(again) == list(again) == first  # iterating changes nothing
+    assert order(1, 1) != first != order(2, 0)
 
 
 def test_batches_hold_rows_of_like_length() -> None:
-    spread = [max(LENGTHS[r] for r in batch) - min(LENGTHS[r] for r in batch) for batch in sampler()]
+    spread = [max(LENGTHS[r] for r in batch) - min(LENGTHS[r] for r in batch) for batch in make_sampler()]
     assert sum(spread) / len(spread) < 5  # of random batches it is about 40
 
 
-@pytest.mark.parametrize("mixed", [True, False])
+@mixed_or_not
 @pytest.mark.parametrize("alpha", [1, 0.5])
 def test_number_of_batches_is_the_same_in_every_epoch(mixed: bool, alpha: float) -> None:
-    own = sampler(mixed=mixed, alpha=alpha, tokens_per_batch=200, processes=2)
+    sampler = make_sampler(mixed=mixed, alpha=alpha, tokens_per_batch=200, processes=2)
     for epoch in range(5):
-        own.set_epoch(epoch)
-        assert len(list(own)) == len(own)
+        sampler.set_epoch(epoch)
+        assert len(list(sampler)) == len(sampler)
 
 
 def test_every_row_is_drawn_in_some_epoch_also_where_an_epoch_leaves_some_out() -> None:
-    own = TaskBatchSampler(TASK_IDS, LENGTHS, 4, alpha=0, tokens_per_batch=300)  # 44 of task 0's 90 rows an epoch
-    seen: Counter[int] = Counter()
+    sampler = TaskBatchSampler(TASK_IDS, LENGTHS, 4, alpha=0, tokens_per_batch=300)  # 44 of task 0's 90 rows an epoch
+    drawn: Counter[int] = Counter()
     for epoch in range(60):
-        own.set_epoch(epoch)
-        seen.update(row for batch in own for row in batch)
-    assert len(seen) == 130
-    counts = [seen[row] for row in range(90)]
-    assert min(counts) >= 12  # 60 * 44 / 90 = 29.3 expected of each
-    assert max(counts) <= 48
+        sampler.set_epoch(epoch)
+        drawn.update(row for batch in sampler for row in batch)
+    assert len(drawn) == 130
+    counts = [drawn[row] for row in range(90)]
+    assert min(counts) >= 12 and max(counts) <= 48  # 60 * 44 / 90 = 29.3 expected of each
 
 
 def test_token_budget_bounds_padded_batches() -> None:
-    own = sampler(rows_per_batch=64, tokens_per_batch=200)
-    batches = list(own)
+    sampler = make_sampler(rows_per_batch=64, tokens_per_batch=200)
+    batches = list(sampler)
     assert sorted(row for batch in batches for row in batch) == list(range(130))
-    collate = MultiTaskCollator(0, own.padded_lengths)
-    shapes = [
-        collate([Row([1] * LENGTHS[r], [0] * LENGTHS[r], 0, 0, None) for r in batch])["input_ids"].shape
-        for batch in batches
-    ]
+    collate = MultiTaskCollator(0, sampler.padded_lengths)
+    as_rows = [[Row([1] * LENGTHS[r], [0] * LENGTHS[r], 0, 0, None) for r in batch] for batch in batches]
+    shapes = [collate(rows)["input_ids"].shape for rows in as_rows]
     assert max(rows * length for rows, length in shapes) <= 200
     assert len({length for _, length in shapes}) <= 24
     assert sum(rows * length for rows, length in shapes) < 1.05 * sum(LENGTHS)
@@ -383,16 +330,14 @@ def test_fewer_rows_are_fewer_subwords_too() -> None:
 
 
 def test_a_row_above_the_token_budget_stands_alone() -> None:
-    own = TaskBatchSampler([0, 0, 0], [500, 3, 500], 8, tokens_per_batch=100)
-    assert sorted(own) == [[0], [1], [2]]
+    assert sorted(TaskBatchSampler([0, 0, 0], [500, 3, 500], 8, tokens_per_batch=100)) == [[0], [1], [2]]
 
 
-@pytest.mark.parametrize("mixed", [True, False])
-@pytest.mark.parametrize("processes", [2, 3])
-def test_processes_share_the_batches_of_one(processes: int, mixed: bool) -> None:
-    options = {"mixed": mixed, "alpha": 0.5 if processes == 2 else 1.0}
-    alone = list(sampler(rows_per_batch=2 * processes, **options))
-    shared = list(sampler(rows_per_batch=2, processes=processes, **options))
+@mixed_or_not
+@pytest.mark.parametrize(("processes", "alpha"), [(2, 0.5), (3, 1.0)])
+def test_processes_share_the_batches_of_one(processes: int, alpha: float, mixed: bool) -> None:
+    alone = list(make_sampler(rows_per_batch=2 * processes, mixed=mixed, alpha=alpha))
+    shared = list(make_sampler(rows_per_batch=2, processes=processes, mixed=mixed, alpha=alpha))
     assert len(shared) == processes * len(alone)
     for step, batch in enumerate(alone):
         parts = shared[processes * step : processes * (step + 1)]  # what accelerate gives the processes
@@ -402,44 +347,33 @@ def test_processes_share_the_batches_of_one(processes: int, mixed: bool) -> None
 
 
 def test_only_where_rows_are_fewer_than_processes_do_they_come_twice() -> None:
-    own = TaskBatchSampler([0, 0, 0, 1], [5, 5, 5, 5], 2, mixed=False, processes=3)
-    batches = list(own)
+    batches = list(TaskBatchSampler([0, 0, 0, 1], [5, 5, 5, 5], 2, mixed=False, processes=3))
     assert len(batches) == 6
     assert Counter(row for batch in batches for row in batch) == {0: 1, 1: 1, 2: 1, 3: 3}
+
+
+def count_padding(lengths: list[int], ends: Iterable[int]) -> int:
+    return sum(min(end - length for end in ends if end >= length) for length in lengths)
 
 
 @pytest.mark.parametrize(
     ("lengths", "most", "expected"),
     [
-        ([3, 1, 2], 24, [1, 2, 3]),
-        ([1, 2, 3, 10, 11, 12], 2, [3, 12]),
-        ([1, 1, 1, 9, 10], 2, [1, 10]),
-        ([1, 5, 5, 5, 5, 6], 2, [5, 6]),  # pads one row by 4; [1, 6] would pad four by 1: as good, the longer first
-        ([7], 1, [7]),
-        ([4, 8], 1, [8]),
+        ([3, 1, 2], 24, [1, 2, 3]), ([1, 2, 3, 10, 11, 12], 2, [3, 12]), ([1, 1, 1, 9, 10], 2, [1, 10]),
+        ([1, 5, 5, 5, 5, 6], 2, [5, 6]),  # pads one row by 4, and so would [1, 6] four by 1
+        ([7], 1, [7]), ([4, 8], 1, [8]),
     ],
-)
-def test_bucket_lengths(lengths: list[int], most: int, expected: list[int]) -> None:
-    found = choose_padded_lengths(lengths, most)
-    pad = lambda ends: sum(min(end - length for end in ends if end >= length) for length in lengths)  # noqa: E731
-    assert pad(found) == pad(expected)
-    assert len(found) <= most
-    assert found == sorted(set(found))
+)  # fmt: skip
+def test_padded_lengths(lengths: list[int], most: int, expected: list[int]) -> None:
+    chosen = choose_padded_lengths(lengths, most)
+    assert count_padding(lengths, chosen) == count_padding(lengths, expected)
+    assert len(chosen) <= most and chosen == sorted(set(chosen))
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 4))
-def test_no_other_buckets_pad_less(lengths: list[int], most: int) -> None:
-    def padding(ends: Iterable[int]) -> int:
-        return sum(min(end - length for end in ends if end >= length) for length in lengths)
-
-    found = choose_padded_lengths(lengths, most)
+def test_no_other_lengths_pad_less(lengths: list[int], most: int) -> None:
     longest, shorter = max(lengths), sorted(set(lengths) - {max(lengths)})
-    best = min(padding([*ends, longest]) for k in range(most) for ends in itertools.combinations(shorter, k))
-    assert padding(found) == best
-
-
-def test_accelerate_must_not_cut_the_batches_anew() -> None:
-    own = sampler()
-    assert not hasattr(own, "batch_size")
-    assert own.drop_last is False
+    choices = ([*ends, longest] for k in range(most) for ends in itertools.combinations(shorter, k))
+    least = min(count_padding(lengths, ends) for ends in choices)
+    assert count_padding(lengths, choose_padded_lengths(lengths, most)) == least

@@ -6,24 +6,17 @@ import itertools
 
 import pytest
 import torch
+from toys import assert_same_entities
 
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN, decode_bio
-from modeling_mtl_bioner import (
-    MtlBionerConfig,
-    Window,
-    WordSpan,
-    build_transition_mask,
-    decode_labels,
-    decode_spans,
-    gather_word_logits,
-)
+from modeling_mtl_bioner import MtlBionerConfig, Span, Window, decode_labels, decode_spans, fill_word_logits
 
 
 LABELS = ["O", "B-Disease", "I-Disease", "B-Chemical", "I-Chemical"]
 OUT, B_D, I_D, B_C, I_C = range(5)
 
 
-def legal(path: list[int]) -> bool:
+def is_legal(path: list[int]) -> bool:
     """IOB2, said in another way than in the model."""
     tags = ["O", *(LABELS[label] for label in path)]
     return all(new[0] != "I" or old in (f"B{new[1:]}", new) for old, new in itertools.pairwise(tags))
@@ -35,24 +28,30 @@ def random_log_probs(*shape: int, seed: int = 0, scale: float = 2.0) -> torch.Te
 
 
 def as_logits(path: list[int], margin: float = 30.0) -> torch.Tensor:
-    return margin * torch.nn.functional.one_hot(torch.tensor(path), len(LABELS)).float()
+    return margin * torch.nn.functional.one_hot(torch.tensor(path, dtype=torch.long), len(LABELS)).float()
+
+
+def places(spans: list[Span]) -> list[tuple[int, int, str]]:
+    return [(span.start, span.end, span.type) for span in spans]
 
 
 def test_word_pattern_of_model_and_corpora() -> None:
     assert MtlBionerConfig().word_pattern == DEFAULT_WORD_PATTERN == r"(?:[^\W_][\u0300-\u036f]*)+|\S"
 
 
-def test_transition_mask() -> None:
-    start, follow = build_transition_mask(["O", "B-X", "I-X", "B-XX", "I-XX"])
-    assert start.eq(0).tolist() == [True, True, False, True, False]
-    assert follow.eq(0).tolist() == [
+def test_inside_follows_begin_or_inside_of_its_type_alone() -> None:
+    labels = ["O", "B-X", "I-X", "B-XX", "I-XX"]
+    allowed = [
         [True, True, False, True, False],
         [True, True, True, True, False],
         [True, True, True, True, False],
         [True, True, False, True, True],
         [True, True, False, True, True],
     ]
-    assert start.isfinite().all() and follow.isfinite().all()
+    for old, new in itertools.product(range(5), repeat=2):
+        path = [old - 1, old, new] if labels[old][0] == "I" else [old, new]
+        assert (decode_labels(as_logits(path)[None], [len(path)], labels) == [path]) == allowed[old][new]
+        assert (decode_labels(as_logits([new])[None], [1], labels) == [[new]]) == allowed[0][new]  # as behind an O
 
 
 def test_decoding_is_the_best_of_all_legal_sequences() -> None:
@@ -62,27 +61,25 @@ def test_decoding_is_the_best_of_all_legal_sequences() -> None:
         scores = {
             candidate: log_probs[0, torch.arange(length), torch.tensor(candidate)].double().sum().item()
             for candidate in itertools.product(range(5), repeat=length)
-            if legal(list(candidate))
+            if is_legal(list(candidate))
         }
         assert tuple(path) == max(scores, key=scores.get)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "decoded"),
+    ("best", "decoded"),
     [
-        ([I_D, I_D], [B_D, I_D]),
-        ([B_D, I_C, I_C], [B_D, B_C, I_C]),
-        ([OUT, I_D, OUT], [OUT, B_D, OUT]),
+        ([I_D, I_D], [B_D, I_D]), ([B_D, I_C, I_C], [B_D, B_C, I_C]), ([OUT, I_D, OUT], [OUT, B_D, OUT]),
         ([B_D, B_D, I_D], [B_D, B_D, I_D]),
     ],
-)
-def test_repair_of_illegal_sequences(wanted: list[int], decoded: list[int]) -> None:
+)  # fmt: skip
+def test_illegal_sequences_are_repaired(best: list[int], decoded: list[int]) -> None:
     """Second choice at each word is `B-` of the same type."""
-    logits = as_logits(wanted, 10.0)
-    for word, label in enumerate(wanted):
+    logits = as_logits(best, 10.0)
+    for word, label in enumerate(best):
         if label in (I_D, I_C):
             logits[word, label - 1] = 9.0
-    assert decode_labels(logits.log_softmax(-1)[None], [len(wanted)], LABELS) == [decoded]
+    assert decode_labels(logits.log_softmax(-1)[None], [len(best)], LABELS) == [decoded]
 
 
 def test_an_inner_word_can_turn_out_better_than_its_first_choice() -> None:
@@ -92,14 +89,12 @@ def test_an_inner_word_can_turn_out_better_than_its_first_choice() -> None:
 
 
 def test_always_legal_also_of_impossible_and_infinite_scores() -> None:
-    minimum = torch.finfo(torch.float32).min
     for seed in range(20):
-        logits = random_log_probs(1, 12, seed=seed)
-        logits[0, seed % 12, :] = minimum
-        logits[0, (seed + 5) % 12, 0] = minimum
-        logits[0, (seed + 7) % 12, 1:] = -torch.inf
-        (path,) = decode_labels(logits, [12], LABELS)
-        assert legal(path)
+        log_probs = random_log_probs(1, 12, seed=seed)
+        log_probs[0, seed % 12, :] = torch.finfo(torch.float32).min
+        log_probs[0, (seed + 5) % 12, 0] = torch.finfo(torch.float32).min
+        log_probs[0, (seed + 7) % 12, 1:] = -torch.inf
+        assert is_legal(*decode_labels(log_probs, [12], LABELS))
 
 
 def test_ties_go_to_the_first_label() -> None:
@@ -111,40 +106,38 @@ def test_ties_go_to_the_first_label() -> None:
 
 def test_a_batch_of_different_lengths_equals_one_by_one() -> None:
     texts = [random_log_probs(length, seed=length) for length in (5, 1, 9, 3, 9, 2)]
-    together = decode_spans(texts, LABELS)
-    assert together == [decode_spans([text], LABELS)[0] for text in texts]
-    assert together == decode_spans(texts, LABELS, max_padded_words=2)
-    assert sum(map(len, together)) > 5
+    together, in_parts = decode_spans(texts, LABELS), decode_spans(texts, LABELS, max_padded_words=2)
+    alone = [decode_spans([text], LABELS)[0] for text in texts]
+    assert sum(map(len, alone)) > 5
+    for spans in (together, in_parts):
+        assert_same_entities(*([vars(span) for text in texts for span in text] for texts in (spans, alone)))
+        assert list(map(len, spans)) == list(map(len, alone))
     padded = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=123.0)
-    lengths = [len(text) for text in texts]
-    alone = [decode_labels(text[None], [len(text)], LABELS)[0] for text in texts]
-    assert decode_labels(padded, lengths, LABELS) == alone
+    paths = [decode_labels(text[None], [len(text)], LABELS)[0] for text in texts]
+    assert decode_labels(padded, [len(text) for text in texts], LABELS) == paths
 
 
 def test_spans_by_hand() -> None:
-    path = [B_D, I_D, B_D, OUT, B_C, B_D]
-    spans = decode_spans([as_logits(path), torch.zeros(0, 5), as_logits([OUT])], LABELS)
-    found = [[(span.start, span.end, span.type) for span in text] for text in spans]
-    assert found == [[(0, 2, "Disease"), (2, 3, "Disease"), (4, 5, "Chemical"), (5, 6, "Disease")], [], []]
-    assert all(span.score == pytest.approx(1.0) for span in spans[0])
-
-
-def test_classes_of_other_tasks_are_ignored() -> None:
-    logits = torch.cat([as_logits([B_D, OUT]), torch.full((2, 4), 1000.0)], dim=1)
-    assert decode_spans([logits], LABELS) == [[WordSpan(0, 1, "Disease", pytest.approx(1.0))]]
+    paths = ([B_D, I_D, B_D, OUT, B_C, B_D], [], [OUT])
+    # Behind the task's classes are some of other tasks, to be ignored.
+    logits = [torch.cat([as_logits(path), torch.full((len(path), 4), 1000.0)], dim=1) for path in paths]
+    offsets = [[(0, 4), (5, 7), (7, 9), (9, 10), (12, 20), (21, 22)], [], [(3, 4)]]
+    by_words, by_characters = decode_spans(logits, LABELS), decode_spans(logits, LABELS, offsets)
+    assert by_words[1:] == by_characters[1:] == [[], []]
+    assert places(by_words[0]) == [(0, 2, "Disease"), (2, 3, "Disease"), (4, 5, "Chemical"), (5, 6, "Disease")]
+    assert places(by_characters[0]) == [
+        (0, 7, "Disease"), (7, 9, "Disease"), (12, 20, "Chemical"), (21, 22, "Disease"),
+    ]  # fmt: skip
+    assert all(span.score == pytest.approx(1.0) for span in by_words[0])
 
 
 def test_same_entities_as_the_decoding_of_corpora() -> None:
+    words = [(5 * word, 5 * word + 4) for word in range(20)]
     for seed in range(50):
         log_probs = random_log_probs(20, seed=seed)
         (path,) = decode_labels(log_probs[None], [20], LABELS)
-        assert legal(path)
-        words = [(5 * word, 5 * word + 4) for word in range(20)]
-        corpus = decode_bio(words, [LABELS[label] for label in path])
-        (spans,) = decode_spans([log_probs], LABELS)
-        assert [(5 * span.start, 5 * span.end - 1, span.type) for span in spans] == [
-            (entity.start, entity.end, entity.type) for entity in corpus
-        ]
+        (spans,) = decode_spans([log_probs], LABELS, [words])
+        assert is_legal(path) and places(spans) == places(decode_bio(words, [LABELS[label] for label in path]))
 
 
 def test_a_small_margin_counts_also_at_the_end_of_a_long_text() -> None:
@@ -152,31 +145,39 @@ def test_a_small_margin_counts_also_at_the_end_of_a_long_text() -> None:
     labels = ["O", *(f"{prefix}-{number}" for number in range(20) for prefix in "BI")]
     logits = torch.zeros(10_000, 41)
     logits[-1, 5] = 0.0001
-    ((span,),) = decode_spans([logits], labels)
-    assert (span.start, span.end, span.type) == (9_999, 10_000, "2")
+    assert places(*decode_spans([logits], labels)) == [(9_999, 10_000, "2")]
 
 
-def test_words_without_subwords_are_passed_over() -> None:
-    window = Window((0, 4), [2, 7, 8, 9, 3], [1, -1, 3, -1], [2, 0, 1, 0])
+def fill(window: Window, logits: torch.Tensor) -> torch.Tensor:
+    word_logits = torch.full((window.core[1], 5), -torch.inf)
+    fill_word_logits(word_logits, window, logits)
+    return word_logits
+
+
+def test_logits_of_words_are_those_of_their_first_subword() -> None:
     logits = torch.arange(25.0).view(5, 5)
-    words = gather_word_logits(logits, window)
-    assert words[[0, 2]].tolist() == logits[[1, 3]].tolist()
-    assert words[[1, 3]].isneginf().all()
-    begins = torch.tensor([[0, 9.0, 0, 0, 0]] * 5)  # B- at each sub-word
-    spans = decode_spans([gather_word_logits(begins, window)], LABELS)[0]
-    assert [(span.start, span.end) for span in spans] == [(0, 1), (2, 3)]
-    goes_on = begins.clone()
-    goes_on[3] = torch.tensor([0, 0, 9.0, 0, 0])  # I-: one entity from the first word to the third, not to the last
-    (span,) = decode_spans([gather_word_logits(goes_on, window)], LABELS)[0]
-    (alone,) = decode_spans([goes_on[[1, 3]]], LABELS)[0]
-    assert (span.start, span.end, span.score) == (0, 3, alone.score) and (alone.start, alone.end) == (0, 2)
-    nothing = Window((0, 2), [2, 3], [-1, -1], [0, 0])
-    assert decode_spans([gather_word_logits(begins, nothing)], LABELS) == [[]]
-    assert torch.equal(logits, torch.arange(25.0).view(5, 5))  # taken, not changed
+    wider = torch.nn.functional.pad(logits, (0, 2))  # by labels of other tasks
+    words = fill(Window((1, 5), [2, 7, 8, 9, 3], [1, -1, 3, -1], [2, 0, 1, 0]), wider)
+    assert words[[1, 3]].tolist() == logits[[1, 3]].tolist()
+    assert words[[0, 2, 4]].isneginf().all()  # of another window, and without sub-words
+    assert torch.equal(wider[:, :5], logits)  # taken, not changed
+    assert fill(Window((0, 0), [2, 3], [], []), torch.zeros(2, 5)).shape == (0, 5)
 
 
-def test_take_words_of_an_empty_core() -> None:
-    assert gather_word_logits(torch.zeros(2, 5), Window((0, 0), [2, 3], [], [])).shape == (0, 5)
+@pytest.mark.parametrize(
+    ("positions", "third", "expected"),
+    [
+        ([1, -1, 3, -1], B_D, [(0, 1, "Disease"), (2, 3, "Disease")]),
+        ([1, -1, 3, -1], I_D, [(0, 3, "Disease")]),  # one entity from the first word to the third, not to the last
+        ([-1, -1], B_D, []),
+    ],
+)
+def test_words_without_subwords_are_passed_over(positions: list[int], third: int, expected: list[tuple]) -> None:
+    logits = as_logits([B_D, B_D, B_D, third, B_D], 9.0)
+    (spans,) = decode_spans([fill(Window((0, len(positions)), [2, 7, 8, 9, 3], positions, []), logits)], LABELS)
+    assert places(spans) == expected
+    (alone,) = decode_spans([logits[[position for position in positions if position >= 0]]], LABELS)
+    assert [span.score for span in spans] == [span.score for span in alone]
 
 
 def test_score_of_a_single_word() -> None:

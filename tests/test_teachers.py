@@ -85,7 +85,8 @@ def test_several_teachers_and_one_with_several_heads_say_the_same(
         parts.append(str(Path(folder).parent / name))
     label(again, config, tokenizer, parts)
     for one, other in zip(rows.rows, again.rows, strict=True):
-        assert torch.equal(one.soft_labels, other.soft_labels) and one.soft_labels.any()
+        assert one.soft_labels.any()
+        torch.testing.assert_close(one.soft_labels, other.soft_labels, atol=1e-3, rtol=0)
 
 
 def test_the_loss_has_the_value_of_its_equation() -> None:

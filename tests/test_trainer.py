@@ -246,8 +246,8 @@ def test_two_accumulated_batches_of_four_are_one_of_eight(
         assert trainer.state.global_step == 1
         after.append(copy_weights(trainer))
         assert largest_difference(before, after[-1]) > 1e-2
-    assert largest_difference(after[0], after[1]) < 1e-6
-    assert largest_difference(after[0], after[2]) < 1e-6
+    assert largest_difference(after[0], after[1]) < 1e-5
+    assert largest_difference(after[0], after[2]) < 1e-5
 
 
 @pytest.mark.parametrize(("hidden_size", "rate"), [(511, 3e-4), (512, 5e-5)])

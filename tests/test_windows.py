@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,12 +16,14 @@ from modeling_mtl_bioner import (
     MtlBionerConfig,
     Window,
     find_sentence_breaks,
+    find_words,
     get_special_ids,
     make_windows,
     pad_batch,
     plan_windows,
     split_subwords,
-)
+)  # fmt: skip
+from mtl_bioner.tokenizer import load_tokenizer
 
 
 PATTERN = MtlBionerConfig().word_pattern
@@ -32,9 +34,6 @@ CHARACTERS = st.one_of(
     st.sampled_from("aBe1-_(.,' \n\t\r\x00\u200b\ufeff\u00ad\ufe0f\u0301\u00e9β中😀"), st.characters()
 )
 relaxed = settings(max_examples=60, deadline=None, derandomize=True)
-
-
-# --------------------------------------------------------------------------------------------------------------- plan
 
 
 @pytest.mark.parametrize(
@@ -66,44 +65,32 @@ def test_plan_properties(sizes: list[int], capacity: int, context: int) -> None:
     for number, (first, start, end, last) in enumerate(plan):
         assert 0 <= first <= start < end <= last <= len(sizes)
         assert sum(clipped[first:last]) <= capacity
-        assert sum(clipped[first:start]) <= min(context, capacity // 4)
-        assert sum(clipped[end:last]) <= min(context, capacity // 4)
+        assert max(sum(clipped[first:start]), sum(clipped[end:last])) <= min(context, capacity // 4)
         if any(size >= capacity for size in sizes[first:last]):  # alone, but for words without sub-words
             assert sum(size > 0 for size in sizes[first:last]) == 1
         if number + 1 < len(plan):  # no window is shorter than it must be: half of the capacity is core
             assert sum(clipped[start : end + 1]) > capacity - 2 * (capacity // 4)
 
 
-# ------------------------------------------------------------------------------------------------------------ windows
-
-
-def check_windows(
-    windows: list[Window],
-    pieces: list[list[int]],
-    specials: tuple[list[int], list[int]],
-    length: int,
-    breaks: list[int],
-) -> None:
+def check_windows(windows: list[Window], pieces: list[list[int]], specials: tuple, length: int, breaks: list) -> None:
     """Everything that must hold of the windows of one text."""
     prefix, suffix = specials
-    capacity = length - len(prefix) - len(suffix)
-    pieces_cut = [piece[:capacity] for piece in pieces]
+    pieces = [piece[: length - len(prefix) - len(suffix)] for piece in pieces]
     assert [word for window in windows for word in range(*window.core)] == list(range(len(pieces)))
     borders = [0, *breaks, len(pieces)]
     for window in windows:
-        ids = window.input_ids
-        start, end = window.core
+        ids, (start, end) = window.input_ids, window.core
         assert len(ids) <= length
         assert ids[: len(prefix)] == prefix and ids[len(ids) - len(suffix) :] == suffix
-        assert window.sizes == [len(piece) for piece in pieces_cut[start:end]]
+        assert window.sizes == [len(piece) for piece in pieces[start:end]]
         for word, position, size in zip(range(start, end), window.positions, window.sizes, strict=True):
             assert (position == -1) == (size == 0)
-            assert position < 0 or ids[position : position + size] == pieces_cut[word]
+            assert position < 0 or ids[position : position + size] == pieces[word]
         begin = max(border for border in borders if border <= start)
         stop = min(border for border in borders if border >= end and border > start)
         inner = ids[len(prefix) : len(ids) - len(suffix)]
         candidates = itertools.product(range(begin, start + 1), range(end, stop + 1))
-        assert any(inner == list(itertools.chain(*pieces_cut[a:b])) for a, b in candidates)
+        assert any(inner == list(itertools.chain(*pieces[a:b])) for a, b in candidates)
 
 
 @pytest.mark.parametrize("length", [3, 5, 8, 20, 64])
@@ -115,16 +102,14 @@ def test_windows_of_any_text(encoder_type: str, toy_tokenizer: Callable, length:
     @settings(parent=relaxed, max_examples=25)
     @given(st.text(CHARACTERS, max_size=80), st.integers(0, 8), st.sets(st.integers(0, 60), max_size=4))
     def check(text: str, context: int, breaks: set[int]) -> None:
-        spans = [match.span() for match in re.finditer(PATTERN, text)]
+        spans = find_words(text, PATTERN)
         words = [text[start:end] for start, end in spans]
         breaks = sorted(b for b in breaks if b < len(words))
         windows = make_windows(tokenizer, words, length, context, breaks)
         check_windows(windows, split_subwords(tokenizer, words), specials, length, breaks)
-        covered = [0] * len(text)  # every character that is no space is in exactly one core word
-        for window in windows:
-            for start, end in spans[slice(*window.core)]:
-                covered[start:end] = [count + 1 for count in covered[start:end]]
-        assert covered == [0 if re.match(r"\s", character) else 1 for character in text]
+        covered = Counter(i for window in windows for span in spans[slice(*window.core)] for i in range(*span))
+        # Every character that is no space is in exactly one core word.
+        assert covered == {i: 1 for i, character in enumerate(text) if not re.match(r"\s", character)}
 
     check()
 
@@ -137,10 +122,10 @@ def test_byte_level_subwords_belong_to_their_word(toy_tokenizer: Callable, byte_
     @given(st.text(CHARACTERS, max_size=40))
     def check(text: str) -> None:
         words = re.findall(PATTERN, text)
-        pieces = split_subwords(tokenizer, words)
-        assert [tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in pieces] == [
-            f" {w}" for w in words
+        decoded = [
+            tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in split_subwords(tokenizer, words)
         ]
+        assert decoded == [f" {word}" for word in words]
 
     check()
 
@@ -150,41 +135,59 @@ def test_subwords_do_not_depend_on_the_neighbours(encoder_type: str, toy_tokeniz
     tokenizer = toy_tokenizer(encoder_type)
     words = ["IL", "-", "2", "gene", "in", "BRCA1", "in"]
     pieces = split_subwords(tokenizer, words)
-    assert pieces == [split_subwords(tokenizer, [word])[0] for word in words]
-    assert all(pieces)
+    assert pieces == [split_subwords(tokenizer, [word])[0] for word in words] and all(pieces)
     if encoder_type in BYTE_LEVEL:
         assert [tokenizer.convert_ids_to_tokens(ids)[0][0] for ids in pieces] == ["Ġ"] * 7
 
 
-def test_characters_the_tokenizer_drops_have_no_subwords(toy_tokenizer: Callable) -> None:
-    words = ["BRCA1", "\x00", "\u200b", "\ufeff", "\u00ad", "gene"]
-    assert [len(ids) for ids in split_subwords(toy_tokenizer("bert"), words)] == [2, 0, 0, 0, 0, 1]
-    (window,) = make_windows(toy_tokenizer("bert"), words, 10, 2)
-    assert window.positions == [1, -1, -1, -1, -1, 3]
-    assert window.sizes == [2, 0, 0, 0, 0, 1]
-    assert split_subwords(toy_tokenizer("bert"), []) == []
-
-
-def test_breaks_begin_windows_without_context(toy_tokenizer: Callable) -> None:
-    windows = make_windows(toy_tokenizer("bert"), ["a", "b", "c", "d"], 20, 5, breaks=[0, 2, 4])
-    assert [window.core for window in windows] == [(0, 2), (2, 4)]
+@pytest.mark.parametrize(
+    ("words", "length", "context", "breaks", "windows"),
+    [
+        # Breaks begin windows without context; else it stands on both sides.
+        ("a b c d", 20, 5, [0, 2, 4], [("a b", (0, 2), [1, 2], [1, 1]), ("c d", (2, 4), [1, 2], [1, 1])]),
+        (
+            "a b c d e f g h i j", 8, 1, [],
+            [
+                ("a b c d e f", (0, 5), [1, 2, 3, 4, 5], [1] * 5),
+                ("e f g h i j", (5, 10), [2, 3, 4, 5, 6], [1] * 5),
+            ],
+        ),
+        # Characters that the tokenizer drops have no sub-words.
+        (
+            "BRCA1 \x00 \u200b \ufeff \u00ad gene", 10, 2, [],
+            [("BRCA ##1 gene", (0, 6), [1, -1, -1, -1, -1, 3], [2, 0, 0, 0, 0, 1])],
+        ),
+        # A word longer than a window is cut, for the encoder only.
+        (
+            f"gene {'x' * 50} gene", 10, 2, [],
+            [
+                ("gene", (0, 1), [1], [1]),
+                ("x ##x ##x ##x ##x ##x ##x ##x", (1, 2), [1], [8]),
+                ("gene", (2, 3), [1], [1]),
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_windows_by_hand(
+    toy_tokenizer: Callable, words: str, length: int, context: int, breaks: list[int], windows: list[tuple]
+) -> None:
     ids = toy_tokenizer("bert").convert_tokens_to_ids
-    assert [window.input_ids for window in windows] == [
-        ids(["[CLS]", "a", "b", "[SEP]"]),
-        ids(["[CLS]", "c", "d", "[SEP]"]),
+    assert make_windows(toy_tokenizer("bert"), words.split(" "), length, context, breaks) == [
+        Window(core, ids(["[CLS]", *tokens.split(), "[SEP]"]), positions, sizes)
+        for tokens, core, positions, sizes in windows
     ]
+
+
+def test_no_words_and_no_room_for_words(toy_tokenizer: Callable) -> None:
+    assert split_subwords(toy_tokenizer("bert"), []) == make_windows(toy_tokenizer("bert"), [], 3, 0) == []
+    with pytest.raises(ValueError, match="max_seq_length is 2; the special tokens alone take 2"):
+        make_windows(toy_tokenizer("bert"), ["a"], 2, 0)
 
 
 @pytest.mark.parametrize(
     ("pattern", "breaks"),
-    [
-        ("", []),
-        (r"\n+", [5]),
-        (SENTENCE_PATTERN, [5, 8]),
-        (r"nowhere", []),
-        (r"$", []),  # an end of the text begins nothing
-        (r"^", []),
-    ],
+    # an end of the text begins nothing
+    [("", []), (r"\n+", [5]), (SENTENCE_PATTERN, [5, 8]), (r"nowhere", []), (r"$", []), (r"^", [])],
 )
 def test_sentence_breaks(pattern: str, breaks: list[int]) -> None:
     text = " One e.g. \nTwo is. Three "
@@ -208,33 +211,10 @@ def test_a_line_break_within_a_sentence_ends_none(text: str, sentences: list[str
     assert [text[start:end] for start, end in split_sentences(text)] == sentences
 
 
-def test_context_stands_on_both_sides(toy_tokenizer: Callable) -> None:
-    windows = make_windows(toy_tokenizer("bert"), list("abcdefghij"), 8, 1)
-    tokens = [" ".join(toy_tokenizer("bert").convert_ids_to_tokens(window.input_ids)) for window in windows]
-    assert tokens == ["[CLS] a b c d e f [SEP]", "[CLS] e f g h i j [SEP]"]
-    assert [window.core for window in windows] == [(0, 5), (5, 10)]
-    assert [window.positions for window in windows] == [[1, 2, 3, 4, 5], [2, 3, 4, 5, 6]]
-
-
-def test_a_word_longer_than_a_window_is_cut_for_the_encoder_only(toy_tokenizer: Callable) -> None:
-    windows = make_windows(toy_tokenizer("bert"), ["gene", "x" * 50, "gene"], 10, 2)
-    assert [window.core for window in windows] == [(0, 1), (1, 2), (2, 3)]
-    assert [len(window.input_ids) for window in windows] == [3, 10, 3]
-    assert windows[1].sizes == [8]
-
-
-def test_no_room_for_words(toy_tokenizer: Callable) -> None:
-    with pytest.raises(ValueError, match="max_seq_length is 2; the special tokens alone take 2"):
-        make_windows(toy_tokenizer("bert"), ["a"], 2, 0)
-
-
 def test_truncation_and_padding_of_the_tokenizer_file_do_not_count(minilm: str) -> None:
     """The file of this encoder asks for padding to, and truncation at, 128 sub-words."""
-    from mtl_bioner.tokenizer import load_tokenizer
-
-    tokenizer: Any = load_tokenizer(minilm)
-    assert len(split_subwords(tokenizer, ["cancer"] * 700)) == 700
-    assert all(len(ids) == 1 for ids in split_subwords(tokenizer, ["cancer"] * 700))
+    tokenizer = load_tokenizer(minilm)
+    assert [len(ids) for ids in split_subwords(tokenizer, ["cancer"] * 700)] == [1] * 700
     assert get_special_ids(tokenizer) == ([101], [102])
 
 

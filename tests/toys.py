@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 
 def document(document_id: str, text: str, mentions: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """A JSONL document; each `(words, type)` is the next place in the text where the words stand."""
@@ -22,6 +24,32 @@ def write_jsonl(path: Path, documents: Iterable[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(item) + "\n" for item in documents), encoding="utf-8")
     return path
+
+
+def tiny_model(tasks: Sequence[dict[str, Any]], hidden_size: int = 4, **config_options: Any) -> Any:
+    """An `MtlBionerModel` on a BERT of one layer, in evaluation mode and without dropout of the heads; seed 0."""
+    import torch
+    from transformers import BertConfig
+
+    from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel
+
+    encoder = BertConfig(
+        vocab_size=30, hidden_size=hidden_size, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+    )
+    torch.manual_seed(0)
+    return MtlBionerModel(MtlBionerConfig(encoder, tasks, **{"head_dropout": 0.0, **config_options})).eval()
+
+
+def assert_same_entities(one: Sequence[Any], other: Sequence[Any], tolerance: float = 1e-5) -> None:
+    """Equal entities, of a text or of each of several; scores may differ by `tolerance`.
+
+    Matrix libraries promise equal bits neither for a text alone and in a batch, nor for other numbers of threads.
+    """
+    for first, second in zip(one, other, strict=True):
+        if isinstance(first, dict):
+            assert second == {**first, "score": pytest.approx(first["score"], abs=tolerance)}
+        else:
+            assert_same_entities(first, second, tolerance)
 
 
 # ------------------------------------------------------------------------------------------------ runs of run_mtl_ner

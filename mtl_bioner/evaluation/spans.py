@@ -19,7 +19,7 @@ def decode_entities(
     """
     return [
         [
-            {"start": text.words[s.start][0], "end": text.words[s.end - 1][1], "type": s.type, "score": s.score}
+            {"start": s.start, "end": s.end, "type": s.type, "score": s.score}
             for s in spans
             if text.types is None or s.type in text.types
         ]

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data_collators import TaskRows
-from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel, pad_batch
+from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel, classify_windows
 from mtl_bioner.messages import summarize_error
 from mtl_bioner.tokenizer import load_tokenizer
 from mtl_bioner.training.model_setup import hub_answers
@@ -151,16 +151,15 @@ def _write_soft_labels(
     batch_size: int = 32,
 ) -> None:
     """Write a teacher's probabilities into the columns of its task, in the rows of the others."""
-    others = sorted((row for row in rows.rows if names[row.task_id] != task), key=lambda row: len(row.input_ids))
-    for begin in tqdm(range(0, len(others), batch_size), f"labels of {task}", leave=False, disable=None):
-        batch = others[begin : begin + batch_size]
-        ids = pad_batch([row.input_ids for row in batch], tokenizer.pad_token_id or 0).to(teacher.device)
-        mask = pad_batch([[1] * len(row.input_ids) for row in batch], 0).to(teacher.device)
-        with torch.autocast(teacher.device.type, torch.bfloat16, enabled=bf16):
-            logits = teacher.classify(teacher.encode(ids, mask), [task])[task]
-        probabilities = logits.softmax(-1).to("cpu", torch.float16)  # (batch, length, labels)
-        for row, predicted in zip(batch, probabilities, strict=True):
-            row.soft_labels[:, columns] = predicted[: len(row.input_ids)]
+    others = [row for row in rows.rows if names[row.task_id] != task]
+    windows, pad_token_id = [row.input_ids for row in others], tokenizer.pad_token_id or 0
+    with torch.autocast(teacher.device.type, torch.bfloat16, enabled=bf16):
+        batches = classify_windows(teacher, windows, [task], pad_token_id, batch_size)
+        count = -(-len(others) // batch_size)
+        for batch, logits in tqdm(batches, f"labels of {task}", count, leave=False, disable=None):
+            probabilities = logits[task].softmax(-1).to("cpu", torch.float16)  # (batch, length, labels)
+            for row, row_probabilities in zip((others[i] for i in batch), probabilities, strict=True):
+                row.soft_labels[:, columns] = row_probabilities[: len(row.input_ids)]
 
 
 def distillation_loss(task_logits: Mapping[str, Tensor], soft_labels: Tensor, labels: Tensor) -> Tensor:

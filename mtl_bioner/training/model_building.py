@@ -1,4 +1,4 @@
-"""Build a model on an encoder; add, drop, rename and freeze its heads."""
+"""Build a model on an encoder; add, drop, rename and freeze heads."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def build_model(
     hub_options: dict[str, Any] | None = None,
     **config_options: Any,
 ) -> MtlBionerModel:
-    """A model with a pretrained encoder and fresh heads.
+    """Build a model with a pretrained encoder and fresh heads.
 
     Args:
         name_or_path: Hub id or folder of any `AutoModel` encoder.
         tasks, config_options: as for `MtlBionerConfig`.
-        encoder_overrides: fields to set in the encoder's config (dropout); names it doesn't have are ignored.
+        encoder_overrides: fields to set in the encoder's config (dropout); unknown names are ignored.
         hub_options: `revision`, `cache_dir`, ... for `from_pretrained`.
     """
     encoder = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, **(hub_options or {}))
@@ -35,45 +35,45 @@ def build_model(
             setattr(encoder.config, key, value)
     encoder.config._name_or_path = ""  # a path of this machine has no place in a model
     model = MtlBionerModel(MtlBionerConfig(encoder.config, tasks, **config_options))
-    own = model.encoder.state_dict()
-    model.encoder.load_state_dict({key: value for key, value in encoder.state_dict().items() if key in own})
+    kept = model.encoder.state_dict().keys()  # without a pooler
+    model.encoder.load_state_dict({key: value for key, value in encoder.state_dict().items() if key in kept})
     return model
 
 
 def with_tasks(model: MtlBionerModel, tasks: Sequence[dict[str, Any]], drop: Sequence[str] = ()) -> MtlBionerModel:
-    """A model with this one's encoder and heads, and a fresh head for each task it doesn't have.
+    """Copy a model, with a fresh head for each task that it doesn't have.
 
     Args:
-        tasks: as in the config; one named as an existing task continues its head.
+        tasks: as in the config; a task with the name of a head continues it.
         drop: names of heads to leave out; one that is also in `tasks` starts afresh.
 
     Raises:
-        ValueError: a task named as a head of other types, or an unknown name in `drop`.
+        ValueError: a task with the name of a head but other types, or an unknown name in `drop`.
     """
-    old = {task["name"]: task for task in model.config.tasks}
+    heads = {task["name"]: task for task in model.config.tasks}
     for name in filter(None, drop):
-        if name not in old:
-            raise ValueError(f"no head {name!r} to drop; the model's are {', '.join(old)}")
-    kept = {name: task for name, task in old.items() if name not in drop}
-    for task in tasks:
-        own = kept.get(task["name"])
-        if own is None:
-            continue
-        if set(own["types"]) != set(task["types"]):
-            raise ValueError(
-                f"task {task['name']} finds {', '.join(task['types'])}, the model's head of that name "
-                f"{', '.join(own['types'])}; give corpora that have these, or another name: other={task['name']}"
-            )
-        corpora = list(dict.fromkeys([*own.get("corpora", ()), *task.get("corpora", ())]))
-        kept[task["name"]] = own | ({"corpora": corpora} if corpora else {})
+        if name not in heads:
+            raise ValueError(f"no head {name!r} to drop; the model's are {', '.join(heads)}")
+    kept = {name: task for name, task in heads.items() if name not in drop}
+    kept |= {task["name"]: _continue_head(kept[task["name"]], task) for task in tasks if task["name"] in kept}
     config = copy.deepcopy(model.config)
     config.set_tasks([*kept.values(), *(task for task in tasks if task["name"] not in kept)])
     changed = MtlBionerModel(config)
-    dropped = "|".join(re.escape(name) for name in old if name not in kept)
+    dropped = "|".join(re.escape(name) for name in heads if name not in kept)
     parts = re.compile(rf"(heads|sharing\.(private|discriminator|gates(\.[^.]+)?))\.({dropped})\.")
-    own = {key: value for key, value in model.state_dict().items() if not dropped or not parts.match(key)}
-    changed.load_state_dict(own, strict=False)
+    weights = {key: value for key, value in model.state_dict().items() if not dropped or not parts.match(key)}
+    changed.load_state_dict(weights, strict=False)
     return changed.to(model.device, model.dtype).train(model.training)  # new heads are made in float32, on the CPU
+
+
+def _continue_head(head: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    if set(head["types"]) != set(task["types"]):
+        raise ValueError(
+            f"task {task['name']} finds {', '.join(task['types'])}, the model's head of that name "
+            f"{', '.join(head['types'])}; give corpora that have these, or another name: other={task['name']}"
+        )
+    corpora = list(dict.fromkeys([*head.get("corpora", ()), *task.get("corpora", ())]))
+    return head | ({"corpora": corpora} if corpora else {})
 
 
 def rename_task(model: MtlBionerModel, old: str, new: str) -> None:
@@ -86,20 +86,20 @@ def rename_task(model: MtlBionerModel, old: str, new: str) -> None:
     if old not in names or new in names:
         raise ValueError(f"can't rename head {old!r} to {new!r}; the model's are {', '.join(names)}")
     model.config.set_tasks([task | {"name": new} if task["name"] == old else task for task in model.config.tasks])
-    parts = [own for own in model.sharing.modules() if isinstance(own, TaskModules) and old in own]
-    for module in [model.heads, *parts]:
-        renamed = {new if name == old else name: part for name, part in module.items()}
-        module.clear()
-        module.update(renamed)
+    parts = [part for part in model.sharing.modules() if isinstance(part, TaskModules) and old in part]
+    for modules in [model.heads, *parts]:
+        renamed = {new if name == old else name: module for name, module in modules.items()}
+        modules.clear()
+        modules.update(renamed)
 
 
 def freeze_all_but(model: MtlBionerModel, tasks: Sequence[str]) -> None:
-    """Let training change nothing but what belongs to these tasks alone: their heads, and their private parts."""
-    own = re.compile(rf"(heads|sharing\.(private|gates))\.({'|'.join(map(re.escape, tasks))})\.")
+    """Freeze everything but the heads and the private parts of these tasks."""
+    trained = re.compile(rf"(heads|sharing\.(private|gates))\.({'|'.join(map(re.escape, tasks))})\.")
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(bool(own.match(name)))
+        parameter.requires_grad_(bool(trained.match(name)))
 
 
 def learn_loss_weights(model: MtlBionerModel) -> None:
-    """Give each task a learned weight in the loss, in one training: checkpoints hold it, loading does not."""
+    """Give each task a learned weight in the loss of this training: checkpoints keep it, a loaded model has none."""
     model.log_variances = nn.Parameter(torch.zeros(len(model.config.tasks), device=model.device))
