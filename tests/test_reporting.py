@@ -235,5 +235,5 @@ def test_a_file_that_does_not_fit_is_named_and_the_old_one_stays(
             write(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert str(raised.value).endswith(f"File too large: '{path}'")
+    assert str(raised.value).startswith(f"{path}: can't be written (File too large); free some space")
     assert [other.name for other in tmp_path.iterdir()] == [name] and path.read_text() == "old"

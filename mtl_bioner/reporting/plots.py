@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from mtl_bioner.evaluation.calibration import bin_by_score, compute_calibration_error
-from mtl_bioner.reporting.files import replace_file, write_json
+from dataset_scripts.formats.files import write_then_rename
+from mtl_bioner.reporting.files import write_json
 
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def save_figure(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
     pyplot.close(figure)  # pyplot forgets it; it can still be drawn
-    with replace_file(path) as temporary:
+    with write_then_rename(path) as temporary:
         figure.savefig(temporary, dpi=120, format=path.suffix.removeprefix("."))
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from dataset_scripts.formats.jsonl import write_jsonl
 from dataset_scripts.formats.pubtator import write_pubtator
 from dataset_scripts.schema import CorpusError, Document, Entity
-from mtl_bioner.reporting.files import replace_file
 
 
 logger = logging.getLogger(__name__)
@@ -39,7 +38,6 @@ def write_predictions(
     for name, part in zip(names, documents.values(), strict=True):
         for path, write in ((f"{name}.jsonl", write_jsonl), (f"{name}.pubtator", write_pubtator)):
             try:
-                with replace_file(output / f"predictions_{path}") as temporary:
-                    write(part, temporary)
+                write(part, output / f"predictions_{path}")
             except CorpusError as error:  # PubTator can't hold every document id; JSONL can
                 logger.warning("no predictions_%s: %s", path, error)
