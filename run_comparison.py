@@ -12,8 +12,6 @@ has the budget of its teachers, the single-task models, on top of its own. Finis
 `comparison.md` and plots.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import sys

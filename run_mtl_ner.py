@@ -12,8 +12,6 @@ Without --do_train, --do_eval or --do_predict all three are done. The stages fol
 corpora, tasks, leak filter, model, rows, trainer, train, evaluate, predict, results, push.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import sys

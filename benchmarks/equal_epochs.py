@@ -8,8 +8,6 @@ process of its own, whose result is kept in --output_dir and not computed again.
 table.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

@@ -1,7 +1,5 @@
 """What `train_throughput.py` measures, each in a process of its own: `WORKERS` by name."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import resource

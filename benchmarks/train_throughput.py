@@ -11,8 +11,6 @@ sub-words (no padding) a second, of training steps after the first few.
 Writes `train_throughput.json` and `.png` into --output_dir, prints a table, and last `ratio: <number>`.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

@@ -1,7 +1,5 @@
 """A hook of mkdocs: build the argument tables from the dataclasses, and add figures from outside `docs/`."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import re

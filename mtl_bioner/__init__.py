@@ -9,8 +9,6 @@
 Names are imported when they are first used, so that importing the package takes no time.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The Python interface: train a model, load a model."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

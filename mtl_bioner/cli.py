@@ -1,7 +1,5 @@
 """The command `mtl-bioner`: picks a sub-command, and imports what only that one needs."""
 
-from __future__ import annotations
-
 import difflib
 import importlib
 import sys

@@ -1,7 +1,5 @@
 """Say in one line what went wrong."""
 
-from __future__ import annotations
-
 import sys
 
 

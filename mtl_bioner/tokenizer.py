@@ -1,7 +1,5 @@
 """Load an encoder's tokenizer, and find out how many sub-words the encoder takes."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

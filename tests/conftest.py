@@ -1,7 +1,5 @@
 """Tiny encoders with their own tokenizers, made on the spot: no test needs the network."""
 
-from __future__ import annotations
-
 import gc
 import os
 import string

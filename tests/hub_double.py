@@ -3,8 +3,6 @@
 Small files come in the commit, large ones by LFS (clients must set HF_HUB_DISABLE_XET=1). The token is checked.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

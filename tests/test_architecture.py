@@ -1,7 +1,5 @@
 """The layout, and who may import whom."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import sys

@@ -1,7 +1,5 @@
 """Arguments: how they are read, and that everything wrong with them, or with what they name, is told in one line."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Fitted temperature and bias turn scores into chances of being correct; the calibration error that is left."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """The command `mtl-bioner` and the Python interface."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

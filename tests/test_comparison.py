@@ -1,7 +1,5 @@
 """The comparison: which cells there are, what is kept of them, and the report of made-up and of real ones."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil

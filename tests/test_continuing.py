@@ -1,7 +1,5 @@
 """Going on from a saved model: scoring its heads, adding, dropping and freezing heads; and resuming a training."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Tokenizers, rows, batches and their order."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections import Counter

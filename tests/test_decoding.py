@@ -1,7 +1,5 @@
 """Logits to entities: always legal IOB2, always the most probable, the same as the decoding of corpora."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

@@ -1,7 +1,5 @@
 """The code of README and documentation runs, its commands parse, and its links lead somewhere."""
 
-from __future__ import annotations
-
 import functools
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Kinds of errors, and recall of seen and unseen mentions."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Pushing to a stand-in for the Hub, and loading from it in a process of its own; stock models of one task."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """Scores of span sets: literal values, agreement with seqeval, the `evaluate` metric, and significance."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The official scoring program of BC2GM, `alt_eval.perl` of its folder, counts what this project counts."""
 
-from __future__ import annotations
-
 import random
 import re
 import shutil

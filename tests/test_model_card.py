@@ -1,7 +1,5 @@
 """The card of a model: which files it is made from, what the Hub reads in it, and that it says nothing else."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import json

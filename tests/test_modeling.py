@@ -1,7 +1,5 @@
 """Config, heads, loss and life cycle of the model; five encoder families of toy size."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """The notebooks of the documentation run on the embedded sample with the quickstart's encoder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

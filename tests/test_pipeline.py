@@ -1,7 +1,5 @@
 """Text in, entities out: of texts of any length, with right offsets, of all tasks."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import random

@@ -1,7 +1,5 @@
 """Real trainings in processes of their own: several at once, killed and resumed."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Tables, plots and prediction files: what they show, and what is left when they can't be written."""
 
-from __future__ import annotations
-
 import json
 import logging
 import resource

@@ -1,7 +1,5 @@
 """run_mtl_ner.py in this process, with a toy encoder on the sample corpus: what a run reads, computes and leaves."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """Processes, their end by a signal, and dropout on the CPU."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """A saved model in a fresh process: without this project, without a network, from another directory."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

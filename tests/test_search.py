@@ -1,7 +1,5 @@
 """The search for hyper-parameters: its space, going on after an interruption, its argument file."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 import subprocess

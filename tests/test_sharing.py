@@ -1,7 +1,5 @@
 """Sharing layers against slow loops over rows and tasks, from the equations of Wang et al. 2019; changes of heads."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any

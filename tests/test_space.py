@@ -1,7 +1,5 @@
 """The page of `space/`: what it writes, and what a reader sees of it in a real browser."""
 
-from __future__ import annotations
-
 import html
 import os
 import re

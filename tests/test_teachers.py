@@ -1,7 +1,5 @@
 """Teachers: what they say of which rows, and what the model in training learns of it."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """MultiTaskTrainer: its loss, its epochs, its evaluation, and the model it keeps."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """Arguments: their groups, choices, bounds, and the values that are filled in."""
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Training and loading with the oldest and the newest transformers that setup.cfg allows."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Long text to windows: nothing is left out, nothing twice, nothing too long."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections import Counter

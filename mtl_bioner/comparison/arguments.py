@@ -1,7 +1,5 @@
 """Read the command line of `run_comparison.py`. Building the parser imports neither torch nor pandas."""
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections.abc import Sequence

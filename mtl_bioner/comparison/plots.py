@@ -1,7 +1,5 @@
 """Plot a comparison; all scores in per cent."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path

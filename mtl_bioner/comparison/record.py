@@ -1,7 +1,5 @@
 """Record the training of a cell."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product

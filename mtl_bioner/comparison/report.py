@@ -1,7 +1,5 @@
 """Write the report of a comparison from its finished cells: `comparison.json`, `comparison.md` and plots."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby

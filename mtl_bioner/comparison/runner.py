@@ -1,7 +1,5 @@
 """Train the cells of a comparison, each in a process of its own."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -3,8 +3,6 @@
 A *system* is what a reader chooses between: `single`, a model for each task, or one model for all tasks.
 """
 
-from __future__ import annotations
-
 import hashlib
 import statistics
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Fit and measure the calibration of entity scores."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -9,8 +9,6 @@
 takes seconds, so nothing else imports this module.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

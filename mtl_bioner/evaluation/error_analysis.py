@@ -8,8 +8,6 @@ Every gold mention that was not found is one error, and so is every wrong predic
     spurious        a prediction that is neither
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any

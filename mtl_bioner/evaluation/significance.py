@@ -1,7 +1,5 @@
 """Test differences of F1: paired bootstrap over documents and seeds, Holm correction."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Decode logits into entities, and score entities against the gold of the corpora."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

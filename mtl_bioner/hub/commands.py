@@ -6,8 +6,6 @@
 `add_*_arguments` imports neither torch, transformers nor huggingface_hub, so that `--help` answers at once.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import logging

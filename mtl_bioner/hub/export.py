@@ -4,8 +4,6 @@ Its logits equal those of the task's head. The stock pipeline makes other entiti
 the head was trained on sentences, and knows nothing of legal BIO sequences. So the stock model is scored by itself.
 """
 
-from __future__ import annotations
-
 import copy
 import itertools
 import re

@@ -3,8 +3,6 @@
 Its text and tables are in `model_card.md.jinja`; this module computes the metadata and some groups of scores.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

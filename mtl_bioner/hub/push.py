@@ -4,8 +4,6 @@ It holds weights, config, tokenizer, modeling file, the handler of Inference End
 The token comes from `hf auth login` or `HF_TOKEN`, and is never written to a file.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """Plot learning curves, the reliability of scores, and gates; scores and gates in per cent."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mtl_bioner.evaluation.calibration import bin_by_score, compute_calibration_error
 from dataset_scripts.formats.files import write_then_rename
+from mtl_bioner.evaluation.calibration import bin_by_score, compute_calibration_error
 from mtl_bioner.reporting.files import write_json
 
 

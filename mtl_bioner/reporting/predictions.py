@@ -1,7 +1,5 @@
 """Write predicted entities."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import re

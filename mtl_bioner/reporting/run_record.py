@@ -1,7 +1,5 @@
 """What the record of a run is made of: versions, machine, hashes, paths without folders; and old results."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.metadata

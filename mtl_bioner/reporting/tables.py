@@ -3,8 +3,6 @@
 `python -m mtl_bioner.reporting.tables DIR DIR ...` prints mean and spread over several runs.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import json

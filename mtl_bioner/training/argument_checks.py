@@ -1,7 +1,5 @@
 """Check arguments before any long work starts."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 from collections.abc import Iterable, Sequence

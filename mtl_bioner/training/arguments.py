@@ -1,7 +1,5 @@
 """Model and data arguments of `run_mtl_ner.py`."""
 
-from __future__ import annotations
-
 from dataclasses import MISSING, dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Check the values of arguments against their choices and bounds."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import typing

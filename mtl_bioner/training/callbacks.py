@@ -1,7 +1,5 @@
 """Callbacks of the trainer: epochs of the sampler, a log for every epoch, logs in one line."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Mapping

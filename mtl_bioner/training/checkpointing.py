@@ -1,7 +1,5 @@
 """Find whole checkpoints, and check that a resumed training goes on with what it was begun with."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

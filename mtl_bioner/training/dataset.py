@@ -1,7 +1,5 @@
 """Load tasks and corpora, and build the rows of each split."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace

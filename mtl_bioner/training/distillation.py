@@ -6,8 +6,6 @@ these soft labels beside the gold ones (Hinton et al. 2015; from single-task tea
 al. 2019, "BAM!"). So each head is trained on the text of all corpora.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

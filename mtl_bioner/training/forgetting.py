@@ -1,7 +1,5 @@
 """Measure what the other heads of a saved model forget while some are trained."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Measure the gates of cross-sharing."""
 
-from __future__ import annotations
-
 import torch
 
 from data_collators import TaskRows

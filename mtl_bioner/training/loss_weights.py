@@ -1,7 +1,5 @@
 """Weights of the tasks in the loss."""
 
-from __future__ import annotations
-
 import math
 
 from data_collators import TaskBatchSampler, TaskRows

@@ -1,7 +1,5 @@
 """Build a model on an encoder; add, drop, rename and freeze heads."""
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Load the encoder or saved model that a run starts from, and settle the arguments that depend on it."""
 
-from __future__ import annotations
-
 import functools
 import logging
 import os

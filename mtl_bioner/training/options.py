@@ -1,7 +1,5 @@
 """Declare the arguments of a command as fields of a dataclass."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tell what a training would do before it starts."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import time

@@ -1,7 +1,5 @@
 """Write what a run leaves: scores, record, predictions, plots, card."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path

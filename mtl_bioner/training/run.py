@@ -1,7 +1,5 @@
 """A run: everything that is settled before training starts."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path

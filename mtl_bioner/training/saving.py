@@ -1,7 +1,5 @@
 """Save and push what a training writes, and tell what is left of one that was stopped."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shlex

@@ -1,7 +1,5 @@
 """Calibrate the entity scores of a model: fit them to the chance that an entity is right."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

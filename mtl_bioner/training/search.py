@@ -9,8 +9,6 @@ training, scored by the development macro F1 of its best evaluation; one that is
 after as many evaluations is stopped. The same command goes on with an interrupted search.
 """
 
-from __future__ import annotations
-
 import copy
 import logging
 import sys

@@ -1,7 +1,5 @@
 """Train the teachers of a multi-task model: a single-task model for each of its tasks."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The Hugging Face Trainer for several tasks: order of batches, loss, and evaluation on character spans."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Training arguments of multi-task training."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 
