@@ -37,6 +37,7 @@ def train(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     options |= {"output_dir": folder / "model", "do_train": True, "do_eval": True, "save_strategy": "no"}
     options |= {"eval_strategy": "no", "num_train_epochs": epochs, "seed": seed, "overwrite_output": True}
     options |= {"learning_rate": arguments.learning_rate, "max_tokens_per_batch": arguments.max_tokens_per_batch}
+    options |= {"bf16": False} if arguments.worker == "stock" else {}  # or one process would have two data types
     run = run_mtl_ner.prepare([f"--{name}={value}" for name, value in options.items()])
     start = time.perf_counter()
     if arguments.worker == "own":

@@ -135,16 +135,6 @@ def measure_tasks(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"tasks": {"step_seconds": seconds}, "ceiling": measure_ceiling()}
 
 
-def measure_sharing(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure the seconds of a training step by sharing layer, with 8 tasks."""
-    return {"step_seconds": measure_steps(arguments, {name: (8, name) for name in SHARING})}
-
-
-def measure_quick(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure this project's training and then the rest, in one process, since each takes 10 s to start."""
-    return {"own": [measure_training(arguments)], **measure_tasks(arguments)}
-
-
 def measure_steps(arguments: argparse.Namespace, setups: dict[Any, tuple[int, str]]) -> dict[Any, float]:
     """Return the median seconds of a step on one batch, by setup: number of tasks among its rows, and sharing layer.
 
@@ -189,6 +179,7 @@ def measure_ceiling() -> dict[str, float]:
 WORKERS = {
     **dict.fromkeys(("stock", "own", "four", "profile_stock", "profile_own"), measure_training),
     "tasks": measure_tasks,
-    "sharing": measure_sharing,
-    "quick": measure_quick,
+    "sharing": lambda arguments: {"step_seconds": measure_steps(arguments, {name: (8, name) for name in SHARING})},
+    # In one process, since each takes 10 s to start.
+    "quick": lambda arguments: {"own": [measure_training(arguments)], **measure_tasks(arguments)},
 }

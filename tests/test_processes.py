@@ -1,13 +1,15 @@
-"""Real trainings in processes of their own: several at once, killed and resumed."""
+"""Real trainings in processes of their own: several at once, stopped, killed and resumed."""
 
 import contextlib
 import json
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,14 @@ import torch
 from safetensors.torch import load_file
 from toys import document, write_jsonl
 
+from mtl_bioner.training.checkpointing import last_complete_checkpoint
+
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "run_mtl_ner.py"
+ONE = [sys.executable]
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
 TWO = [*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
 TWO += ["--mixed_precision", "no", "--dynamo_backend", "no"]
@@ -39,30 +45,20 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Callable[[s
         (encoder / "config.json").write_text(json.dumps(config))
     for name, count in (("large", 40), ("small", 3)):
         for split, number in (("train", count), ("dev", 4)):
-            documents = []
-            for i in range(number):
-                words = SICK[i % len(SICK)]
-                text = f"{'Patient ' * (i % 9)}number {i} of {name} {split} had {words} today"
-                documents.append(document(f"{name}{split}{i}", text, [(words, "Disease")]))
+            words = [SICK[i % len(SICK)] for i in range(number)]
+            texts = [f"{'Patient ' * (i % 9)}number {i} of {name} {split} had {words[i]} today" for i in range(number)]
+            documents = [document(f"{name}{split}{i}", texts[i], [(words[i], "Disease")]) for i in range(number)]
             write_jsonl(folder / name / f"{split}.jsonl", documents)
     return folder
 
 
-def command(workplace: Path, output: Path, launcher: Sequence[str], dropout: float, **options: Any) -> list[str]:
-    options = {
-        "tasks": f"large={workplace / 'large'},small={workplace / 'small'}",
-        "model_name_or_path": workplace / f"dropout{dropout}",
-        "output_dir": output,
-        "do_train": True,
-        "head_dropout": dropout,
-        "learning_rate": 1e-3,
-        "logging_steps": 1,
-        "disable_tqdm": True,
-        "bf16": False,
-        "teachers": "none",
-        **options,
-    }
-    return [*launcher, str(ROOT / "run_mtl_ner.py"), *(f"--{name}={value}" for name, value in options.items())]
+def make_command(
+    workplace: Path, output: Path, launcher: Sequence[str], dropout: float, script: Path = SCRIPT, **options: Any
+) -> list[str]:
+    defaults = {"tasks": f"large={workplace / 'large'},small={workplace / 'small'}", "output_dir": output}
+    defaults |= {"model_name_or_path": workplace / f"dropout{dropout}", "head_dropout": dropout, "do_train": True}
+    defaults |= {"learning_rate": 1e-3, "logging_steps": 1, "disable_tqdm": True, "bf16": False, "teachers": "none"}
+    return [*launcher, str(script), *(f"--{name}={value}" for name, value in (defaults | options).items())]
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess:
@@ -70,7 +66,7 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess:
 
 
 def train(*args: Any, **options: Any) -> Path:
-    done = run(command(*args, **options))
+    done = run(make_command(*args, **options))
     assert done.returncode == 0, done.stderr[-3000:]
     return args[1]
 
@@ -85,17 +81,21 @@ def largest_difference(one: Path, other: Path) -> float:
     return max((first[name].float() - second[name].float()).abs().max().item() for name in first)
 
 
+def latest(output: Path) -> Path:
+    return Path(last_complete_checkpoint(output))
+
+
 NO_EVALUATION = {"eval_strategy": "no", "save_strategy": "no"}
 
 
 @pytest.fixture(scope="module")
 def teacher(workplace: Path) -> Path:
     """A model for both tasks, some steps better than chance."""
-    return train(workplace, workplace / "teacher", [sys.executable], 0.0, max_steps=10, **NO_EVALUATION)
+    return train(workplace, workplace / "teacher", ONE, 0.0, max_steps=10, **NO_EVALUATION)
 
 
 @pytest.mark.parametrize(
-    ("one_task_batches", "accumulation", "sharing"),
+    ("one_task_batches", "accumulation", "extra"),
     [
         (False, 1, {}),
         (False, 2, {}),
@@ -109,29 +109,16 @@ def teacher(workplace: Path) -> Path:
     ],
 )
 def test_two_processes_train_as_one_with_the_doubled_batch(
-    workplace: Path,
-    teacher: Path,
-    tmp_path: Path,
-    one_task_batches: bool,
-    accumulation: int,
-    sharing: dict[str, Any],
+    workplace: Path, teacher: Path, tmp_path: Path, one_task_batches: bool, accumulation: int, extra: dict[str, Any]
 ) -> None:
-    options = {
-        **{name: str(value).format(teacher=teacher) for name, value in sharing.items()},
-        "one_task_batches": one_task_batches,
-        "gradient_accumulation_steps": accumulation,
-        "num_train_epochs": 2 * accumulation,
-        "max_tokens_per_batch": 0,
-        "warmup_steps": 0,
-        # AdamW would divide differences in the last bit of tiny gradients by gradients as tiny.
-        "optim": "sgd",
-        "learning_rate": 0.1,
-        "mask_probability": 0,
-        "task_loss_weights": "large=1,small=3",
-        **NO_EVALUATION,
-    }
+    options = {name: str(value).format(teacher=teacher) for name, value in extra.items()} | NO_EVALUATION
+    options |= {"one_task_batches": one_task_batches, "gradient_accumulation_steps": accumulation}
+    options |= {"num_train_epochs": 2 * accumulation, "max_tokens_per_batch": 0, "warmup_steps": 0}
+    options |= {"mask_probability": 0, "task_loss_weights": "large=1,small=3"}
+    # AdamW would divide differences in the last bit of tiny gradients by gradients as tiny.
+    options |= {"optim": "sgd", "learning_rate": 0.1}
     two = train(workplace, tmp_path / "two", TWO, 0.0, per_device_train_batch_size=3, **options)
-    one = train(workplace, tmp_path / "one", [sys.executable], 0.0, per_device_train_batch_size=6, **options)
+    one = train(workplace, tmp_path / "one", ONE, 0.0, per_device_train_batch_size=6, **options)
     assert len(losses(one)) >= 8  # 43 rows in batches of 6
     assert losses(two) == pytest.approx(losses(one), abs=1e-5)
     assert largest_difference(one, two) < 1e-5
@@ -142,13 +129,13 @@ def test_two_processes_train_as_one_with_the_doubled_batch(
 
 def test_two_processes_score_as_one(workplace: Path, teacher: Path, tmp_path: Path) -> None:
     """An odd number of rows, so that one process has a row too many in its last batch."""
-    found = []
-    for name, launcher in (("one", [sys.executable]), ("two", TWO)):
+    both = []
+    for name, launcher in (("one", ONE), ("two", TWO)):
         options = {"model_name_or_path": teacher, "do_train": False, "do_eval": True, "per_device_eval_batch_size": 3}
         output = train(workplace, tmp_path / name, launcher, 0.0, max_eval_samples=3, **options)
         scores = json.loads((output / "all_results.json").read_text())
-        found.append({key: scores[key] for key in scores if "_f1" in key or key in ("eval_loss", "eval_large_ece")})
-    assert found[0]["eval_loss"] > 0.1 and found[1] == pytest.approx(found[0], abs=1e-5)
+        both.append({key: scores[key] for key in scores if "_f1" in key or key in ("eval_loss", "eval_large_ece")})
+    assert both[0]["eval_loss"] > 0.1 and both[1] == pytest.approx(both[0], abs=1e-5)
 
 
 PARTING = f"""
@@ -171,70 +158,62 @@ def test_the_wrapped_model_goes_before_the_process_group(workplace: Path, tmp_pa
     """Else some runs hang at exit, see `shut_down_processes`; the race itself is too rare to wait for."""
     script = tmp_path / "script.py"
     script.write_text(PARTING)
-    arguments = command(workplace, tmp_path / "out", TWO, 0.0, max_steps=1, **NO_EVALUATION)
-    done = run([str(script) if argument == str(ROOT / "run_mtl_ner.py") else argument for argument in arguments])
+    done = run(make_command(workplace, tmp_path / "out", TWO, 0.0, script, max_steps=1, **NO_EVALUATION))
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stderr.count("wrapped models left: 0\n") == 2
 
 
 def test_a_launch_that_became_one_process_is_an_error(workplace: Path, tmp_path: Path) -> None:
     alone = [*ACCELERATE, "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-    done = run(command(workplace, tmp_path / "out", [*alone, "--dynamo_backend", "no"], 0.0))
+    done = run(make_command(workplace, tmp_path / "out", [*alone, "--dynamo_backend", "no"], 0.0))
     assert done.returncode != 0
     assert "accelerate was asked for several processes but started one" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def kill_when(arguments: list[str], ready: Callable[[str], bool], log: Path) -> None:
-    """Start a training and SIGKILL all of its processes as soon as its output says so."""
+@contextlib.contextmanager
+def running(arguments: list[str], ready: Callable[[str], bool], log: Path) -> Iterator[psutil.Popen]:
+    """A training whose output says that it is ready; at the end all of its processes are killed."""
     with log.open("w") as stream:
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         process = psutil.Popen(arguments, stdout=stream, stderr=subprocess.STDOUT, env=environment)
         end = time.monotonic() + 200
         while not ready(log.read_text()):
-            assert process.poll() is None, f"it ended before it was killed: {log.read_text()[-2000:]}"
+            assert process.poll() is None, f"it ended before it was ready: {log.read_text()[-2000:]}"
             assert time.monotonic() < end
             time.sleep(0.002)
         everyone = [*process.children(recursive=True), process]  # the launcher's workers are in sessions of their own
-        for one in everyone:
-            with contextlib.suppress(psutil.NoSuchProcess):  # a helper that was about to end
-                one.kill()
-        psutil.wait_procs(everyone, timeout=20)
-        process.wait()
+        try:
+            yield process
+        finally:
+            for one in everyone:
+                with contextlib.suppress(psutil.NoSuchProcess):  # a helper that was about to end
+                    one.kill()
+            psutil.wait_procs(everyone, timeout=20)
+            process.wait()
 
 
 @pytest.mark.parametrize(("processes", "taught"), [(1, False), (2, False), (1, True)])
 def test_killed_and_resumed_training_ends_with_the_same_weights(
     workplace: Path, teacher: Path, tmp_path: Path, processes: int, taught: bool
 ) -> None:
-    launcher = TWO if processes == 2 else [sys.executable]
-    options = {
-        "num_train_epochs": 3,
-        "gradient_accumulation_steps": 2,
-        "max_tokens_per_batch": 120 // processes,
-        "task_sampling_alpha": 0.5,
-        "eval_strategy": "steps",
-        "eval_steps": 2,
-        "save_strategy": "steps",
-        "save_steps": 2,
-        "early_stopping_patience": 50,
-        "save_total_limit": 3,  # with 1 only the best is left at the end
-    }
+    launcher = TWO if processes == 2 else ONE
+    options = {"num_train_epochs": 3, "gradient_accumulation_steps": 2, "max_tokens_per_batch": 120 // processes}
+    options |= {"task_sampling_alpha": 0.5, "eval_strategy": "steps", "eval_steps": 2, "early_stopping_patience": 50}
+    options |= {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 3}  # with 1 only the best is left
     options |= {"teachers": teacher, "bf16": True} if taught else {}
     whole = train(workplace, tmp_path / "whole", launcher, 0.1, **options)
     steps = len(losses(whole))
     assert steps >= 12
     output = tmp_path / "killed"
-    begin = command(workplace, output, launcher, 0.1, **options)
+    begin = make_command(workplace, output, launcher, 0.1, **options)
     resume = [*begin, "--resume_from_checkpoint=true"]
     reached = [0]
     for number, step in enumerate((3, steps // 2, steps - 2)):  # in the middle of epochs
         # Losses are logged at the end of a step; a checkpoint of an even step is written at about the same time.
-        kill_when(
-            resume if number else begin,
-            lambda text, left=step - reached[-1]: text.count("  loss ") >= left,
-            tmp_path / f"log{number}",
-        )
+        arguments, left = resume if number else begin, step - reached[-1]
+        with running(arguments, lambda text: text.count("  loss ") >= left, tmp_path / f"log{number}"):  # noqa: B023
+            pass
         reached.append(int(latest(output).name.partition("-")[2]))
     assert 0 < reached[1] < reached[2] < reached[3] < steps
     done = run(resume)
@@ -252,16 +231,33 @@ def test_killed_and_resumed_training_ends_with_the_same_weights(
     assert patience[0] == patience[1]
 
 
-def latest(output: Path) -> Path:
-    from mtl_bioner.training.checkpointing import find_last_checkpoint
-
-    return Path(find_last_checkpoint(output))
+@pytest.mark.parametrize(("processes", "name", "workers"), [(1, "SIGINT", 0), (1, "SIGTERM", 2), (2, "SIGINT", 0)])
+def test_a_stopped_training_says_in_one_line_how_to_resume_and_ends_with_the_same_weights(
+    workplace: Path, tmp_path: Path, processes: int, name: str, workers: int
+) -> None:
+    options = {"max_steps": 300, "save_strategy": "steps", "save_steps": 20, "eval_strategy": "no"}
+    options |= {"dataloader_num_workers": workers}
+    launcher, output, log = ONE if processes == 1 else TWO, tmp_path / "out", tmp_path / "log"
+    whole = train(workplace, tmp_path / "whole", launcher, 0.1, **options)
+    arguments = make_command(workplace, output, launcher, 0.1, **options)
+    with running(arguments, lambda text: text.count("  loss ") >= 30, log) as process:
+        process.send_signal(getattr(signal, name))
+        status = process.wait(60)
+    told = log.read_text()
+    assert told.count("stopped by") == 1
+    kept, _, resume = told.partition(f"run_mtl_ner: stopped by {name}; kept: ")[2].splitlines()[0].partition("; ")
+    assert kept == str(latest(output)) and resume.startswith("resume in 2" if processes == 2 else "resume with: ")
+    if processes == 1:  # a launcher prints a traceback of its own, and has its own status
+        assert "Traceback" not in told and status == 128 + getattr(signal, name)
+    resume = shlex.split(resume.partition("with: ")[2])
+    done = run(resume if processes == 1 else [*arguments, "--resume_from_checkpoint=true"])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert largest_difference(whole, output) == 0.0
 
 
 def test_a_checkpoint_half_written_is_passed_over(workplace: Path, tmp_path: Path) -> None:
-    options = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2, "eval_strategy": "no"}
-    options |= {"save_total_limit": 5}
-    whole = train(workplace, tmp_path / "whole", [sys.executable], 0.1, **options)
+    options = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2, "eval_strategy": "no", "save_total_limit": 5}
+    whole = train(workplace, tmp_path / "whole", ONE, 0.1, **options)
     weights = tmp_path / "weights"
     weights.mkdir()
     shutil.copy(whole / "model.safetensors", weights)
@@ -270,7 +266,7 @@ def test_a_checkpoint_half_written_is_passed_over(workplace: Path, tmp_path: Pat
     (newest / "optimizer.pt").write_bytes((newest / "optimizer.pt").read_bytes()[:100])
     state = newest / "trainer_state.json"
     state.write_text(state.read_text()[:50])
-    resume = command(workplace, whole, [sys.executable], 0.1, **options, resume_from_checkpoint="true")
+    resume = make_command(workplace, whole, ONE, 0.1, **options, resume_from_checkpoint="true")
     done = run(resume)
     assert done.returncode == 0, done.stderr[-3000:]
     assert largest_difference(whole, weights) == 0.0

@@ -6,10 +6,8 @@ import os
 import platform
 import re
 import shlex
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -221,24 +219,6 @@ def test_a_full_disk_is_one_line(argv: Argv, monkeypatch: pytest.MonkeyPatch, ca
     assert (
         last.startswith("run_mtl_ner: error: [Errno 28] No space left on device: ") and "kept: no checkpoint" in last
     )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_an_interrupted_training_says_what_is_kept_and_how_to_go_on(
-    name: str, status: int, argv: Argv, tmp_path: Path
-) -> None:
-    command = [sys.executable, str(ROOT / "run_mtl_ner.py"), *argv("--num_train_epochs=1000", data=SAMPLE)]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as run:
-        while not list((tmp_path / "out").glob("checkpoint-*/trainer_state.json")):
-            assert run.poll() is None
-            time.sleep(0.05)
-        run.send_signal(getattr(signal, name))
-        told = run.communicate(timeout=60)[1]
-    assert run.returncode == status and "Traceback" not in told
-    last = told.splitlines()[-1]
-    assert last.startswith(f"run_mtl_ner: stopped by {name}; kept: {tmp_path}/out/checkpoint-")
-    assert last.endswith("--resume_from_checkpoint true")
 
 
 def test_one_task_is_the_single_task_baseline(argv: Argv, tmp_path: Path) -> None:

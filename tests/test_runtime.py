@@ -42,38 +42,48 @@ def test_processes_that_were_not_started_are_noticed(
             check_processes(world)
 
 
-# Prints "ready" and is then sent the signal; the arguments are the body of the `with` and whether it reports.
+# Prints "ready" and is then sent a signal. Arguments: what is run, what is run in the end, and whether it reports.
 STOPPED = """
-import signal, sys, time
+import os, signal, sys, time
 from mtl_bioner.training.runtime import stop_cleanly
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
-with stop_cleanly("program", lambda: "kept: all", sys.argv[2] == "True"):
+with stop_cleanly("program", lambda: "kept: all", sys.argv[3] == "True"):
     try:
-        print("ready", flush=True)
-        time.sleep(60)
-    finally:
         exec(sys.argv[1])
+    finally:
+        exec(sys.argv[2])
+"""
+SLEEP = "print('ready', flush=True); time.sleep(60)"
+# Python ignores errors in such a callback, as in those of data loaders' workers.
+FORK = f"""
+def wait_at_the_first(begun=[]): begun or begun.append(1) or exec({SLEEP!r})
+os.register_at_fork(after_in_parent=wait_at_the_first)
+if not os.fork(): os._exit(0)
+while True: time.sleep(0.1)
 """
 
 
 @pytest.mark.parametrize(
-    ("name", "body", "reports", "status"),
+    ("name", "body", "end", "reports", "status"),
     [
-        ("SIGINT", "pass", True, 130),
-        ("SIGTERM", "raise RuntimeError('connection lost')", True, 143),  # what a signal may lead to
-        ("SIGTERM", "pass", False, 143),
-        ("SIGINT", "import os; os.kill(os.getpid(), signal.SIGTERM)", False, 143),  # a second one, in the clean-up
+        ("SIGINT", SLEEP, "pass", True, 130),
+        ("SIGTERM", SLEEP, "raise RuntimeError('connection lost')", True, 143),  # what a signal may lead to
+        ("SIGTERM", FORK, "pass", True, 143),
+        ("SIGTERM", SLEEP, "pass", False, 143),
+        ("SIGINT", SLEEP, "os.kill(os.getpid(), signal.SIGTERM)", False, 143),  # a second one, in the clean-up
     ],
 )
 def test_a_signal_ends_a_process_with_one_line_and_its_status(
-    name: str, body: str, reports: bool, status: int
+    name: str, body: str, end: str, reports: bool, status: int
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", STOPPED, body, str(reports)], cwd=ROOT, text=True, stdout=-1, stderr=-1
-    )
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(getattr(signal, name))
-    _, errors = process.communicate(timeout=60)
+    arguments = [sys.executable, "-W", "ignore", "-c", STOPPED, body, end, str(reports)]
+    with subprocess.Popen(arguments, cwd=ROOT, text=True, stdout=-1, stderr=-1) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(getattr(signal, name))
+        try:
+            _, errors = process.communicate(timeout=100)
+        finally:
+            process.kill()
     assert (process.returncode, errors) == (status, f"program: stopped by {name}; kept: all\n" if reports else "")
 
 

@@ -95,6 +95,18 @@ def make_trainer(toy_encoder: Callable[[str], str], tokenizer: Any, tmp_path: Pa
     return make
 
 
+@pytest.fixture
+def train(make_trainer: MakeTrainer) -> MakeTrainer:
+    """A trainer that has trained."""
+
+    def make_and_train(rows: TaskRows, *args: Any, **options: Any) -> MultiTaskTrainer:
+        trainer = make_trainer(rows, *args, **options)
+        trainer.train()
+        return trainer
+
+    return make_and_train
+
+
 def sum_losses(model: MtlBionerModel, rows: TaskRows) -> tuple[list[float], list[int]]:
     """Summed cross-entropy and labelled tokens of each task, row by row, without any of the project's loss code."""
     sums, counts = [0.0, 0.0], [0, 0]
@@ -118,9 +130,6 @@ def copy_weights(trainer: MultiTaskTrainer) -> dict[str, Tensor]:
 def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
     assert first.keys() == second.keys()
     return max((first[name] - second[name]).abs().max().item() for name in first)
-
-
-# -------------------------------------------------------------------------------------------------------------- loss
 
 
 @pytest.mark.parametrize(
@@ -182,11 +191,10 @@ def test_learned_weights_follow_the_equation(make_trainer: MakeTrainer, rows: Ta
 
 
 def test_learned_weights_grow_for_a_learned_task_are_logged_and_not_saved(
-    make_trainer: MakeTrainer, rows: TaskRows, tmp_path: Path
+    train: MakeTrainer, rows: TaskRows, tmp_path: Path
 ) -> None:
     options = {"loss_weighting": "uncertainty", "task_loss_weights": "equal"}
-    trainer = make_trainer(rows, num_train_epochs=40, learning_rate=0.005, **options)
-    trainer.train()
+    trainer = train(rows, num_train_epochs=40, learning_rate=0.005, **options)
     last = [entry for entry in trainer.state.log_history if "weight_ill" in entry][-1]
     assert last["weight_ill"] > 1.0 and last["weight_gene"] > 1.0
     assert last["weight_ill"] != last["weight_gene"]
@@ -224,12 +232,6 @@ def test_balanced_gives_the_plain_sum_of_task_means_over_an_epoch(
     assert over_epoch == pytest.approx(sums[0] / counts[0] + sums[1] / counts[1], rel=1e-5)
 
 
-def test_balanced_weights_need_no_training_rows_to_score(make_trainer: MakeTrainer, rows: TaskRows) -> None:
-    trainer = make_trainer(None, rows, task_loss_weights="balanced")
-    assert trainer.task_weights.tolist() == [1.0, 1.0]
-    assert "eval_macro_f1" in trainer.evaluate()
-
-
 @pytest.mark.parametrize("weights", ["equal", "ill=2,gene=0.5", "balanced"])
 def test_two_accumulated_batches_of_four_are_one_of_eight(
     make_trainer: MakeTrainer, rows: TaskRows, weights: str
@@ -250,9 +252,8 @@ def test_two_accumulated_batches_of_four_are_one_of_eight(
 
 @pytest.mark.parametrize(("hidden_size", "rate"), [(511, 3e-4), (512, 5e-5)])
 def test_the_learning_rate_depends_on_the_size_of_the_encoder(hidden_size: int, rate: float, tmp_path: Path) -> None:
-    encoder = BertConfig(
-        vocab_size=9, hidden_size=hidden_size, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
-    )
+    sizes = {"vocab_size": 9, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    encoder = BertConfig(hidden_size=hidden_size, **sizes)
     args = MultiTaskTrainingArguments(str(tmp_path), use_cpu=True, eval_strategy="no")
     MultiTaskTrainer(MtlBionerModel(MtlBionerConfig(encoder, TASKS)), args)
     assert args.learning_rate == rate
@@ -277,16 +278,13 @@ def test_training_masks_a_share_of_the_subwords_and_evaluation_none(
     assert changed[~special].float().mean().item() == pytest.approx(0.25, abs=0.02)
 
 
-def test_an_encoder_without_a_mask_token_trains_without_masking(
+def test_on_a_cpu_byte_dropout_is_used_and_without_a_mask_token_no_masking(
     make_trainer: MakeTrainer, rows: TaskRows, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(tokenizer), "mask_token_id", None, raising=False)
-    assert make_trainer(rows, mask_probability=0.25).mask_probability == 0.0
-
-
-def test_a_cpu_trainer_uses_byte_dropout_everywhere(make_trainer: MakeTrainer, rows: TaskRows) -> None:
-    kinds = {type(module) for module in make_trainer(rows).model.modules() if isinstance(module, torch.nn.Dropout)}
-    assert kinds == {ByteDropout}
+    trainer = make_trainer(rows, mask_probability=0.25)
+    assert trainer.mask_probability == 0.0
+    assert {type(part) for part in trainer.model.modules() if isinstance(part, torch.nn.Dropout)} == {ByteDropout}
 
 
 def test_training_in_bf16_changes_weights_and_keeps_them_in_fp32(make_trainer: MakeTrainer, rows: TaskRows) -> None:
@@ -296,9 +294,6 @@ def test_training_in_bf16_changes_weights_and_keeps_them_in_fp32(make_trainer: M
     after = copy_weights(trainer)
     assert {weight.dtype for weight in after.values()} == {torch.float32}
     assert largest_difference(before, after) > 0.001
-
-
-# -------------------------------------------------------------------------------------------------------------- logs
 
 
 def test_the_losses_of_the_tasks_are_logged_since_the_last_log(make_trainer: MakeTrainer, rows: TaskRows) -> None:
@@ -320,27 +315,26 @@ def test_the_losses_of_the_tasks_are_logged_since_the_last_log(make_trainer: Mak
     assert abs(logs[0]["loss_ill"] - logs[1]["loss_ill"]) > 1e-2
 
 
-def test_every_epoch_is_logged_however_short(make_trainer: MakeTrainer, rows: TaskRows) -> None:
-    trainer = make_trainer(rows, num_train_epochs=3, logging_steps=50)
-    trainer.train()
-    assert [entry["epoch"] for entry in trainer.state.log_history if "loss_ill" in entry] == [1.0, 2.0, 3.0]
-
-
-def test_a_longer_epoch_is_not_logged_again_for_its_last_steps(make_trainer: MakeTrainer, rows: TaskRows) -> None:
-    trainer = make_trainer(rows, num_train_epochs=3, logging_steps=3, per_device_train_batch_size=1)
-    trainer.train()
-    steps = trainer.state.max_steps
-    assert steps % 9  # an epoch doesn't end with a log
+@pytest.mark.parametrize(
+    ("options", "every"),
+    [
+        ({"logging_steps": 50, "per_device_train_batch_size": 4}, 2),  # an epoch, however short
+        ({"logging_steps": 3, "per_device_train_batch_size": 1}, 3),  # of 8 steps; no log of the last few
+    ],
+)
+def test_logs_come_every_so_many_steps_and_at_least_every_epoch(
+    train: MakeTrainer, rows: TaskRows, options: dict[str, int], every: int
+) -> None:
+    trainer = train(rows, num_train_epochs=3, **options)
     logged = [entry["step"] for entry in trainer.state.log_history if "loss_ill" in entry]
-    assert logged == list(range(3, steps + 1, 3))
+    assert logged == list(range(every, trainer.state.max_steps + 1, every))
 
 
 @pytest.mark.parametrize("disable_tqdm", [False, True])
 def test_logs_are_printed_in_one_line_with_and_without_a_progress_bar(
-    make_trainer: MakeTrainer, rows: TaskRows, capsys: pytest.CaptureFixture, disable_tqdm: bool
+    train: MakeTrainer, rows: TaskRows, capsys: pytest.CaptureFixture, disable_tqdm: bool
 ) -> None:
-    trainer = make_trainer(rows, rows, num_train_epochs=11, per_device_train_batch_size=8, disable_tqdm=disable_tqdm)
-    trainer.train()
+    trainer = train(rows, rows, num_train_epochs=11, per_device_train_batch_size=8, disable_tqdm=disable_tqdm)
     printed = capsys.readouterr()
     lines = printed.out.strip().splitlines()
     assert [line[:16] for line in lines[:2]] == ["epoch 1.00  loss", "epoch 1.00  dev "]
@@ -352,11 +346,8 @@ def test_logs_are_printed_in_one_line_with_and_without_a_progress_bar(
 @pytest.mark.parametrize(
     ("logs", "line"),
     [
-        (
-            {"loss": 0.11031, "loss_b": 0.12, "loss_a": 0.1, "epoch": 1.5},
-            "epoch 1.50  loss 0.1103  a 0.1000  b 0.1200",
-        ),
-        ({"loss": 0.5, "loss_b": 0.25, "epoch": 2}, "epoch 2.00  loss 0.5000  b 0.2500"),
+        ({"loss": 0.11031, "loss_b": 0.12, "loss_a": 0.1, "epoch": 1}, "epoch 1.00  loss 0.1103  a 0.1000  b 0.1200"),
+        ({"loss": 0.5, "loss_b": 0.25, "epoch": 1.5}, "epoch 1.50  loss 0.5000  b 0.2500"),
         (
             {"eval_loss": 1.0, "eval_a_f1": 0.81139, "eval_b_f1": 1.0, "eval_macro_f1": 0.9057, "epoch": 3.0},
             "epoch 3.00  dev F1  a 81.14  b 100.00  macro 90.57",
@@ -367,9 +358,6 @@ def test_logs_are_printed_in_one_line_with_and_without_a_progress_bar(
 )
 def test_a_log_is_one_line(logs: dict[str, float], line: str) -> None:
     assert format_log(logs, ["a", "b"]) == line
-
-
-# --------------------------------------------------------------------------------------- epochs, heads, checkpoints
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
@@ -414,7 +402,7 @@ def test_batches_shrink_where_memory_runs_out(make_trainer: MakeTrainer, rows: T
 
 
 def test_resumed_training_ends_where_the_uninterrupted_does(
-    make_trainer: MakeTrainer, rows: TaskRows, tmp_path: Path
+    make_trainer: MakeTrainer, train: MakeTrainer, rows: TaskRows, tmp_path: Path
 ) -> None:
     options = {
         "num_train_epochs": 2,
@@ -422,8 +410,7 @@ def test_resumed_training_ends_where_the_uninterrupted_does(
         "learning_rate": 0.01,
     }  # three batches an epoch
     options |= {"save_strategy": "steps", "save_steps": 2, "save_total_limit": None}
-    whole = make_trainer(rows, folder="whole", **options)
-    whole.train()
+    whole = train(rows, folder="whole", **options)
     for step in (2, 4):  # in the middle of the first epoch, and of the second
         resumed = make_trainer(rows, folder=f"resumed{step}", **options)
         resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
@@ -457,22 +444,17 @@ def test_the_newest_whole_checkpoint_is_the_last(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_saved_files_have_the_mode_that_the_umask_says(
-    make_trainer: MakeTrainer, rows: TaskRows, tmp_path: Path, umask: int, mode: int
+    train: MakeTrainer, rows: TaskRows, tmp_path: Path, umask: int, mode: int
 ) -> None:
     before = os.umask(umask)
     try:
-        trainer = make_trainer(rows, max_steps=1, save_strategy="steps", save_steps=1)
-        trainer.train()
-        trainer.save_model()
+        train(rows, max_steps=1, save_strategy="steps", save_steps=1).save_model()
         assert os.umask(umask) == umask
     finally:
         os.umask(before)
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert {tmp_path / "out/model.safetensors", tmp_path / "out/checkpoint-1/model.safetensors"} < set(files)
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {mode}
-
-
-# -------------------------------------------------------------------------------------------------------- evaluation
 
 
 def make_oracle_logits(rows: TaskRows, widest: int = 5) -> list[Tensor]:
@@ -574,30 +556,30 @@ def test_evaluate_and_predict_give_the_keys_of_the_interface(make_trainer: MakeT
     assert {key.removeprefix("test_") for key in predicted} - times == scores
 
 
-def test_each_evaluation_computes_its_loss_anew(make_trainer: MakeTrainer, rows: TaskRows) -> None:
-    trainer = make_trainer(None, rows)
-    for _ in range(2):
-        sums, counts = sum_losses(trainer.model, rows)
-        assert trainer.evaluate()["eval_loss"] == pytest.approx(sum(sums) / sum(counts), rel=1e-5)
-        with torch.no_grad():
-            trainer.model.heads["ill"].bias.add_(torch.tensor([3.0, 0, 0]))
-
-
-def test_evaluation_gives_the_same_scores_in_any_batch_size(make_trainer: MakeTrainer, tokenizer: Any) -> None:
-    """Rows are padded to other lengths, and stand in other batches."""
-    scores, losses = [], []
+def test_evaluation_gives_the_same_scores_and_loss_in_any_batch_size(
+    make_trainer: MakeTrainer, tokenizer: Any
+) -> None:
+    """Rows are padded to other lengths, and stand in other batches; each evaluation computes its loss anew."""
+    scores = []
     for size in (1, 3, 32):
-        metrics = make_trainer(None, make_rows(tokenizer), per_device_eval_batch_size=size).evaluate()
-        scores.append([metrics["eval_macro_f1"], metrics["eval_micro_f1"], metrics["eval_gene_recall_Protein"]])
-        losses.append(metrics["eval_loss"])
-    assert scores[0] == scores[1] == scores[2]
-    assert losses == pytest.approx(losses[:1] * 3, rel=1e-5)
+        trainer = make_trainer(None, make_rows(tokenizer), per_device_eval_batch_size=size)
+        for _ in range(2):
+            metrics = trainer.evaluate()
+            sums, counts = sum_losses(trainer.model, trainer.eval_dataset)
+            assert metrics["eval_loss"] == pytest.approx(sum(sums) / sum(counts), rel=1e-5)
+            scores.append([metrics["eval_macro_f1"], metrics["eval_micro_f1"], metrics["eval_gene_recall_Protein"]])
+            with torch.no_grad():
+                trainer.model.heads["ill"].bias.add_(torch.tensor([3.0, 0, 0]))
+    assert scores[0] == scores[2] == scores[4] and scores[1] == scores[3] == scores[5]
 
 
-def test_scoring_alone_needs_no_development_rows(make_trainer: MakeTrainer, rows: TaskRows) -> None:
-    """As `--do_predict` does, with all other arguments at their defaults."""
+def test_scoring_alone_needs_no_other_rows(make_trainer: MakeTrainer, rows: TaskRows) -> None:
+    """As `--do_predict` and `--do_eval` do, with all other arguments at their defaults."""
     options = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}
     assert "test_macro_f1" in make_trainer(None, do_predict=True, **options).predict(rows).metrics
+    trainer = make_trainer(None, rows, task_loss_weights="balanced")
+    assert trainer.task_weights.tolist() == [1.0, 1.0]
+    assert "eval_macro_f1" in trainer.evaluate()
 
 
 @pytest.mark.parametrize(("frozen", "left"), [(False, []), (True, ["gene"])])
@@ -640,25 +622,17 @@ def test_gates_are_averaged_over_subwords_without_padding(
     assert means[2] == [None, None, None]  # has no rows
 
 
-# --------------------------------------------------------------------------------------------------- which model stays
-
-
-@pytest.fixture
-def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
+def plant(monkeypatch: pytest.MonkeyPatch, *scores: float) -> None:
     """Let evaluations give these macro F1 one after the other."""
-
-    def plant(scores: list[float]) -> None:
-        left = iter(scores)
-        scored = {"eval_micro_f1": 0.0}
-        monkeypatch.setattr(trainer_module, "compute_span_metrics", lambda *_: scored | {"eval_macro_f1": next(left)})
-
-    return plant
+    left = iter(scores)
+    metrics = {"eval_micro_f1": 0.0}
+    monkeypatch.setattr(trainer_module, "compute_span_metrics", lambda *_: metrics | {"eval_macro_f1": next(left)})
 
 
 def test_the_best_epoch_by_macro_f1_is_kept_and_saved(
-    make_trainer: MakeTrainer, rows: TaskRows, plant: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_trainer: MakeTrainer, rows: TaskRows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    plant([0.2, 0.9, 0.4])
+    plant(monkeypatch, 0.2, 0.9, 0.4)
     trainer = make_trainer(rows, rows, num_train_epochs=3, learning_rate=0.01)
     epochs: list[dict[str, Tensor]] = []
     evaluate = trainer.evaluate
@@ -682,9 +656,7 @@ def test_the_best_epoch_by_macro_f1_is_kept_and_saved(
     [(1, [0.5, 0.4, 0.9], 2), (2, [0.5, 0.4, 0.3, 0.9], 3), (2, [0.5, 0.4, 0.6, 0.7], 4), (None, [0.5, 0.4], 4)],
 )
 def test_early_stopping_waits_so_many_evaluations(
-    make_trainer: MakeTrainer, rows: TaskRows, plant: Any, patience: int | None, scores: list[float], epochs: int
+    train: MakeTrainer, rows: TaskRows, monkeypatch: Any, patience: int | None, scores: list[float], epochs: int
 ) -> None:
-    plant([*scores, 0.1, 0.1, 0.1])
-    trainer = make_trainer(rows, rows, num_train_epochs=4, early_stopping_patience=patience)
-    trainer.train()
-    assert trainer.state.epoch == epochs
+    plant(monkeypatch, *scores, 0.1, 0.1, 0.1)
+    assert train(rows, rows, num_train_epochs=4, early_stopping_patience=patience).state.epoch == epochs

@@ -68,6 +68,7 @@ def stop_cleanly(program: str, explain: Callable[[], str], reports: bool = True)
         reports: whether this process writes the line; of several processes only the first should.
     """
     received: list[signal.Signals] = []
+    report_unraisable = sys.unraisablehook
 
     def interrupt(number: int, frame: Any) -> None:
         if received:
@@ -75,11 +76,20 @@ def stop_cleanly(program: str, explain: Callable[[], str], reports: bool = True)
         received.append(signal.Signals(number))
         raise KeyboardInterrupt  # which data loaders' workers, where this handler is inherited, take in silence
 
+    def interrupt_again(unraisable: Any) -> None:
+        """Repeat a signal that came where Python ignores exceptions, such as in a callback of `os.fork`."""
+        if received and unraisable.exc_type is KeyboardInterrupt:
+            threading.Timer(0.1, os.kill, (os.getpid(), received.pop())).start()
+        else:
+            report_unraisable(unraisable)
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # A shell lets `command &` ignore SIGINT; that stays so.
     signals = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
-    previous = {number: signal.signal(number, interrupt) for number in signals}  # shells ignore SIGINT for `command &`
+    handlers = {number: signal.signal(number, interrupt) for number in signals}
+    sys.unraisablehook = interrupt_again
     try:
         yield
     except BaseException:  # perhaps not the interrupt, but an error that it led to, such as a lost connection
@@ -87,7 +97,8 @@ def stop_cleanly(program: str, explain: Callable[[], str], reports: bool = True)
             raise
     finally:
         if not received:
-            for number, handler in previous.items():
+            sys.unraisablehook = report_unraisable
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
     if received:
         for bar in list(tqdm._instances):  # else the line would be part of the progress bar's
