@@ -36,9 +36,8 @@ NEXT_STEP = "next: the same on your corpora, with --tasks, --data_dir and --mode
 def prepare_cell(arguments: Mapping[str, Any]) -> Run:
     """Do what `run_mtl_ner.py` does before training, with arguments by name."""
     import run_mtl_ner
-    from mtl_bioner.training.argument_files import as_argv
 
-    return run_mtl_ner.prepare(as_argv(arguments))
+    return run_mtl_ner.prepare(run_mtl_ner.as_argv(arguments))
 
 
 def train_cell(request: Path) -> int:
