@@ -195,8 +195,12 @@ def check_same_experiment(
 ) -> None:
     """Raise ValueError if two fingerprints differ in a name that both have: older cells lack newer arguments."""
     for name in sorted(one.keys() & other.keys() - set(ignored)):
-        if one[name] != other[name]:
+        first, second = one[name], other[name]
+        if first != second:
+            if isinstance(first, dict) and isinstance(second, dict):  # of arguments, those that differ
+                unequal = [key for key in first | second if first.get(key) != second.get(key)]
+                first, second = ({key: side[key] for key in unequal if key in side} for side in (first, second))
             raise ValueError(
-                f"{place}: computed with different {name} ({one[name]} and {other[name]}); continue with the "
-                "arguments, versions and kind of machine of the earlier cells, or choose another --output_dir"
+                f"{place}: computed with different {name} ({first} and {second}); continue with the arguments, "
+                "versions and kind of machine of the earlier cells, or choose another --output_dir"
             )
