@@ -75,10 +75,8 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _show_stats(arguments: argparse.Namespace) -> None:
-    ledgers = {
-        name: file_ledgers(name, arguments.data_dir, word_pattern=arguments.word_pattern)
-        for name in arguments.corpora or _list_present(arguments.data_dir)
-    }
+    names = arguments.corpora or _list_present(arguments.data_dir)
+    ledgers = {name: file_ledgers(name, arguments.data_dir, word_pattern=arguments.word_pattern) for name in names}
     if arguments.json:
         print(json.dumps(ledgers, indent=2, default=Ledger.as_dict))
         return

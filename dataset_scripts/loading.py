@@ -25,7 +25,7 @@ from dataset_scripts.formats import is_corpus_path
 from dataset_scripts.formats.conll import UNTYPED
 from dataset_scripts.local_corpus import find_local_files
 from dataset_scripts.schema import NOT_ALIGNABLE, CorpusError, Document, Ledger, to_documents
-from dataset_scripts.splits import SPLITS, RawSplits, check_share, complete_splits
+from dataset_scripts.splits import SPLITS, RawSplits, complete_splits
 
 
 logger = logging.getLogger(__name__)
@@ -105,11 +105,11 @@ def hash_corpus(source: str | Path, data_dir: str | Path | None = None) -> str:
 
 def check_arguments(test_size: float | None, dev_size: float, word_pattern: str) -> None:
     """Raise CorpusError for a share outside (0, 1), and a pattern that doesn't compile or matches the empty string."""
-    check_share("dev_size", dev_size)
-    if test_size is not None:
-        check_share("test_size", test_size)
-        if not 0.10 <= test_size <= 0.15:
-            logger.warning("test_size is %s; 0.10 to 0.15 is usual", test_size)
+    for name, share in (("dev_size", dev_size), ("test_size", test_size)):
+        if share is not None and not 0 < share < 1:
+            raise CorpusError(f"{name} is {share}; a share of the documents between 0 and 1 is needed, such as 0.1")
+    if test_size is not None and not 0.10 <= test_size <= 0.15:
+        logger.warning("test_size is %s; 0.10 to 0.15 is usual", test_size)
     try:
         pattern = re.compile(word_pattern)
     except re.error as error:
@@ -184,10 +184,8 @@ def _check_content(name: str, splits: Mapping[str, Sequence[Document]], info: Co
         logger.warning("%s has no training documents: it can be scored, not trained on", name)
     elif not _list_types(splits["train"]):
         types = f" of {', '.join(info.types)}" if info else ""
-        raise CorpusError(
-            f"{name}: none of its {len(splits['train'])} training documents holds a mention{types}; "
-            f"check the annotations and their type names"
-        )
+        problem = f"{name}: none of its {len(splits['train'])} training documents holds a mention{types}"
+        raise CorpusError(f"{problem}; check the annotations and their type names")
 
 
 def _warn_of_likely_mistakes(name: str, types: Sequence[str], train: Sequence[Document], ledger: Ledger) -> None:
