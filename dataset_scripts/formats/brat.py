@@ -94,18 +94,16 @@ def _write_pair(document: Document, folder: Path) -> None:
     name = "%2E" + name[1:] if name.startswith(".") else name
     # Readers take a leading U+FEFF for the byte order mark, so a text that begins with one gets another.
     mark = BOM if document.text.startswith(BOM) else ""
-    for ending, content in ((".txt", mark + document.text), (".ann", "".join(_format_entities(document)))):
-        path = folder / f"{name}{ending}"
-        if path.exists():
-            raise CorpusError(f"document id {document.document_id!r} appears twice; give each document its own")
-        path.write_bytes(content.encode())
+    if Path(folder, f"{name}.txt").exists():
+        raise CorpusError(f"document id {document.document_id!r} appears twice; give each document its own")
+    Path(folder, f"{name}.txt").write_bytes((mark + document.text).encode())
+    Path(folder, f"{name}.ann").write_bytes("".join(_format_entities(document)).encode())
 
 
 def _format_entities(document: Document) -> Iterator[str]:
+    text = document.text.translate(LINE_BREAKERS)
     for number, entity in enumerate(document.entities, 1):
-        name, text = (
-            part.translate(LINE_BREAKERS) for part in (entity.type, document.text[entity.start : entity.end])
-        )
-        yield f"T{number}\t{name} {entity.start} {entity.end}\t{text}\n"
+        name, mention = entity.type.translate(LINE_BREAKERS), text[entity.start : entity.end]
+        yield f"T{number}\t{name} {entity.start} {entity.end}\t{mention}\n"
         if notes := [f"{key}={value}" for key, value in entity.get_prediction_fields().items()]:
             yield f"#{number}\tAnnotatorNotes T{number}\t{' '.join(notes)}\n"
