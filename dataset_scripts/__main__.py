@@ -116,8 +116,7 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     names = ("test_size", "dev_size", "seed", "word_pattern", "native_types")
-    options = {name: getattr(arguments, name) for name in names}
-    corpus = load_corpus(arguments.corpus, arguments.data_dir, **options)
+    corpus = load_corpus(arguments.corpus, arguments.data_dir, **{name: getattr(arguments, name) for name in names})
     folder = export_corpus(corpus, arguments.to, arguments.output)
     written = ", ".join(f"{split} {len(documents):,}" for split, documents in corpus.splits.items())
     print(f"{folder}: {written} documents")

@@ -90,8 +90,6 @@ def _check_hash(info: Corpus, name: str, expected: str, path: Path | None) -> No
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects only to addresses that `check_address` accepts."""
-
     def redirect_request(self, request, stream, code, message, headers, url):  # type: ignore[no-untyped-def]
         check_address(url)
         return super().redirect_request(request, stream, code, message, headers, url)

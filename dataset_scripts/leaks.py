@@ -89,9 +89,8 @@ def drop_leaks(
     for overlap in overlaps:
         logger.warning("%s; kept", str(overlap).replace("training", "development", 1))
     cleaned = dict(corpora)
-    for name in {leak.train for leak in leaks} if mode == "drop" else ():
-        leaking = [document_id for leak in leaks if leak.train == name for document_id in leak.document_ids]
-        cleaned[name] = drop_documents(corpora[name], "train", leaking, "leak")
+    for leak in leaks if mode == "drop" else ():
+        cleaned[leak.train] = drop_documents(cleaned[leak.train], "train", leak.document_ids, "leak")
     return cleaned, leaks, overlaps
 
 

@@ -53,9 +53,11 @@ def _group_by_split(folder: Path) -> dict[str, list[Path]]:
         split, readable = infer_split(child.name), child.is_dir() or _has_known_ending(child)
         if split and readable:
             children.setdefault(split, []).append(child)
-        elif readable and not NO_DATA.fullmatch(child.name):
+        elif NO_DATA.fullmatch(child.name):
+            continue
+        elif readable:
             logger.warning("%s: its name states no split, or several; it is left out", child)
-        elif split and not NO_DATA.fullmatch(child.name):
+        elif split:
             unreadable.append((split, child))
     for split, child in unreadable:
         problem = f"{child}: {_get_ending(child) or 'no'} ending, which can't be read"
@@ -105,7 +107,6 @@ def _list_visible(folder: Path) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and in those below it."""
     for path in _list_visible(folder):
         yield from _walk(path) if path.is_dir() else [path]
 

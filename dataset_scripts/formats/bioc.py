@@ -44,7 +44,6 @@ def _read_integer(value: str, element: XmlElement) -> int:
 
 
 def _pad(text: OffsetText, offset: int, where: str, separator: str) -> None:
-    """Extend the text up to an offset."""
     length = text.tell()
     if not length <= offset <= length + _MAX_GAP:
         remedy = f"offsets must count characters (not bytes), rise, and leave no gap over {_MAX_GAP}"

@@ -58,10 +58,8 @@ def _read_mention(line: str, where: str) -> Mention:
     columns = line.split("\t", 2)
     match = _TYPE_AND_SPANS.fullmatch(columns[1]) if len(columns) == 3 and line.startswith("T") else None
     if match is None:
-        expected = (
-            f"T1<tab>TYPE START END[;START END]<tab>TEXT, or a line that begins with one of {' '.join(_OTHER_LINES)}"
-        )
-        raise CorpusError(f"{where}: {line[:60]!r}; expected {expected}")
+        expected = "T1<tab>TYPE START END[;START END]<tab>TEXT, or a line that begins with one of"
+        raise CorpusError(f"{where}: {line[:60]!r}; expected {expected} {' '.join(_OTHER_LINES)}")
     spans = tuple((int(start), int(end)) for start, end in (part.split(" ") for part in match[2].split(";")))
     return Mention(spans, match[1], columns[2], where)
 
