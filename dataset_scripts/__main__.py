@@ -75,10 +75,8 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _show_stats(arguments: argparse.Namespace) -> None:
-    ledgers = {
-        name: file_ledgers(name, arguments.data_dir, word_pattern=arguments.word_pattern)
-        for name in arguments.corpora or _list_present(arguments.data_dir)
-    }
+    names = arguments.corpora or _list_present(arguments.data_dir)
+    ledgers = {name: file_ledgers(name, arguments.data_dir, word_pattern=arguments.word_pattern) for name in names}
     if arguments.json:
         print(json.dumps(ledgers, indent=2, default=Ledger.as_dict))
         return
@@ -118,8 +116,7 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     names = ("test_size", "dev_size", "seed", "word_pattern", "native_types")
-    options = {name: getattr(arguments, name) for name in names}
-    corpus = load_corpus(arguments.corpus, arguments.data_dir, **options)
+    corpus = load_corpus(arguments.corpus, arguments.data_dir, **{name: getattr(arguments, name) for name in names})
     folder = export_corpus(corpus, arguments.to, arguments.output)
     written = ", ".join(f"{split} {len(documents):,}" for split, documents in corpus.splits.items())
     print(f"{folder}: {written} documents")

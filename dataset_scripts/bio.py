@@ -4,10 +4,11 @@
 hold (nested, crossing or unaligned mentions) is left out and counted, never moved.
 """
 
+import itertools
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from dataset_scripts.schema import CROSSING, NESTED, NOT_ALIGNABLE, Document, Entity, Span
 
@@ -33,14 +34,9 @@ def split_words(text: str, pattern: str = DEFAULT_WORD_PATTERN) -> list[Span]:
 
 def split_sentences(text: str) -> list[Span]:
     """Return the half-open offsets of sentences, without white space around them; together they hold every word."""
-    spans, start = [], 0
-    for boundary in [*(match.end() for match in re.finditer(SENTENCE_PATTERN, text)), len(text)]:
-        sentence = text[start:boundary]
-        if sentence.strip():
-            end = start + len(sentence.rstrip())
-            spans.append((boundary - len(sentence.lstrip()), end))
-        start = boundary
-    return spans
+    boundaries = [0, *(match.end() for match in re.finditer(SENTENCE_PATTERN, text)), len(text)]
+    pieces = ((start, end, text[start:end]) for start, end in itertools.pairwise(boundaries))
+    return [(end - len(piece.lstrip()), start + len(piece.rstrip())) for start, end, piece in pieces if piece.strip()]
 
 
 def find_words(document: Document, pattern: str = DEFAULT_WORD_PATTERN) -> list[Span]:
@@ -56,14 +52,13 @@ def find_words(document: Document, pattern: str = DEFAULT_WORD_PATTERN) -> list[
 
 
 def label_words(
-    document: Document, pattern: str = DEFAULT_WORD_PATTERN, types: Iterable[str] | None = None
+    document: Document, pattern: str = DEFAULT_WORD_PATTERN, types: Collection[str] | None = None
 ) -> tuple[list[Span], list[str], Counter[str]]:
     """Return the words and BIO tags of a document, and the number of entities lost by cause.
 
     Only entities of the given types are labelled, by default all: a task may be trained on some types of a corpus.
     """
-    labelled_types = None if types is None else set(types)
-    entities, lost = flatten(e for e in document.entities if labelled_types is None or e.type in labelled_types)
+    entities, lost = flatten(e for e in document.entities if types is None or e.type in types)
     words = find_words(document, pattern)
     tags, unaligned = encode_bio(words, entities)
     return words, tags, lost + unaligned

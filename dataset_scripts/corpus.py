@@ -13,13 +13,10 @@ from dataset_scripts.schema import CorpusError, RawDocument
 from dataset_scripts.splits import RawSplits
 
 
-Reader = Callable[..., Iterable[RawDocument]]
-
-
 class Files(NamedTuple):
     """The files of one split and their reader; a `.gz` of the same name is as good."""
 
-    reader: Reader  # of `formats/`; called with the paths in order
+    reader: Callable[..., Iterable[RawDocument]]  # of `formats/`; called with the paths in order
     names: tuple[str, ...]  # of files, or of folders that hold them
     folders: tuple[str, ...] = ("",)  # inside the corpus' folder; the first that holds all files is used
 
@@ -88,11 +85,10 @@ class Corpus:
                 return parts
         absent = next(files for files in self.files.values() if not files.find(folder))
         paths = (folder / absent.folders[0] / name for name in absent.names)
-        raise CorpusError(
-            f"{self.name}: {next(path for path in paths if not find_path(path))} is missing; download "
-            f"{' and '.join(archive.url for archive in self.archives)}, unpack into {folder}, "
-            f"and give its parent folder as --data_dir (or omit --data_dir to have it downloaded)"
-        )
+        missing = next(path for path in paths if not find_path(path))
+        sources = " and ".join(archive.url for archive in self.archives)
+        remedy = f"unpack into {folder}, and give its parent folder as --data_dir (or omit --data_dir to download it)"
+        raise CorpusError(f"{self.name}: {missing} is missing; download {sources}, {remedy}")
 
     def compare_counts(self, split: str, raws: Sequence[RawDocument]) -> tuple[str, str]:
         """Say how the numbers of documents and of mentions differ from the expected ones, each "" if it doesn't."""

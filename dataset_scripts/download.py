@@ -78,24 +78,18 @@ def fetch(info: Corpus) -> Path:
 
 
 def _explain_failure(info: Corpus, archive: Archive, reason: object) -> CorpusError:
-    return CorpusError(
-        f"{info.name}: {archive.url} can't be fetched ({reason}); download it elsewhere, unpack it as "
-        f"{Path('D') / info.folder / archive.into} and give --data_dir D (or try --data_dir sample)"
-    )
+    remedy = f"download it elsewhere, unpack it as {Path('D', info.folder, archive.into)} and give --data_dir D"
+    return CorpusError(f"{info.name}: {archive.url} can't be fetched ({reason}); {remedy} (or try --data_dir sample)")
 
 
 def _check_hash(info: Corpus, name: str, expected: str, path: Path | None) -> None:
     actual = compute_sha256(path) if path else "none (the file is missing)"
     if expected not in ("", actual):
-        raise CorpusError(
-            f"{info.name}: {name} has SHA-256 {actual}, expected {expected}; it is refused: download it by hand, look "
-            f"what changed, and give its folder as --data_dir"
-        )
+        remedy = "it is refused: download it by hand, look what changed, and give its folder as --data_dir"
+        raise CorpusError(f"{info.name}: {name} has SHA-256 {actual}, expected {expected}; {remedy}")
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects only to addresses that `check_address` accepts."""
-
     def redirect_request(self, request, stream, code, message, headers, url):  # type: ignore[no-untyped-def]
         check_address(url)
         return super().redirect_request(request, stream, code, message, headers, url)

@@ -75,10 +75,8 @@ def _format_conll(document: Document, word_pattern: str) -> Iterator[str]:
         word = document.text[start:end]
         for what, text in (("word", word), ("tag", tag)):
             if re.search(r"\s", text):
-                raise CorpusError(
-                    f"document {document.document_id}: the {what} {text!r} holds white space, which CoNLL can't; "
-                    f"export as jsonl or parquet (word_pattern is {word_pattern!r})"
-                )
+                problem = f"document {document.document_id}: the {what} {text!r} holds white space, which CoNLL can't"
+                raise CorpusError(f"{problem}; export as jsonl or parquet (word_pattern is {word_pattern!r})")
         yield f"{word}\t{tag}"
     yield ""
 
@@ -93,9 +91,8 @@ def _write_parquet(corpus: LoadedCorpus, split: str, folder: Path) -> None:
     rows = []
     for document in corpus.splits[split]:
         words, tags, _ = label_words(document, corpus.word_pattern)
-        tokens, starts, ends = [document.text[s:e] for s, e in words], [s for s, _ in words], [e for _, e in words]
-        values = (document.document_id, document.text, tokens, starts, ends, tags)
-        rows.append(dict(zip(features, values, strict=True)))
+        columns = ([document.text[s:e] for s, e in words], [s for s, _ in words], [e for _, e in words], tags)
+        rows.append(dict(zip(features, (document.document_id, document.text, *columns), strict=True)))
     name = {"dev": "validation"}.get(split, split)  # as `datasets` names it
     Dataset.from_list(rows, features=Features(features)).to_parquet(str(folder / f"{name}.parquet"))
 

@@ -24,9 +24,10 @@ logger = logging.getLogger(__name__)
 MODES = ("drop", "warn", "error")
 MIN_WORDS = 6
 MAX_USES = 3  # a sentence in more texts, training or held-out ones, is a formula ("discharged in stable condition")
-LEAK = "leak"
+
 _NOTICE = "copyright"  # "Copyright 1998 by The American Society of Hematology." ends many abstracts
 
+Documents = Mapping[str, Sequence[Document]]  # by corpus, or by split
 Words = tuple[str, ...]
 Place = tuple[str, str]  # (corpus, document id) in training, (corpus, split) held out
 Match = tuple[Place, Place]
@@ -52,10 +53,8 @@ class Leak:
         return {**names, **counts, "examples": list(self.document_ids[:5])}
 
     def __str__(self) -> str:
-        return (
-            f"{len(self.document_ids)} training document(s) of {self.train}, such as {self.document_ids[0]}, found by "
-            f"{self.by} in the {self.split} split of {self.held_out}"
-        )
+        documents = f"{len(self.document_ids)} training document(s) of {self.train}, such as {self.document_ids[0]}"
+        return f"{documents}, found by {self.by} in the {self.split} split of {self.held_out}"
 
 
 def drop_leaks(
@@ -90,15 +89,12 @@ def drop_leaks(
     for overlap in overlaps:
         logger.warning("%s; kept", str(overlap).replace("training", "development", 1))
     cleaned = dict(corpora)
-    for name in {leak.train for leak in leaks} if mode == "drop" else ():
-        leaking = [document_id for leak in leaks if leak.train == name for document_id in leak.document_ids]
-        cleaned[name] = drop_documents(corpora[name], "train", leaking, LEAK)
+    for leak in leaks if mode == "drop" else ():
+        cleaned[leak.train] = drop_documents(cleaned[leak.train], "train", leak.document_ids, "leak")
     return cleaned, leaks, overlaps
 
 
-def find_leaks(
-    train: Mapping[str, Sequence[Document]], held_out: Mapping[str, Mapping[str, Sequence[Document]]]
-) -> list[Leak]:
+def find_leaks(train: Documents, held_out: Mapping[str, Documents]) -> list[Leak]:
     """Find the documents of `train` (by corpus) that are held-out text (by corpus, then split).
 
     Ids of registered corpora are compared within an id space. Ids of a user's own corpus may be row numbers: they are
@@ -112,7 +108,7 @@ def find_leaks(
     return sorted(leaks, key=lambda leak: (leak.train, leak.held_out, leak.split, leak.by))
 
 
-def _group_matches(train: Mapping[str, Sequence[Document]], matches: Iterable[Match], by: str) -> Iterator[Leak]:
+def _group_matches(train: Documents, matches: Iterable[Match], by: str) -> Iterator[Leak]:
     document_ids: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for (corpus, document_id), (held_corpus, split) in matches:
         document_ids[corpus, held_corpus, split].add(document_id)
@@ -175,12 +171,9 @@ def _find_formulas(texts: Iterable[Text]) -> set[Words]:
 
 
 def _match_sentences(wholes: Iterable[Text], parts: Iterable[Text], formulas: Collection[Words]) -> Iterator[Match]:
-    """Yield the places of every (whole, part) with a sentence of the part, formulas aside, in the whole.
-
-    Sentences are indexed by their first words and their length; each run of as many words of a whole is looked up.
-    """
+    """Yield the places of every (whole, part) with a sentence of the part, formulas aside, in the whole."""
     places: dict[Words, list[Place]] = defaultdict(list)
-    lengths: dict[Words, set[int]] = defaultdict(set)
+    lengths: dict[Words, set[int]] = defaultdict(set)  # by the first words; each run of so many words is looked up
     for place, _, sentences in parts:
         for sentence in sentences:
             if sentence not in formulas:

@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from dataset_scripts import download
@@ -24,11 +25,13 @@ from dataset_scripts.corpus import Corpus, Part, hash_parts, read_parts, strip_n
 from dataset_scripts.formats import is_corpus_path
 from dataset_scripts.formats.conll import UNTYPED
 from dataset_scripts.local_corpus import find_local_files
-from dataset_scripts.schema import NOT_ALIGNABLE, CorpusError, Document, Ledger, to_documents
-from dataset_scripts.splits import SPLITS, RawSplits, check_share, complete_splits
+from dataset_scripts.schema import NOT_ALIGNABLE, CorpusError, Document, Ledger, TypeMap, to_documents
+from dataset_scripts.splits import SPLITS, RawSplits, complete_splits
 
 
 logger = logging.getLogger(__name__)
+
+Splits = dict[str, list[Document]]
 
 SAMPLE = "sample"
 NOTABLE_LOSS = 0.02  # a user's own corpus that loses a larger share of its mentions gets a warning
@@ -41,7 +44,7 @@ class LoadedCorpus:
     name: str  # the source as given
     info: Corpus | None  # None for a user's own corpus
     types: tuple[str, ...]  # in the order of the type map; sorted in a user's own corpus, and native types
-    splits: dict[str, list[Document]]  # train, dev and test, any of them may be empty
+    splits: Splits  # train, dev and test, any of them may be empty
     ledgers: dict[str, Ledger]  # by split, from reading to BIO labels
     hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 by name relative to the data folder
     word_pattern: str = DEFAULT_WORD_PATTERN  # the ledgers were counted with it
@@ -94,7 +97,7 @@ def file_ledgers(
     """Count the mentions of each official split, uncut (`all` if a corpus has none); errors as in `load_corpus`."""
     check_arguments(None, 0.1, word_pattern)
     info, raw_splits, _ = _read(source, data_dir)
-    return _label(raw_splits, _build_type_map(info, raw_splits), word_pattern)[1]
+    return _label(raw_splits, _build_type_map(info, raw_splits, native=False), word_pattern)[1]
 
 
 def hash_corpus(source: str | Path, data_dir: str | Path | None = None) -> str:
@@ -105,11 +108,11 @@ def hash_corpus(source: str | Path, data_dir: str | Path | None = None) -> str:
 
 def check_arguments(test_size: float | None, dev_size: float, word_pattern: str) -> None:
     """Raise CorpusError for a share outside (0, 1), and a pattern that doesn't compile or matches the empty string."""
-    check_share("dev_size", dev_size)
-    if test_size is not None:
-        check_share("test_size", test_size)
-        if not 0.10 <= test_size <= 0.15:
-            logger.warning("test_size is %s; 0.10 to 0.15 is usual", test_size)
+    for name, share in (("dev_size", dev_size), ("test_size", test_size)):
+        if share is not None and not 0 < share < 1:
+            raise CorpusError(f"{name} is {share}; a share of the documents between 0 and 1 is needed, such as 0.1")
+    if test_size is not None and not 0.10 <= test_size <= 0.15:
+        logger.warning("test_size is %s; 0.10 to 0.15 is usual", test_size)
     try:
         pattern = re.compile(word_pattern)
     except re.error as error:
@@ -144,27 +147,23 @@ def _read(source: str | Path, data_dir: str | Path | None) -> tuple[Corpus | Non
         if problem := next(filter(None, info.compare_counts(split, raws)), None):
             logger.warning("%s %s: %s; is the file complete?", info.name, split, problem)
     if info and info.numbered:
-        for raw in (raw for raws in splits.values() for raw in raws):
+        for raw in chain(*splits.values()):
             raw.group = raw.group or strip_number(raw.document_id)
     if not any(splits.values()):
         raise CorpusError(f"{source} holds no document; is it the right file, and does its ending name its format?")
     return info, splits, hash_parts(root, parts)
 
 
-def _build_type_map(
-    info: Corpus | None, raw_splits: RawSplits, native_types: bool = False, untyped: str | None = None
-) -> dict[str, str] | None:
+def _build_type_map(info: Corpus | None, raws: RawSplits, native: bool, untyped: str | None = None) -> TypeMap | None:
     """Map the type names in the files to harmonised ones; None keeps them all."""
-    raws = [raw for split in raw_splits.values() for raw in split]
-    names = {mention.type for raw in raws for mention in (*raw.mentions, *raw.alternatives)}
+    mentions = (mention for raw in chain(*raws.values()) for mention in (*raw.mentions, *raw.alternatives))
+    names = {mention.type for mention in mentions}
     if info is None:
         return {UNTYPED: untyped} if untyped and names == {UNTYPED} else None
-    return info.map_types(names, native_types)
+    return info.map_types(names, native)
 
 
-def _label(
-    raw_splits: RawSplits, type_map: Mapping[str, str] | None, word_pattern: str
-) -> tuple[dict[str, list[Document]], dict[str, Ledger]]:
+def _label(raw_splits: RawSplits, type_map: TypeMap | None, word_pattern: str) -> tuple[Splits, dict[str, Ledger]]:
     """Harmonise the documents of each split; count in its ledger what is lost from the file to BIO labels."""
     splits, ledgers = {}, {}
     for split, raws in raw_splits.items():
@@ -175,7 +174,7 @@ def _label(
 
 
 def _list_types(*splits: Iterable[Document]) -> set[str]:
-    return {entity.type for documents in splits for document in documents for entity in document.entities}
+    return {entity.type for document in chain(*splits) for entity in document.entities}
 
 
 def _check_content(name: str, splits: Mapping[str, Sequence[Document]], info: Corpus | None) -> None:
@@ -184,10 +183,8 @@ def _check_content(name: str, splits: Mapping[str, Sequence[Document]], info: Co
         logger.warning("%s has no training documents: it can be scored, not trained on", name)
     elif not _list_types(splits["train"]):
         types = f" of {', '.join(info.types)}" if info else ""
-        raise CorpusError(
-            f"{name}: none of its {len(splits['train'])} training documents holds a mention{types}; "
-            f"check the annotations and their type names"
-        )
+        problem = f"{name}: none of its {len(splits['train'])} training documents holds a mention{types}"
+        raise CorpusError(f"{problem}; check the annotations and their type names")
 
 
 def _warn_of_likely_mistakes(name: str, types: Sequence[str], train: Sequence[Document], ledger: Ledger) -> None:

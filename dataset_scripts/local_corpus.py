@@ -25,18 +25,17 @@ logger = logging.getLogger(__name__)
 
 HIDDEN = (".", "__MACOSX")  # what macOS and Jupyter leave in folders, too
 
-PathsBySplit = dict[str, list[Path]]
-
 
 def find_local_files(path: Path) -> list[Part]:
     """Find the files, or the folders of brat pairs, of each split (`WHOLE` if no name states one)."""
     if not path.exists():
-        raise CorpusError(
-            f"{path}: no such file or folder; check the path (it is relative to {Path.cwd().name}/, and can't hold "
-            "',', '+' or ':' in --tasks)"
-        )
+        remedy = f"check the path (it is relative to {Path.cwd().name}/, and can't hold ',', '+' or ':' in --tasks)"
+        raise CorpusError(f"{path}: no such file or folder; {remedy}")
     if path.is_file() or _is_brat(path):
-        _check_unsplit_brat(path)
+        stated = {infer_split(file.name) for file in path.glob("*.ann*")}
+        if len(splits := [split for split in SPLITS if split in stated]) > 1:
+            remedy = f"put the pairs of each into a folder of its own: {', '.join(f'{split}/' for split in splits)}"
+            raise CorpusError(f"{path}: the names of brat pairs state several splits; {remedy}")
         files = {"test" if infer_split(path.name) == "test" else WHOLE: [path]}
     else:
         children = _group_by_split(path)
@@ -46,9 +45,9 @@ def find_local_files(path: Path) -> list[Part]:
     return [Part(split, partial(read_any, file), find_companion_files(file)) for split, file in located]
 
 
-def _group_by_split(folder: Path) -> PathsBySplit:
+def _group_by_split(folder: Path) -> dict[str, list[Path]]:
     """Group files and subfolders by the split in their names; warn of what is left out, refuse to lose a split."""
-    children: PathsBySplit = {}
+    children: dict[str, list[Path]] = {}
     unreadable = []
     for child in _list_visible(folder):
         split, readable = infer_split(child.name), child.is_dir() or _has_known_ending(child)
@@ -68,14 +67,12 @@ def _group_by_split(folder: Path) -> PathsBySplit:
     return children
 
 
-def _check_groups(folder: Path, children: PathsBySplit) -> None:
+def _check_groups(folder: Path, children: dict[str, list[Path]]) -> None:
     if not children:
         names = sorted(child.name for child in folder.iterdir())
         found = ", ".join(names[:5] + ["..."] * (len(names) > 5)) or "nothing"
-        raise CorpusError(
-            f"{folder}: no file or subfolder is named by split (such as train.jsonl, dev.jsonl, test.jsonl); "
-            f"found {found}; rename them, or give one file, which is then split by ratio"
-        )
+        problem = f"{folder}: no file or subfolder is named by split (such as train.jsonl, dev.jsonl, test.jsonl)"
+        raise CorpusError(f"{problem}; found {found}; rename them, or give one file, which is then split by ratio")
     for split, paths in children.items():
         if len({_get_ending(path) for path in paths}) > 1:
             names = ", ".join(path.name for path in paths)
@@ -110,7 +107,6 @@ def _list_visible(folder: Path) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and in those below it."""
     for path in _list_visible(folder):
         yield from _walk(path) if path.is_dir() else [path]
 
@@ -123,15 +119,6 @@ def _is_brat(path: Path) -> bool:
         if any(_has_known_ending(file) or file.name.endswith(".ann") for file in _walk(folder)):
             raise CorpusError(f"{path}: brat pairs beside {folder.name}/, which holds data too; move either elsewhere")
     return True
-
-
-def _check_unsplit_brat(path: Path) -> None:
-    stated = {infer_split(file.name) for file in path.glob("*.ann*")}
-    if len(splits := [split for split in SPLITS if split in stated]) > 1:
-        raise CorpusError(
-            f"{path}: the names of brat pairs state several splits; put the pairs of each into a folder of its own: "
-            f"{', '.join(f'{split}/' for split in splits)}"
-        )
 
 
 def _get_ending(path: Path) -> str:

@@ -28,6 +28,7 @@ CROSSING = "crossing"
 NOT_ALIGNABLE = "not alignable"
 
 Span = tuple[int, int]  # half-open character offsets
+TypeMap = Mapping[str, str]  # a file's type name -> its harmonised name
 LINE_BREAKERS = str.maketrans("\t\n\r", "   ")  # no line format can hold these; a space for each keeps the offsets
 
 
@@ -124,9 +125,7 @@ class Ledger:
         return {**counts, "dropped": dict(sorted(self.dropped.items())), "types": dict(sorted(self.types.items()))}
 
 
-def to_documents(
-    raw_documents: Iterable[RawDocument], type_map: Mapping[str, str] | None = None
-) -> tuple[list[Document], Ledger]:
+def to_documents(raws: Iterable[RawDocument], type_map: TypeMap | None = None) -> tuple[list[Document], Ledger]:
     """Check, harmonise and deduplicate documents; count what is lost.
 
     White space and invisible characters at the edges of a mention are left out of it: no word begins or ends there.
@@ -136,7 +135,7 @@ def to_documents(
     ledger = Ledger()
     documents: dict[str, Document] = {}
     ids: defaultdict[str, dict[str, str]] = defaultdict(dict)  # by stated id: text -> id of its document
-    for raw in raw_documents:
+    for raw in raws:
         ledger.read += len(raw.mentions)
         known_ids = ids[raw.document_id]
         if raw.text in known_ids:  # the same document again, as PMID 8528200 in NCBI's training file
@@ -163,9 +162,7 @@ def to_documents(
     return list(documents.values()), ledger
 
 
-def _to_entities(
-    raw: RawDocument, mentions: Iterable[Mention], type_map: Mapping[str, str] | None, ledger: Ledger
-) -> list[Entity]:
+def _to_entities(raw: RawDocument, mentions: list[Mention], type_map: TypeMap | None, ledger: Ledger) -> list[Entity]:
     """Return the distinct entities of a document, sorted; count in the ledger what is lost."""
     entities: set[Entity] = set()
     for mention in mentions:
@@ -218,18 +215,13 @@ def _join_touching(text: str, spans: Sequence[Span]) -> list[Span]:
 def _check_mention(raw: RawDocument, mention: Mention) -> None:
     for start, end in mention.spans:
         if not 0 <= start < end <= len(raw.text):
-            raise CorpusError(
-                f"{mention.where}: offsets {start}-{end} of a {mention.type} mention are not inside the text of "
-                f"document {raw.document_id} ({len(raw.text)} characters); correct the offsets or the text"
-            )
+            problem = f"{mention.where}: offsets {start}-{end} of a {mention.type} mention are not inside the text of"
+            size = f"{len(raw.text)} characters"
+            raise CorpusError(f"{problem} document {raw.document_id} ({size}); correct the offsets or the text")
     text = mention.cut(raw.text)
     if not strip_invisible(text):
-        raise CorpusError(
-            f"{mention.where}: no visible character at {mention.spans}, a {mention.type} mention of document "
-            f"{raw.document_id}; correct the offsets or the text"
-        )
+        problem = f"{mention.where}: no visible character at {mention.spans}, a {mention.type} mention of document"
+        raise CorpusError(f"{problem} {raw.document_id}; correct the offsets or the text")
     if mention.text is not None and text != mention.text:
-        logger.warning(
-            "%s: document %s has %r at %s, the mention says %r; the offsets are trusted",
-            mention.where, raw.document_id, text[:80], mention.spans, mention.text[:80],
-        )  # fmt: skip
+        message = "%s: document %s has %r at %s, the mention says %r; the offsets are trusted"
+        logger.warning(message, mention.where, raw.document_id, text[:80], mention.spans, mention.text[:80])

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from dataset_scripts.schema import CorpusError, RawDocument
+from dataset_scripts.schema import RawDocument
 
 
 logger = logging.getLogger(__name__)
@@ -37,12 +37,6 @@ def infer_split(name: str) -> str | None:
     words = {word.lower().removesuffix("set") for word in (*_CAMEL.findall(name), *_ACRONYM.findall(name))}
     stated = {_SPLIT_OF_WORD[word] for word in words if word in _SPLIT_OF_WORD}
     return stated.pop() if len(stated) == 1 else None
-
-
-def check_share(name: str, share: float) -> None:
-    """Raise CorpusError, with the argument's name and value, for a share of documents outside (0, 1)."""
-    if not 0 < share < 1:
-        raise CorpusError(f"{name} is {share}; a share of the documents between 0 and 1 is needed, such as 0.1")
 
 
 def complete_splits(

@@ -62,10 +62,8 @@ def split_tasks(text: str) -> list[str]:
 
 def _parse_spec(text: str) -> TaskSpec:
     if windows_path := re.search(r"(?:^|[=+])([A-Za-z]:[\\/][^+:]*)", text):
-        raise CorpusError(
-            f"--tasks has the path '{windows_path[1]}', but ':' begins types; change to its folder and write "
-            f"./{PureWindowsPath(windows_path[1]).name}"
-        )
+        problem = f"--tasks has the path '{windows_path[1]}', but ':' begins types"
+        raise CorpusError(f"{problem}; change to its folder and write ./{PureWindowsPath(windows_path[1]).name}")
     named = re.fullmatch(r"([^=/]*)=(.*)", text, re.DOTALL)
     sources = tuple(_parse_source(text, part) for part in (named[2] if named else text).split("+"))
     name = named[1] if named else "+".join(map(_name_source, sources))
@@ -105,33 +103,27 @@ def resolve_tasks(specs: Sequence[TaskSpec], types_of: Mapping[str, Sequence[str
 
 
 def _resolve(spec: TaskSpec, types_of: Mapping[str, Sequence[str]]) -> Task:
-    types = list(dict.fromkeys(name for source in spec.sources for name in _check_types(spec.name, source, types_of)))
+    types = tuple(dict.fromkeys(name for source in spec.sources for name in _check_types(spec, source, types_of)))
     corpora = tuple(dict.fromkeys(source.corpus for source in spec.sources))
     for corpus in corpora:
         if missing := [name for name in types if name not in types_of[corpus]]:
             common = "|".join(name for name in types_of[corpora[0]] if all(name in types_of[c] for c in corpora))
-            remedy = f"name the common types: {'+'.join(f'{corpus}:{common}' for corpus in corpora)}"
-            raise CorpusError(
-                f"task {spec.name}: {corpus} does not annotate {', '.join(missing)}, which another source of the task "
-                f"does; {remedy if common else 'they have no type in common, so make a task of each'}"
-            )
-    return Task(spec.name, tuple(types), corpora)
+            named = f"name the common types: {'+'.join(f'{corpus}:{common}' for corpus in corpora)}"
+            remedy = named if common else "they have no type in common, so make a task of each"
+            problem = f"task {spec.name}: {corpus} does not annotate {', '.join(missing)}"
+            raise CorpusError(f"{problem}, which another source of the task does; {remedy}")
+    return Task(spec.name, types, corpora)
 
 
-def _check_types(task: str, source: Source, types_of: Mapping[str, Sequence[str]]) -> Sequence[str]:
+def _check_types(spec: TaskSpec, source: Source, types_of: Mapping[str, Sequence[str]]) -> Sequence[str]:
     """Return the types taken from a source, after checking that it annotates them."""
-    known = types_of[source.corpus]
+    known, where = types_of[source.corpus], f"task {spec.name}: {source.corpus}"
     if not known:
-        raise CorpusError(
-            f"task {task}: {source.corpus} annotates nothing, so nothing can be trained or scored; "
-            "to annotate texts, use the pipeline"
-        )
-    for name in source.types:
-        if name not in known:
-            by_lower = {known_name.lower(): known_name for known_name in known}
-            near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-            hint = f"did you mean {by_lower[near[0]]!r}? " if near else ""
-            raise CorpusError(
-                f"task {task}: {source.corpus} does not annotate {name!r}; {hint}its types are {', '.join(known)}"
-            )
+        problem = f"{where} annotates nothing, so nothing can be trained or scored"
+        raise CorpusError(f"{problem}; to annotate texts, use the pipeline")
+    if unknown := [name for name in source.types if name not in known]:
+        by_lower = {name.lower(): name for name in known}
+        near = difflib.get_close_matches(unknown[0].lower(), by_lower, n=1, cutoff=0.5)
+        hint = f"did you mean {by_lower[near[0]]!r}? " if near else ""
+        raise CorpusError(f"{where} does not annotate {unknown[0]!r}; {hint}its types are {', '.join(known)}")
     return source.types or known

@@ -21,7 +21,5 @@ def get_corpus(name: str) -> Corpus:
         return CORPORA[name]
     near = difflib.get_close_matches(name.lower(), CORPORA, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise CorpusError(
-        f"unknown corpus {name!r}; {hint}registered are {', '.join(CORPORA)}; "
-        f"a corpus of your own is given by its path, such as ./{name}"
-    )
+    problem = f"unknown corpus {name!r}; {hint}registered are {', '.join(CORPORA)}"
+    raise CorpusError(f"{problem}; a corpus of your own is given by its path, such as ./{name}")

@@ -9,6 +9,7 @@ from dataset_scripts.formats.genia import read_genia_xml
 from dataset_scripts.splits import WHOLE
 
 
+_URL = "https://www.nactem.ac.uk/GENIA/current/GENIA-corpus/Term/GENIAcorpus3.02.tgz"
 # As in JNLPBA: the subclasses of protein, DNA and RNA are merged, all other classes are dropped and counted.
 _TYPES = {"protein_*": "Protein", "DNA_*": "DNA", "RNA_*": "RNA", "cell_type": "CellType", "cell_line": "CellLine"}
 
@@ -18,12 +19,7 @@ CORPUS = Corpus(
     folder="genia",
     type_map=_TYPES,
     files={WHOLE: Files(read_genia_xml, ("GENIAcorpus3.02.xml",), ("GENIA_term_3.02", ""))},
-    archives=(
-        Archive(
-            "https://www.nactem.ac.uk/GENIA/current/GENIA-corpus/Term/GENIAcorpus3.02.tgz",
-            sha256="85b2aede313308c33783ba508d054d0af0ff9c7e48490f0db5168a9f88d74d1c",
-        ),
-    ),
+    archives=(Archive(_URL, sha256="85b2aede313308c33783ba508d054d0af0ff9c7e48490f0db5168a9f88d74d1c"),),
     id_space="medline",
     numbered=True,
     expected={WHOLE: (2000,)},

@@ -21,10 +21,7 @@ CORPUS = Corpus(
         "train": Files(read_conll, ("Genia4ERtask2.iob2",), ("original-data/train", "Genia4ERtraining", "")),
         "test": Files(read_conll, ("Genia4EReval2.iob2",), ("original-data/test", "Genia4ERtest", "")),
     },
-    alternative_files={
-        "train": Files(read_brat, ("standoff/train",)),
-        "test": Files(read_brat, ("standoff/test",)),
-    },
+    alternative_files={split: Files(read_brat, (f"standoff/{split}",)) for split in ("train", "test")},
     archives=(
         Archive(f"{_SITE}/Train/Genia4ERtraining.tar.gz", into="original-data/train"),
         Archive(f"{_SITE}/Evaluation/Genia4ERtest.tar.gz", into="original-data/test"),

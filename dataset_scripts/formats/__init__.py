@@ -29,7 +29,7 @@ __all__ = [
 
 def is_corpus_path(source: str) -> bool:
     """Whether a source of a task is a path (it has a `/` or an ending of `KNOWN_ENDINGS`), not a corpus name."""
-    return "/" in source or os.sep in source or _strip_gz(source).endswith(KNOWN_ENDINGS)
+    return "/" in source or os.sep in source or source.lower().removesuffix(".gz").endswith(KNOWN_ENDINGS)
 
 
 def read_any(path: FilePath) -> Iterator[RawDocument]:
@@ -44,7 +44,7 @@ def read_any(path: FilePath) -> Iterator[RawDocument]:
         return read_brat(path)
     if not path.exists():
         raise CorpusError(f"{path}: no such file or folder; check the path")
-    ending = Path(_strip_gz(path.name)).suffix
+    ending = Path(path.name.lower().removesuffix(".gz")).suffix
     if ending not in _READERS:
         known = f"{', '.join(KNOWN_ENDINGS)}, each also with .gz, and folders of brat .txt/.ann pairs"
         raise CorpusError(f"{path}: {ending or 'no'} ending; understood are {known}")
@@ -57,10 +57,9 @@ def _read_txt(path: Path) -> Iterator[RawDocument]:
     if first and TEXT_LINE.fullmatch(first[1]):
         return read_pubtator(path)
     if first and not is_conll_line(*first):
-        raise CorpusError(
-            f"{first[0]}: {first[1][:60]!r} is neither PubTator (ID|t|TITLE) nor CoNLL (token and BIO tag); a .txt "
-            "file must be one of them, and brat texts are read by giving their folder"
-        )
+        problem = f"{first[0]}: {first[1][:60]!r} is neither PubTator (ID|t|TITLE) nor CoNLL (token and BIO tag)"
+        remedy = "a .txt file must be one of them, and brat texts are read by giving their folder"
+        raise CorpusError(f"{problem}; {remedy}")
     return read_conll(path)
 
 
@@ -70,10 +69,6 @@ def _read_xml(path: Path) -> Iterator[RawDocument]:
     if root not in readers:
         raise CorpusError(f"{path}: XML root <{root}>; expected <set> (GENIA, GPML) or <collection> (BioC)")
     return readers[root](path)
-
-
-def _strip_gz(name: str) -> str:
-    return name.lower().removesuffix(".gz")
 
 
 _READERS: dict[str, Callable[[Path], Iterator[RawDocument]]] = {

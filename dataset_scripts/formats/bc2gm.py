@@ -38,9 +38,8 @@ def read_bc2gm(
         pmid = re.match(r"P([0-9]+)[A-Z]", p_ids.get(sentence_id, sentence_id))  # P00001606T0076: T for title
         mentions, others = (_count_spaces(sentence, m.pop(sentence_id, [])) for m in (genes, alternatives))
         yield RawDocument(sentence_id, sentence, mentions, others, pmid[1] if pmid else "", where)
-    for unknown_id, (mention, *_) in (genes | alternatives).items():
-        problem = f"{mention.where}: sentence id {unknown_id!r} is not in {in_path}"
-        raise CorpusError(f"{problem}; check that the files match")
+    for unknown, (mention, *_) in (genes | alternatives).items():
+        raise CorpusError(f"{mention.where}: sentence id {unknown!r} is not in {in_path}; check that the files match")
 
 
 def _match_lines(path: FilePath | None, pattern: str, expected: str) -> Iterator[tuple[str, re.Match[str]]]:
@@ -58,8 +57,7 @@ def _read_mentions(path: FilePath | None) -> dict[str, list[Mention]]:
     mentions: defaultdict[str, list[Mention]] = defaultdict(list)
     lines = _match_lines(path, r"([^|]+)\|([0-9]{1,15})[ \t]+([0-9]{1,15})\|(.*)", "ID|START END|TEXT")
     for where, match in lines:
-        span = (int(match[2]), int(match[3]) + 1)
-        mentions[match[1]].append(Mention((span,), "GENE", match[4], where))
+        mentions[match[1]].append(Mention(((int(match[2]), int(match[3]) + 1),), "GENE", match[4], where))
     return mentions
 
 
@@ -70,10 +68,9 @@ def _count_spaces(sentence: str, mentions: list[Mention]) -> list[Mention]:
     for mention in mentions:
         ((start, end),) = mention.spans
         if not start < end <= len(positions):
-            raise CorpusError(
-                f"{mention.where}: offsets {start} {end - 1} are not inside the sentence, which has {len(positions)} "
-                "characters without its spaces; expected START <= END, both counted from 0 without spaces"
-            )
+            size = f"{len(positions)} characters without its spaces"
+            problem = f"{mention.where}: offsets {start} {end - 1} are not inside the sentence, which has {size}"
+            raise CorpusError(f"{problem}; expected START <= END, both counted from 0 without spaces")
         converted.append(replace(mention, spans=((positions[start], positions[end - 1] + 1),)))
     return converted
 

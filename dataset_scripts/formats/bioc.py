@@ -44,13 +44,10 @@ def _read_integer(value: str, element: XmlElement) -> int:
 
 
 def _pad(text: OffsetText, offset: int, where: str, separator: str) -> None:
-    """Extend the text up to an offset."""
     length = text.tell()
     if not length <= offset <= length + _MAX_GAP:
-        raise CorpusError(
-            f"{where}: offset {offset}, but the text before it ends at {length}; offsets must count characters (not "
-            f"bytes), rise, and leave no gap over {_MAX_GAP}"
-        )
+        remedy = f"offsets must count characters (not bytes), rise, and leave no gap over {_MAX_GAP}"
+        raise CorpusError(f"{where}: offset {offset}, but the text before it ends at {length}; {remedy}")
     text.add(((separator if length else " ") + " " * (offset - length))[: offset - length])
 
 
@@ -64,8 +61,8 @@ def _read_annotation(annotation: XmlElement, text: str) -> Mention:
     for location in locations:
         start, length = (_read_integer(location.get(name, ""), location) for name in ("offset", "length"))
         spans.append((start, start + length))
-    stated_text = None if stated is None else get_text(stated)
-    return Mention(tuple(spans), mention_type, stated_text, annotation.where).restore_line_breaks(text)
+    mention = Mention(tuple(spans), mention_type, None if stated is None else get_text(stated), annotation.where)
+    return mention.restore_line_breaks(text)
 
 
 def write_bioc(documents: Iterable[Document], path: FilePath) -> None:

@@ -34,12 +34,11 @@ def read_brat(folder: FilePath) -> Iterator[RawDocument]:
     if unpaired := min(texts.keys() ^ annotations.keys(), default=""):
         path, missing = (texts[unpaired], ".ann") if unpaired in texts else (annotations[unpaired], ".txt")
         raise CorpusError(f"{path}: no {unpaired}{missing} beside it; add it (an .ann file may be empty)")
-    for name in sorted(texts):
+    for name, path in sorted(texts.items()):
         lines = read_lines(annotations[name], skip_blank=True)
         mentions = [_read_mention(line, where) for where, line in lines if not line.startswith(_OTHER_LINES)]
-        text = _read_text(texts[name], mentions)
-        mentions = [mention.restore_line_breaks(text) for mention in mentions]
-        yield RawDocument(unquote(name), text, mentions, where=f"{texts[name]}:1")
+        text = _read_text(path, mentions)
+        yield RawDocument(unquote(name), text, [m.restore_line_breaks(text) for m in mentions], where=f"{path}:1")
 
 
 def _list_files(folder: Path, ending: str) -> dict[str, Path]:
@@ -59,20 +58,15 @@ def _read_mention(line: str, where: str) -> Mention:
     columns = line.split("\t", 2)
     match = _TYPE_AND_SPANS.fullmatch(columns[1]) if len(columns) == 3 and line.startswith("T") else None
     if match is None:
-        raise CorpusError(
-            f"{where}: {line[:60]!r}; expected T1<tab>TYPE START END[;START END]<tab>TEXT, or a line that begins with "
-            f"one of {' '.join(_OTHER_LINES)}"
-        )
+        expected = "T1<tab>TYPE START END[;START END]<tab>TEXT, or a line that begins with one of"
+        raise CorpusError(f"{where}: {line[:60]!r}; expected {expected} {' '.join(_OTHER_LINES)}")
     spans = tuple((int(start), int(end)) for start, end in (part.split(" ") for part in match[2].split(";")))
     return Mention(spans, match[1], columns[2], where)
 
 
 def _read_text(path: Path, mentions: list[Mention]) -> str:
-    """Return the file's characters in the form that fits most mentions, by default as they are.
-
-    brat counts a byte order mark and both characters of CRLF. Files that got them only after annotation don't.
-    """
-    raw = read_text(path)
+    """Return the file's characters in the form that fits most mentions, by default as they are."""
+    raw = read_text(path)  # brat counts a BOM and both characters of CRLF, unless they came after the annotation
     plain = raw.removeprefix(BOM)
     forms = dict.fromkeys((plain, plain.replace("\r\n", "\n"), raw, raw.replace("\r\n", "\n")))
     return max(forms, key=lambda text: sum(mention.fits(text) for mention in mentions))
@@ -98,17 +92,16 @@ def _write_pair(document: Document, folder: Path) -> None:
     name = "%2E" + name[1:] if name.startswith(".") else name
     # Readers take a leading U+FEFF for the byte order mark, so a text that begins with one gets another.
     mark = BOM if document.text.startswith(BOM) else ""
-    for ending, content in ((".txt", mark + document.text), (".ann", "".join(_format_entities(document)))):
-        path = folder / f"{name}{ending}"
-        if path.exists():
-            raise CorpusError(f"document id {document.document_id!r} appears twice; give each document its own")
-        path.write_bytes(content.encode())
+    if Path(folder, f"{name}.txt").exists():
+        raise CorpusError(f"document id {document.document_id!r} appears twice; give each document its own")
+    Path(folder, f"{name}.txt").write_bytes((mark + document.text).encode())
+    Path(folder, f"{name}.ann").write_bytes("".join(_format_entities(document)).encode())
 
 
 def _format_entities(document: Document) -> Iterator[str]:
+    text = document.text.translate(LINE_BREAKERS)
     for number, entity in enumerate(document.entities, 1):
-        mention_type = entity.type.translate(LINE_BREAKERS)
-        mention = document.text[entity.start : entity.end].translate(LINE_BREAKERS)
-        yield f"T{number}\t{mention_type} {entity.start} {entity.end}\t{mention}\n"
+        name, mention = entity.type.translate(LINE_BREAKERS), text[entity.start : entity.end]
+        yield f"T{number}\t{name} {entity.start} {entity.end}\t{mention}\n"
         if notes := [f"{key}={value}" for key, value in entity.get_prediction_fields().items()]:
             yield f"#{number}\tAnnotatorNotes T{number}\t{' '.join(notes)}\n"

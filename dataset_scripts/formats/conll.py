@@ -45,10 +45,8 @@ def read_conll(path: FilePath) -> Iterator[RawDocument]:
     for number, (document_id, sentences) in enumerate(_read_documents(path), 1):
         yield _build_document(document_id or f"{get_stem(path)}-{number}", sentences, strays)
     if strays:
-        logger.warning(
-            "%s: %d mentions begin with I- or E- instead of B- or S- (the first at %s); they are read as in IOB1",
-            path, len(strays), strays[0],
-        )  # fmt: skip
+        message = "%s: %d mentions begin with I- or E- instead of B- or S- (the first at %s); they are read as in IOB1"
+        logger.warning(message, path, len(strays), strays[0])
 
 
 def is_conll_line(where: str, line: str) -> bool:
@@ -104,16 +102,14 @@ def _read_row(line: str, where: str, first: _Row | None) -> _Row:
         raise CorpusError(f"{shown} has a space in a column between tabs; write one token a line, without spaces")
     tag = _TAG.fullmatch(columns[-1])
     if len(columns) < 2 or tag is None:
-        raise CorpusError(
-            f"{shown}; expected a token and, as last column after a tab or space, a tag: O, B-TYPE, I-TYPE (IOBES: "
-            "also E-TYPE, S-TYPE), or bare B and I"
-        )
+        tags = "O, B-TYPE, I-TYPE (IOBES: also E-TYPE, S-TYPE), or bare B and I"
+        raise CorpusError(f"{shown}; expected a token and, as last column after a tab or space, a tag: {tags}")
     prefix = tag[1] or "O"
     mention_type = "" if prefix == "O" else strip_invisible(tag[2] or "") or UNTYPED
     row = _Row(columns[0], prefix, mention_type, where, len(columns), line.rstrip(BLANK).count("\t"))
     if first and row.columns != first.columns and row.tabs != first.tabs:
-        problem = f"{shown} has {row.columns} columns, where {first.where} has {first.columns}"
-        raise CorpusError(f"{problem}; give every row the same columns")
+        counts = f"{row.columns} columns, where {first.where} has {first.columns}"
+        raise CorpusError(f"{shown} has {counts}; give every row the same columns")
     return row
 
 

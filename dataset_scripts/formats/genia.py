@@ -55,11 +55,10 @@ def _split_sentences(part: XmlElement) -> list[XmlElement]:
 
 def _flatten(element: XmlElement, text: OffsetText) -> list[tuple[int, int, XmlElement]]:
     """Append an element's text; return `(start, end, child)` of each element inside, outer before inner."""
-    text.add(_join_lines(element.text))
     marked: list[tuple[int, int, XmlElement]] = []
+    text.add(_join_lines(element.text))
     for child in element:
-        start = text.tell()
-        inner = _flatten(child, text)
+        start, inner = text.tell(), _flatten(child, text)
         marked += [(start, text.tell(), child), *inner]
         text.add(_join_lines(child.tail))
     return marked
@@ -87,7 +86,6 @@ def _add_sentence(sentence: XmlElement, text: OffsetText, separator: str) -> lis
             logger.warning("%s: <cons sem=%r> holds no text and is no mention", element.where, sem)
             continue
         start = whole.find(words, start) + shift
-        lost = COORDINATION if sem.startswith("(") else ""
-        mention_type = sem.removeprefix("G#")
-        mentions.append(Mention(((start, start + len(words)),), mention_type, where=element.where, lost=lost))
+        span, lost = (start, start + len(words)), COORDINATION if sem.startswith("(") else ""
+        mentions.append(Mention((span,), sem.removeprefix("G#"), where=element.where, lost=lost))
     return mentions

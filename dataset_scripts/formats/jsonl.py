@@ -75,10 +75,8 @@ def _read_mention(entity: object, where: str) -> Mention:
         has_type = isinstance(name, str) and name and name == name.strip() and not NOT_IN_NAMES.search(name)
         if has_offsets and has_type and isinstance(text, str | None):
             return Mention(((start, end),), name, text, where)
-    raise CorpusError(
-        f"{where}: entity {str(entity)[:100]}; expected start and end (whole numbers) and type (a string "
-        "without blanks around it or line breaks)"
-    )
+    expected = "start and end (whole numbers) and type (a string without blanks around it or line breaks)"
+    raise CorpusError(f"{where}: entity {str(entity)[:100]}; expected {expected}")
 
 
 def write_jsonl(documents: Iterable[Document], path: FilePath) -> None:
@@ -87,10 +85,9 @@ def write_jsonl(documents: Iterable[Document], path: FilePath) -> None:
 
 
 def _format_document(document: Document) -> str:
-    text = document.text
-    entities = [
-        {"start": e.start, "end": e.end, "type": e.type, "text": text[e.start : e.end], **e.get_prediction_fields()}
-        for e in document.entities
-    ]
+    text, entities = document.text, []
+    for e in document.entities:
+        entity = {"start": e.start, "end": e.end, "type": e.type, "text": text[e.start : e.end]}
+        entities.append(entity | e.get_prediction_fields())
     record = {"document_id": document.document_id, "text": text, "entities": entities}
     return json.dumps(record, ensure_ascii=False) + "\n"

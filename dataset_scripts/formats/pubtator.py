@@ -47,10 +47,8 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
         elif document:
             relations += _add_line(document, line, text_line, where)
         elif line.strip(BLANK):
-            raise CorpusError(
-                f"{where}: {line[:60]!r} before a title; expected ID|t|TITLE, then ID|a|ABSTRACT and the mentions "
-                "without blank lines between"
-            )
+            expected = "expected ID|t|TITLE, then ID|a|ABSTRACT and the mentions without blank lines between"
+            raise CorpusError(f"{where}: {line[:60]!r} before a title; {expected}")
     if misread:
         logger.warning(
             "%s: skipped as a relation, because its second column is a name, but it holds a text of the document and "
@@ -65,10 +63,8 @@ def _add_line(document: RawDocument, line: str, text_line: re.Match[str] | None,
     if len(columns) == 1 and not text_line:
         raise CorpusError(f"{where}: no tab in {line[:60]!r}; separate the columns of a mention by tabs")
     if columns[0] != document.document_id:
-        raise CorpusError(
-            f"{where}: document id {columns[0][:60]!r} inside document {document.document_id!r}; separate documents "
-            "by a blank line and begin each with ID|t|TITLE"
-        )
+        problem = f"{where}: document id {columns[0][:60]!r} inside document {document.document_id!r}"
+        raise CorpusError(f"{problem}; separate documents by a blank line and begin each with ID|t|TITLE")
     if text_line:
         if "\n" in document.text:
             raise CorpusError(f"{where}: a second abstract of document {document.document_id!r}; remove or join it")

@@ -36,16 +36,6 @@ class _Parser:
         self.parser.CharacterDataHandler = self.builder.data
         self.parser.EntityDeclHandler = self.parser.SkippedEntityHandler = self.refuse_entity
 
-    def feed(self, data: bytes) -> None:
-        """Parse the next bytes; empty bytes end the file."""
-        try:
-            self.parser.Parse(data, not data)
-        except CorpusError:
-            raise
-        except (expat.ExpatError, LookupError, ValueError) as error:
-            reason = re.sub(": line .*", "", str(error))
-            raise CorpusError(f"{self.where()}: not well-formed XML ({reason}); correct or copy it again") from error
-
     def where(self) -> str:
         return f"{self.path}:{self.parser.CurrentLineNumber}"
 
@@ -79,7 +69,13 @@ def _parse(path: FilePath) -> Iterator[XmlElement]:
         data = b"begin"
         while data:
             data = file.read(1 << 12)
-            parser.feed(data)
+            try:
+                parser.parser.Parse(data, not data)
+            except CorpusError:
+                raise
+            except (expat.ExpatError, LookupError, ValueError) as error:
+                problem = f"{parser.where()}: not well-formed XML ({re.sub(': line .*', '', str(error))})"
+                raise CorpusError(f"{problem}; correct or copy it again") from error
             done, parser.done = parser.done, []
             yield from done
 
