@@ -40,11 +40,9 @@ class ComparisonParser(argparse.ArgumentParser):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the comparison's own arguments to a parser, such as that of a sub-command."""
     parser.description = "Compare single-task with multi-task training over seeds and shares of the documents."
-    parser.epilog = (
-        "Other arguments are passed on to run_mtl_ner.py, whose argument file may come first. With names of tasks, "
-        "--task_loss_weights applies to --tasks only."
-    )
     # fmt: off
+    parser.epilog = ("Other arguments are passed on to run_mtl_ner.py, whose argument file may come first. "
+                     "With names of tasks, --task_loss_weights applies to --tasks only.")
     add = parser.add_argument_group("what is compared").add_argument
     add("--tasks", default="ncbi,bc5cdr", help="as in run_mtl_ner.py (default: %(default)s)")
     add("--structures", nargs="+", choices=(*STRUCTURES, TAUGHT),
@@ -78,10 +76,10 @@ def make_parser() -> argparse.ArgumentParser:
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse and check a command line; its `training` holds the arguments for `run_mtl_ner.py` by name.
 
-    Raises:
-        ValueError, CorpusError: an argument is unknown, impossible, decided by the comparison, or contradicts another.
+    Raises ValueError or CorpusError if one is unknown, impossible, decided by the comparison, or contradicts another.
     """
-    argv = [re.sub(r"^--[\w-]+", lambda name: f"--{_normalize(name[0])}", part) for part in argv]
+    # argparse accepts `--train-fraction` for `--train_fraction`
+    argv = [re.sub(r"^--[\w-]+", lambda name: f"--{name[0][2:].replace('-', '_')}", part) for part in argv]
     parser, file = make_parser(), argv[:1] if argv and argv[0].endswith(".json") else []
     if file:
         from mtl_bioner.training.parsing import read_argument_file  # imports transformers
@@ -96,11 +94,6 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
             raise ValueError(f"--{name} is decided by the comparison; leave it out")
     settle_arguments(arguments)
     return arguments
-
-
-def _normalize(name: str) -> str:
-    """Return `train_fraction` for `--train-fraction`, which argparse accepts too."""
-    return name.removeprefix("--").replace("-", "_")
 
 
 def collect_training_arguments(argv: Sequence[str]) -> dict[str, Any]:
@@ -168,19 +161,16 @@ def parse_fraction(text: str) -> tuple[float, float | None]:
     except ValueError:
         fraction, epochs = 0.0, []
     if not 0 < fraction <= 1 or len(epochs) > 1 or any(number <= 0 for number in epochs):
-        raise argparse.ArgumentTypeError(
-            f"{text!r}; give a share of the documents above 0, at most 1, and its epochs if needed: 0.1 or 0.1:20"
-        )
+        wanted = "a share of the documents above 0, at most 1, and its epochs if needed: 0.1 or 0.1:20"
+        raise argparse.ArgumentTypeError(f"{text!r}; give {wanted}")
     return fraction, (epochs or [None])[0]
 
 
 def parse_tuned_argument(text: str) -> tuple[str, tuple[str, ...]]:
     """Parse `learning_rate=1e-4,2e-4` as ("learning_rate", ("1e-4", "2e-4"))."""
     name, _, listed = text.partition("=")
-    name, values = _normalize(name), tuple(dict.fromkeys(listed.split(",")))
+    name, values = name.removeprefix("--").replace("-", "_"), tuple(dict.fromkeys(listed.split(",")))
     if name in ("", *DECIDED, *CELL_ARGUMENTS, "num_train_epochs") or "" in values or len(values) < 2:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}; give an argument of run_mtl_ner.py that the comparison doesn't decide, and two values or "
-            "more: learning_rate=1e-4,3e-4"
-        )
+        wanted = "an argument of run_mtl_ner.py that the comparison doesn't decide, and two values or more"
+        raise argparse.ArgumentTypeError(f"{text!r}; give {wanted}: learning_rate=1e-4,3e-4")
     return name, values

@@ -97,9 +97,7 @@ def keep_plan(arguments: argparse.Namespace) -> dict[str, Any]:
 
     It can't be changed afterwards. More seeds and smaller fractions may follow, but the number of planned seeds stays:
     adding seeds until a difference is significant finds one too often. The report prints a `note` added to the file.
-
-    Raises:
-        ValueError: the file names another primary comparison, or doesn't exist with `--report_only`.
+    Raises ValueError if the file names another primary comparison, or doesn't exist with `--report_only`.
     """
     path, fraction = arguments.output_dir / "plan.json", max(fraction for fraction, _ in arguments.fractions)
     plan = {"primary": arguments.primary, "tasks": strip_paths(arguments.tasks), "fraction": fraction,
@@ -127,19 +125,17 @@ def read_cells(output: Path) -> Iterator[dict[str, Any]]:
 def read_cell(path: Path) -> dict[str, Any]:
     """Read a finished cell or trial; raise ValueError if it is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"a JSON {type(content).__name__}")
+        if isinstance(content := json.loads(path.read_text(encoding="utf-8")), dict):
+            return content
+        raise ValueError(f"a JSON {type(content).__name__}")
     except ValueError as error:
         raise ValueError(f"{path}: damaged ({error}); delete it, and it is trained again") from error
-    return content
 
 
 def collect_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Collect what each cell records of the comparison: arguments, and hashes of the corpora and the encoder.
 
-    Raises:
-        ValueError, CorpusError: two corpora have the same name, by which cells tell them apart; one is not there.
+    Raises ValueError for two corpora of the same name, by which cells tell them apart; CorpusError for a missing one.
     """
     from mtl_bioner.training.arguments import ModelArguments  # imports transformers
 
@@ -200,7 +196,6 @@ def check_same_experiment(
             if isinstance(first, dict) and isinstance(second, dict):  # of arguments, those that differ
                 unequal = [key for key in first | second if first.get(key) != second.get(key)]
                 first, second = ({key: side[key] for key in unequal if key in side} for side in (first, second))
-            raise ValueError(
-                f"{place}: computed with different {name} ({first} and {second}); continue with the arguments, "
-                "versions and kind of machine of the earlier cells, or choose another --output_dir"
-            )
+            remedy = "continue with the arguments, versions and kind of machine of the earlier cells"
+            difference = f"computed with different {name} ({first} and {second})"
+            raise ValueError(f"{place}: {difference}; {remedy}, or choose another --output_dir")

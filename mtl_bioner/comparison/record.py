@@ -22,10 +22,8 @@ def check_heads(tasks: Iterable[Task]) -> None:
     for task in tasks:
         for corpus, name in product(task.corpora, task.types):
             if (other := heads.setdefault((corpus, name), task.name)) != task.name:
-                raise ValueError(
-                    f"tasks {other} and {task.name} both find {name} in {corpus}, so there is no one score to "
-                    "compare; leave one out"
-                )
+                both = f"tasks {other} and {task.name} both find {name} in {corpus}"
+                raise ValueError(f"{both}, so there is no one score to compare; leave one out")
 
 
 def make_record(run: Run, trainer: MultiTaskTrainer, metrics: Mapping[str, float]) -> dict[str, Any]:

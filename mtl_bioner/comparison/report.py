@@ -47,12 +47,9 @@ def write_report(contents: Sequence[Row], primary: Row, output: Path) -> None:
 def format_report(summary: Row, plots: Iterable[str]) -> str:
     """Format the report for people: Markdown, in which every value is escaped, with scores in per cent."""
     environment = jinja2.Environment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
         finalize=lambda value: value if hasattr(value, "__html__") else escape_markdown(value),
-    )
+    )  # fmt: skip
     environment.filters |= {
         "share": lambda fraction: f"{100 * fraction:g} %",
         "percent": lambda score: f"{100 * score:.2f}",
@@ -60,12 +57,9 @@ def format_report(summary: Row, plots: Iterable[str]) -> str:
         "spread": format_spread,
         "shell": shlex.join,
     }
-    named = (SINGLE, summary["primary"]["structure"])
-    rising = [
-        row
-        for row in summary["development"]
-        if row["fraction"] == summary["primary"]["fraction"] and row["system"] in named and row["rise"] > PLATEAU
-    ]
+    named = [(summary["primary"]["fraction"], system) for system in (SINGLE, summary["primary"]["structure"])]
+    main = [row for row in summary["development"] if (row["fraction"], row["system"]) in named]
+    rising = [row for row in main if row["rise"] > PLATEAU]
     notes = {"overview": collect_overview(summary["scores"]), "rising": rising, "plateau": PLATEAU}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(**summary, **notes, plots=plots, kinds=KINDS, resamples=RESAMPLES)

@@ -78,10 +78,8 @@ class Runner:
         teachers = dict.fromkeys(teacher for cell in missing for teacher in list_teachers(cell, self.arguments))
         paths = [teacher.path(self.output) for teacher in teachers if not teacher.model_path(self.output).is_dir()]
         if lost := [str(path) for path in paths if path.is_file()]:
-            raise ValueError(
-                f"the models of {', '.join(lost)} were not kept, but are needed as teachers; delete these cells, so "
-                "that they are trained again"
-            )
+            cause = f"the models of {', '.join(lost)} were not kept, but are needed as teachers"
+            raise ValueError(f"{cause}; delete these cells, so that they are trained again")
 
     def check_tasks(self, planned: Iterable[Cell]) -> None:
         """Try `--tasks` and each group in a dry run; raise ValueError if one fails, or if finished cells were computed
@@ -131,12 +129,9 @@ class Runner:
         return None
 
     def tune(self, cell: Cell) -> dict[str, Any] | None:
-        """Train a cell of the first seed with each value of `--tune`; trials score no test split.
-
-        Returns:
-            The argument, the value with the best macro F1 on the development split, and the best F1 of each value;
-            None if a training failed, or for another seed.
-        """
+        """Train a cell of the first seed with each value of `--tune`; trials score no test split. Return the argument,
+        the value with the best macro F1 on the development split, and the best F1 of each value; None if a training
+        failed, or for another seed."""
         if cell.seed != self.arguments.seeds[0]:
             logger.error("%s has to wait for what is found with seed %d", cell.name, self.arguments.seeds[0])
             return None

@@ -4,6 +4,7 @@ A *system* is what a reader chooses between: `single`, a model for each task, or
 """
 
 import hashlib
+import pickle
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -28,9 +29,7 @@ def make_table(contents: Sequence[Mapping[str, Any]]) -> DataFrame:
     """Make a table with a row for each cell, corpus and entity type; `counts` is (documents, 3), as COUNTED.
 
     Rows are sorted by fraction, the largest first, then `single`, `taught` and other systems by name, then as read.
-
-    Raises:
-        ValueError: cells are of different experiments, or were scored on different documents, or twice on a type.
+    Raises ValueError for cells of different experiments, or scored on different documents, or twice on a type.
     """
     fingerprints: dict[float, dict[str, Any]] = {}
     rows = []
@@ -173,12 +172,10 @@ def measure_difference(sides: Iterable[DataFrame], corpora: Iterable[str]) -> Di
     for side in sides:
         by_corpus = {corpus: side[side["corpus"] == corpus].groupby("seed")["counts"] for corpus in corpora}
         counts.append({corpus: np.array([sum(own) for _, own in seeds]) for corpus, seeds in by_corpus.items()})
-    digest = hashlib.sha256()
-    for corpus, array in [item for side in counts for item in side.items()]:
-        digest.update(repr((corpus, array.shape)).encode() + array.tobytes())
-    if digest.digest() not in _DIFFERENCES:
-        _DIFFERENCES[digest.digest()] = bootstrap_difference(*counts)
-    return _DIFFERENCES[digest.digest()]
+    digest = hashlib.sha256(pickle.dumps(counts)).digest()
+    if digest not in _DIFFERENCES:
+        _DIFFERENCES[digest] = bootstrap_difference(*counts)
+    return _DIFFERENCES[digest]
 
 
 def list_other_documents(table: DataFrame) -> list[tuple[str, float, str]]:

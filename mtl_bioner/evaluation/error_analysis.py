@@ -43,12 +43,9 @@ def _sort_key(span: Span) -> tuple[Any, ...]:
 
 
 def build_error_report(
-    gold: Collection[Span],
-    predicted: Collection[Span],
-    texts: Mapping[Any, str],
-    seen: Collection[tuple[str, str]],
+    gold: Collection[Span], predicted: Collection[Span], texts: Mapping[Any, str], seen: Collection[tuple[str, str]],
     examples: int = 100,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Count errors by kind and type, list the most frequent ones, and measure recall of seen and unseen mentions.
 
     Args:
@@ -101,10 +98,7 @@ def average_error_reports(reports: Iterable[Mapping[str, Any]], trainings: int, 
         for name, counts in report["recall"].items():
             recall[name] = [total + count for total, count in zip(recall[name], counts, strict=True)]
     return {
-        "by_type": {
-            name: {kind: count / trainings for kind, count in counts.items()}
-            for name, counts in sorted(by_type.items())
-        },
+        "by_type": {t: {kind: n / trainings for kind, n in by_type[t].items()} for t in sorted(by_type)},
         "examples": {
             kind: [[*mention, count / trainings] for *mention, count in _most_common(counter, examples)]
             for kind, counter in mentions.items()

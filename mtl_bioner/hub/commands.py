@@ -16,14 +16,11 @@ from pathlib import Path
 from mtl_bioner.messages import print_error
 
 
-Arguments = argparse.Namespace
-
-
-def exit_status(command: Callable[[Arguments], None]) -> Callable[[Arguments], int]:
+def exit_status(command: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:
     """Make a command return 0, or 2 after an error, which is printed in one line."""
 
     @functools.wraps(command)
-    def run(arguments: Arguments) -> int:
+    def run(arguments: argparse.Namespace) -> int:
         from mtl_bioner.hub.push import PushError
 
         logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
@@ -54,7 +51,7 @@ def add_push_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @exit_status
-def run_push(arguments: Arguments) -> None:
+def run_push(arguments: argparse.Namespace) -> None:
     """Push a model, and its page with `--space`; print their addresses."""
     from mtl_bioner.hub import push
     from mtl_bioner.hub.model_card import format_pipeline_call
@@ -87,7 +84,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @exit_status
-def run_export(arguments: Arguments) -> None:
+def run_export(arguments: argparse.Namespace) -> None:
     """Export one task as a stock model; print its folder and, with `--data_dir`, its scores."""
     from mtl_bioner.hub import export
     from mtl_bioner.hub.model_card import format_pipeline_call

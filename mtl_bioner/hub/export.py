@@ -25,13 +25,9 @@ from mtl_bioner.tokenizer import get_max_length
 
 
 def export_task(folder: Path, task: str, output: Path, data_dir: str | None = None) -> dict[str, float]:
-    """Write a stock model of one task, with tokenizer and card, and return its scores.
+    """Write a stock model of one task, with tokenizer and card, and return its scores on the corpora in `data_dir`.
 
-    Args:
-        data_dir: folder of the task's corpora; None scores nothing.
-
-    Raises:
-        ValueError: no such model, task or corpus, layers that no stock model has, or an output folder in use.
+    Raises ValueError for no such model, task or corpus, layers that no stock model has, or an output folder in use.
     """
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"--output {output} is not empty; name another folder")
@@ -61,17 +57,14 @@ def export_task(folder: Path, task: str, output: Path, data_dir: str | None = No
 def build_stock_model(model: MtlBionerModel, task: str) -> PreTrainedModel:
     """Return a token-classification model of the encoder's own class, with the head of one task.
 
-    Raises:
-        ValueError: an unknown task, or layers that no stock model has.
+    Raises ValueError for an unknown task, or layers that no stock model has.
     """
     names = model.config.task_names
     if task not in names:
         raise ValueError(f"no task {task!r} to export; the model's are {', '.join(names)}")
     if model.config.sharing != "hard":
-        raise ValueError(
-            f"the head of {task} sees features of {model.config.sharing} sharing, which no stock model computes; "
-            "train with --sharing hard to export single tasks"
-        )
+        cause = f"the head of {task} sees features of {model.config.sharing} sharing, which no stock model computes"
+        raise ValueError(f"{cause}; train with --sharing hard to export single tasks")
     config = copy.deepcopy(model.config.encoder_config)
     config.id2label = dict(enumerate(model.config.labels(names.index(task))))
     config.label2id = {label: i for i, label in config.id2label.items()}
@@ -79,12 +72,11 @@ def build_stock_model(model: MtlBionerModel, task: str) -> PreTrainedModel:
     try:
         stock.base_model.load_state_dict(model.encoder.state_dict())
         stock.classifier.load_state_dict(model.heads[task].state_dict())
-        same = has_same_logits(stock, model, task)
+        if has_same_logits(stock, model, task):
+            return stock
     except (AttributeError, RuntimeError) as error:
         raise ValueError(f"{type(stock).__name__} has other layers than this encoder: {error}") from error
-    if not same:
-        raise ValueError(f"{type(stock).__name__} computes more between encoder and logits than a linear head")
-    return stock
+    raise ValueError(f"{type(stock).__name__} computes more between encoder and logits than a linear head")
 
 
 @torch.no_grad()
@@ -113,10 +105,8 @@ def load_test_documents(folder: Path, task: str, data_dir: str) -> list[Document
 def score_stock_model(
     model: PreTrainedModel, tokenizer: Any, config: MtlBionerConfig, task: str, documents: Sequence[Document]
 ) -> dict[str, float]:
-    """Return strict entity scores of the stock pipeline.
-
-    They are `test_{task}_f1` and so on, of whole documents, and `sentences_{task}_f1` and so on, of single sentences.
-    """
+    """Return strict entity scores of the stock pipeline: `test_{task}_f1` and so on, of whole documents, and
+    `sentences_{task}_f1` and so on, of single sentences."""
     types = list(dict.fromkeys(label[2:] for label in model.config.id2label.values() if label != "O"))
     ner = pipeline("token-classification", model=model, tokenizer=tokenizer, **STOCK_PIPELINE)
     gold = {(i, e.start, e.end, e.type) for i, doc in enumerate(documents) for e in doc.entities if e.type in types}

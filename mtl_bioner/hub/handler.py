@@ -7,8 +7,6 @@ It travels alone, so it imports nothing of this project. The endpoint answers an
 message.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

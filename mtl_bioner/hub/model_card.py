@@ -20,11 +20,9 @@ from mtl_bioner.reporting.tables import escape_markdown, list_score_keys
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 HUB_DATASETS = {  # all of them have an official test split
-    "ncbi": "ncbi/ncbi_disease",
-    "bc5cdr": "bigbio/bc5cdr",
-    "bc2gm": "spyysalo/bc2gm_corpus",
-    "jnlpba": "jnlpba/jnlpba",
-}
+    "ncbi": "ncbi/ncbi_disease", "bc5cdr": "bigbio/bc5cdr",
+    "bc2gm": "spyysalo/bc2gm_corpus", "jnlpba": "jnlpba/jnlpba",
+}  # fmt: skip
 WIDGET_TEXTS = {
     "Disease": "Two patients with Huntington disease developed acute renal failure.",
     "Chemical": "Naloxone reverses the hypotension caused by clonidine.",
@@ -43,12 +41,8 @@ Scores = Mapping[str, float]  # from 0 to 1, by key of all_results.json
 
 
 def write_card(folder: Path, repository: str | None = None, spread: Scores | None = None) -> None:
-    """Write `README.md` into a model's folder; raises ValueError as `read_record`.
-
-    Args:
-        repository: name on the Hub, for the example.
-        spread: standard deviations over seeds, where they are known.
-    """
+    """Write `README.md` into a model's folder, with the repository's name on the Hub and the standard deviations over
+    seeds, where they are known; raises ValueError as `read_record`."""
     plots = sorted(path.name for path in folder.glob("*.png"))
     card = make_card(*read_records(folder), repository or LOCAL, spread, plots)
     write_text(folder / "README.md", seal(f"{card}\n"))
@@ -71,9 +65,8 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(
-            f"{path}: no such file; a card is made from what run_mtl_ner.py writes, so name its --output_dir"
-        ) from error
+        remedy = "a card is made from what run_mtl_ner.py writes, so name its --output_dir"
+        raise ValueError(f"{path}: no such file; {remedy}") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: {error.msg}; train again, or restore the file") from error
 
@@ -117,9 +110,6 @@ def is_edited(folder: Path) -> bool:
     return card.is_file() and seal(text := card.read_text(encoding="utf-8")) != text
 
 
-# ----------------------------------------------------------------------------------------------------------- the card
-
-
 def make_card(
     config: Record, results: Scores, run: Record, repository: str = LOCAL, spread: Scores | None = None,
     plots: Sequence[str] = (), stock: Scores | None = None,
@@ -154,18 +144,15 @@ def make_metadata(config: Record, results: Scores, run: Record, is_stock: bool) 
     corpora = [] if is_sample(run) else list_trained_corpora(config, run)
     index = list(list_eval_results(config, results, run))
     return ModelCardData(
-        language="en",
-        license="other",
-        license_name="of-encoder-and-corpora",
-        library_name="transformers",
-        pipeline_tag="token-classification",
+        language="en", license="other", license_name="of-encoder-and-corpora",
+        library_name="transformers", pipeline_tag="token-classification",
         tags=["biomedical", "named-entity-recognition", *(() if is_stock else ("multi-task", "custom_code"))],
         base_model=run.get("base_model"),
         datasets=[HUB_DATASETS[corpus] for corpus in corpora if corpus in HUB_DATASETS] or None,
         widget=[{"text": text} for text in texts or (WIDGET_TEXTS["Disease"],)],
         model_name="mtl-bioner " + ", ".join(task["name"] for task in config["tasks"]) if index else None,
         eval_results=index or None,
-    )
+    )  # fmt: skip
 
 
 def list_eval_results(config: Record, results: Scores, run: Record) -> Iterator[EvalResult]:
@@ -187,16 +174,11 @@ def list_eval_results(config: Record, results: Scores, run: Record) -> Iterator[
             for metric in ("precision", "recall", "f1") if suffix or scored == [corpus] else ():
                 if (key := f"test_{name}_{metric}{suffix}") in results:
                     yield EvalResult(
-                        task_type="token-classification",
-                        task_name=f"{name}: {', '.join(task['types'])}",
-                        dataset_type=HUB_DATASETS[corpus],
-                        dataset_name=get_corpus(corpus).title,
-                        dataset_config=name if heads > 1 else None,
-                        dataset_split="test",
-                        metric_type=metric,
-                        metric_name=f"entity {metric}",
-                        metric_value=round(results[key], 4),
-                    )
+                        task_type="token-classification", task_name=f"{name}: {', '.join(task['types'])}",
+                        dataset_type=HUB_DATASETS[corpus], dataset_name=get_corpus(corpus).title,
+                        dataset_config=name if heads > 1 else None, dataset_split="test",
+                        metric_type=metric, metric_name=f"entity {metric}", metric_value=round(results[key], 4),
+                    )  # fmt: skip
 
 
 def list_trained_corpora(config: Record, run: Record) -> list[str]:

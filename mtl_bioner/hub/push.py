@@ -46,9 +46,8 @@ class PushError(RuntimeError):
 def collect_push_files(folder: Path, token: str | None = None) -> dict[str, Path]:
     """Return the files of a push by their names in the repository.
 
-    Raises:
-        PushError: a file that loading needs is missing, or a file holds a path of this machine or the token (by
-            default that of the login).
+    Raises PushError if a file that loading needs is missing, or one holds a path of this machine or the token (by
+    default that of the login).
     """
     if not folder.is_dir():
         raise PushError(f"{folder}: no such folder; name the --output_dir of a training")
@@ -58,9 +57,8 @@ def collect_push_files(folder: Path, token: str | None = None) -> dict[str, Path
     files |= ENDPOINT if code else {}
     for pattern in (*REQUIRED, *code):
         if not any(filter_repo_objects(files, allow_patterns=pattern)):
-            raise PushError(
-                f"{folder} has no {pattern}; name the --output_dir of a training, or one of its checkpoints"
-            )
+            remedy = "name the --output_dir of a training, or one of its checkpoints"
+            raise PushError(f"{folder} has no {pattern}; {remedy}")
     secrets = {"the token of the Hub": token or get_token(), "a path of this machine": f"{Path.home()}/"}
     for path in (path for path in files.values() if path.suffix in (".json", ".md")):
         content = path.read_text(encoding="utf-8", errors="ignore")
@@ -77,13 +75,9 @@ def is_stock(folder: Path) -> bool:
 
 
 def push_folder(
-    folder: str | os.PathLike[str],
-    repository: str,
-    private: bool | None = None,
-    revision: str | None = None,
-    message: str = "Model",
-    token: str | None = None,
-) -> str:
+    folder: str | os.PathLike[str], repository: str, private: bool | None = None, revision: str | None = None,
+    message: str = "Model", token: str | None = None,
+) -> str:  # fmt: skip
     """Push a model's folder in one commit, and return the commit's address.
 
     Weights and tokenizer files of earlier pushes are deleted, lest they be loaded together with the new ones.
@@ -118,8 +112,7 @@ def push_folder(
 def create_repository(api: HfApi, repository: str, private: bool | None, **kind: str) -> str:
     """Make a repository unless it exists, and return its name with the owner's.
 
-    Raises:
-        PushError: it shall be private, but exists and is public.
+    Raises PushError if it shall be private, but exists and is public.
     """
     name = api.create_repo(repository, private=private, exist_ok=True, **kind).repo_id
     if private and not api.repo_info(name, repo_type=kind.get("repo_type")).private:
@@ -128,11 +121,7 @@ def create_repository(api: HfApi, repository: str, private: bool | None, **kind:
 
 
 def push_space(repository: str, private: bool | None = None) -> str:
-    """Push the page of `space/` as a Space of the same name as its model, and return its address.
-
-    Raises:
-        PushError: as `push_folder`.
-    """
+    """Push the page of `space/` as a Space named as its model, and return its address; errors as `push_folder`."""
     api = HfApi()
     card = RepoCard((SPACE / "README.md").read_text(encoding="utf-8"), ignore_metadata_errors=True)
 
@@ -148,11 +137,7 @@ def push_space(repository: str, private: bool | None = None) -> str:
 
 
 def explain_hub_errors(action: Callable[[], Any], target: str) -> Any:
-    """Return the result of an action on the Hub.
-
-    Raises:
-        PushError: whatever went wrong with it, in one line.
-    """
+    """Return the result of an action on the Hub; raise PushError for whatever goes wrong with it, in one line."""
     try:
         return action()
     except PushError:
@@ -164,10 +149,9 @@ def explain_hub_errors(action: Callable[[], Any], target: str) -> Any:
         remedy = REMEDIES.get(status, "try again later")
         raise PushError(f"the Hub refused {target} ({status}): {remedy}; nothing was pushed there") from error
     except Exception as error:  # whatever the HTTP library of the day raises where there is no connection
-        kind, text = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
-        raise PushError(
-            f"the push to {target} failed ({kind}: {text}); a push arrives whole or not at all, so try again"
-        ) from error
+        cause = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        remedy = "a push arrives whole or not at all, so try again"
+        raise PushError(f"the push to {target} failed ({cause}); {remedy}") from error
 
 
 def prepare_card(folder: Path, repository: str, seeds: Sequence[Path]) -> None:

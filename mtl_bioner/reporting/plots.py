@@ -64,8 +64,7 @@ def write_gates(output: Path, gates: Sequence[Sequence[float | None]], task_name
 def plot_reliability(path: Path, scored: Mapping[str, tuple[Sequence[float], Sequence[bool]]]) -> None:
     """Plot the share of correct entities over their score, in ten bins; scores are best on the diagonal.
 
-    Args:
-        scored: by task the scores of its entities and whether each is correct; the legend names tasks without any.
+    `scored` holds by task the scores of its entities and whether each is correct; the legend names tasks without any.
     """
     if (pyplot := import_pyplot("reliability diagram")) is None:
         return

@@ -26,9 +26,6 @@ RESULTS = (
 )  # fmt: skip
 
 
-# -------------------------------------------------------------------------------------------------------- old results
-
-
 def remove_old_results(output: Path) -> None:
     """Delete what an earlier run wrote to a folder, so that nothing old is resumed or taken for new."""
     for pattern in RESULTS:
@@ -60,9 +57,6 @@ def select_single_scores(scores: Mapping[str, float], task: str) -> dict[str, fl
     """Return the F1 of a single-task model under the keys that its student records, as `single_test_ncbi_f1`."""
     keys = [f"{split}_{task}_f1" for split in ("eval", "test")]
     return {f"single_{key}": scores[key] for key in keys if key in scores}
-
-
-# ------------------------------------------------------------------------------------------ versions, machine, hashes
 
 
 def get_versions() -> dict[str, str | None]:

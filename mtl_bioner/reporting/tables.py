@@ -11,7 +11,7 @@ import re
 import statistics
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,6 @@ def list_score_keys(prefix: str, types: Sequence[str], corpora: Sequence[str]) -
     return parts
 
 
-def format_markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Format a Markdown table of untrusted cells."""
-    lines = [header, ["---"] * len(header), *([escape_markdown(value) for value in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def escape_markdown(value: Any) -> str:
     """Escape Markdown and HTML, join lines, and drop invisible characters, some of which turn the text's direction."""
     seen = "".join(c for c in " ".join(str(value).split()) if unicodedata.category(c) not in ("Cc", "Cf"))
@@ -101,14 +95,15 @@ def format_spread(runs: Sequence[Mapping[str, float]]) -> str:
 
     Each run is the content of its `all_results.json`. An F1 that is not in all of them is left out.
     """
-    rows = []
+    rows = [["test", "precision", "recall", "F1", "spread of F1", "runs"], ["---"] * 6]
     for name, f1, suffix in (key.partition("_f1") for key in runs[0] if key.startswith("test_")):
         values = [[100 * run.get(f"{name}_{kind}{suffix}", math.nan) for run in runs] for kind in KINDS[:3]]
         if f1 and math.isfinite(sum(values[2])):
             means = [f"{mean:.2f}" if math.isfinite(mean) else "" for mean in map(statistics.fmean, values)]
             spread = f"{statistics.stdev(values[2]):.2f}" if len(runs) > 1 else ""
-            rows.append([name.removeprefix("test_") + suffix.replace("_", " "), *means, spread, len(runs)])
-    return format_markdown_table(["test", "precision", "recall", "F1", "spread of F1", "runs"], rows)
+            shown = escape_markdown(name.removeprefix("test_") + suffix.replace("_", " "))
+            rows.append([shown, *means, spread, str(len(runs))])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

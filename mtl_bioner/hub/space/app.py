@@ -4,8 +4,6 @@ As a Space on the Hub, the page shows the model that `README.md` names. Texts ar
 they are shown, their length is bounded, and none is written to a file.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import html
@@ -60,8 +58,7 @@ def highlight(text: str, entities: Sequence[Entity], colours: Colours) -> str:
         parts.append(_underline(text[start:end], lanes, colours))
         for lane, entity in enumerate(lanes):
             if entity and entity["end"] == end:
-                task = f" {entity['task']}" if several else ""
-                label = f"{entity['entity_group']} {entity['score']:.2f}{task}"
+                label = f"{entity['entity_group']} {entity['score']:.2f}" + f" {entity['task']}" * several
                 parts.append(_tag(label, colours[entity["entity_group"]]))
                 lanes[lane] = None
         while lanes and lanes[-1] is None:
@@ -103,9 +100,6 @@ def format_error(text: str) -> str:
     return f'<p class="ner-error" role="alert">{html.escape(text)}</p>'
 
 
-# ----------------------------------------------------------------------------------------------------------- the files
-
-
 def format_jsonl(text: str, entities: Sequence[Entity]) -> str:
     """Return a document as `run_mtl_ner.py` writes its predictions."""
     mentions = [{name: entity[key] for name, key in KEYS.items()} for entity in entities]
@@ -128,9 +122,8 @@ def format_bioc(text: str, entities: Sequence[Entity]) -> str:
 
     annotations = [
         f'<annotation id="{number}"><infon key="type">{escape(e["entity_group"])}</infon>'
-        f'<infon key="task">{escape(e["task"])}</infon><infon key="score">{e["score"]:.4f}</infon>'
-        f'<location offset="{e["start"]}" length="{e["end"] - e["start"]}" /><text>{escape(e["word"])}</text>'
-        "</annotation>"
+        f'<infon key="task">{escape(e["task"])}</infon><infon key="score">{e["score"]:.4f}</infon><location '
+        f'offset="{e["start"]}" length="{e["end"] - e["start"]}" /><text>{escape(e["word"])}</text></annotation>'
         for number, e in enumerate(entities, 1)
     ]
     return (
@@ -140,24 +133,15 @@ def format_bioc(text: str, entities: Sequence[Entity]) -> str:
     )
 
 
-FORMATS = {
-    "JSONL": ("entities.jsonl", format_jsonl),
-    "PubTator": ("entities.pubtator", format_pubtator),
-    "BioC": ("entities.xml", format_bioc),
-}
-
-
 def link_files(text: str, entities: Sequence[Entity]) -> str:
     """Return HTML of a link to each format; a link holds its whole file, so that no text is kept on the server."""
     links = []
-    for name, (file, write) in FORMATS.items():
+    formats = ("JSONL", "jsonl", format_jsonl), ("PubTator", "pubtator", format_pubtator), ("BioC", "xml", format_bioc)
+    for name, ending, write in formats:
         content = base64.b64encode(write(text, entities).encode()).decode()
-        link = f'href="data:application/octet-stream;base64,{content}" download="{file}"'
+        link = f'href="data:application/octet-stream;base64,{content}" download="entities.{ending}"'
         links.append(f'<a class="ner-file" id="as-{name}" {link}>Download {name}</a>')
     return "".join(links)
-
-
-# ------------------------------------------------------------------------------------------------------------ the page
 
 
 def annotate(
@@ -168,9 +152,7 @@ def annotate(
         return format_error(refusal), "", [], ""
     try:
         entities = ner(text, tasks=list(tasks), threshold=threshold, overlaps=overlaps)
-        rows = [
-            [e["start"], e["end"], e["entity_group"], e["word"], round(e["score"], 4), e["task"]] for e in entities
-        ]
+        rows = [[round(e[key], 4) if key == "score" else e[key] for key in KEYS.values()] for e in entities]
         return highlight(text, entities, colours), describe_types(entities, colours), rows, link_files(text, entities)
     except Exception as error:
         logger.exception("a request failed")
