@@ -7,6 +7,8 @@ It travels alone, so it imports nothing of this project. The endpoint answers an
 message.
 """
 
+from __future__ import annotations  # other Python versions run this file
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,6 +4,8 @@ As a Space on the Hub, the page shows the model that `README.md` names. Texts ar
 they are shown, their length is bounded, and none is written to a file.
 """
 
+from __future__ import annotations  # other Python versions run this file
+
 import base64
 import functools
 import html
