@@ -3,10 +3,11 @@
 import functools
 import gc
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from toys import put, sizes
 
 from dataset_scripts import LoadedCorpus, bio, drop_leaks, file_ledgers, get_corpus, load_corpus, loading
 from dataset_scripts.__main__ import main
@@ -21,27 +22,19 @@ pytestmark = pytest.mark.skipif(not CORPORA.is_dir(), reason="the real corpora a
 
 JNLPBA_TRAIN = {"Protein": 30269, "DNA": 9533, "CellType": 6718, "CellLine": 3830, "RNA": 951}
 JNLPBA_TEST = {"Protein": 5067, "CellType": 1921, "DNA": 1056, "CellLine": 500, "RNA": 118}
-# (documents, mentions read, dropped by cause, types)
-OFFICIAL: dict[str, dict[str, tuple[int, int, Mapping[str, int], Mapping[str, int]]]] = {
-    "ncbi": {
-        "train": (592, 5145, {"duplicate document": 11, "not alignable": 2}, {"Disease": 5145}),
-        "dev": (100, 787, {}, {"Disease": 787}),
-        "test": (100, 960, {}, {"Disease": 960}),
-    },
-    "bc5cdr": {
-        "train": (500, 9383, {}, {"Chemical": 5201, "Disease": 4182}),
-        "dev": (500, 9591, {"not alignable": 10}, {"Chemical": 5347, "Disease": 4244}),
-        "test": (500, 9796, {"not alignable": 5}, {"Chemical": 5372, "Disease": 4424}),
-    },
-    "bc2gm": {
-        "train": (15000, 18265, {"nested": 7}, {"Gene": 18265}),
-        "test": (5000, 6331, {"nested": 6}, {"Gene": 6331}),
-    },
-    "jnlpba": {
-        "train": (2000, 51301, {"not alignable": 19}, JNLPBA_TRAIN),
-        "test": (404, 8662, {"not alignable": 11}, JNLPBA_TEST),
-    },
-}
+# Columns: corpus, split, documents, mentions read, dropped by cause, types.
+OFFICIAL = [
+    ("ncbi", "train", 592, 5145, {"duplicate document": 11, "not alignable": 2}, {"Disease": 5145}),
+    ("ncbi", "dev", 100, 787, {}, {"Disease": 787}),
+    ("ncbi", "test", 100, 960, {}, {"Disease": 960}),
+    ("bc5cdr", "train", 500, 9383, {}, {"Chemical": 5201, "Disease": 4182}),
+    ("bc5cdr", "dev", 500, 9591, {"not alignable": 10}, {"Chemical": 5347, "Disease": 4244}),
+    ("bc5cdr", "test", 500, 9796, {"not alignable": 5}, {"Chemical": 5372, "Disease": 4424}),
+    ("bc2gm", "train", 15000, 18265, {"nested": 7}, {"Gene": 18265}),
+    ("bc2gm", "test", 5000, 6331, {"nested": 6}, {"Gene": 6331}),
+    ("jnlpba", "train", 2000, 51301, {"not alignable": 19}, JNLPBA_TRAIN),
+    ("jnlpba", "test", 404, 8662, {"not alignable": 11}, JNLPBA_TEST),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,11 +55,10 @@ def corpora(read_once) -> dict[str, LoadedCorpus]:
 
 def test_stats_are_the_counts_of_the_owners(capsys):
     assert main(["stats", "--data_dir", str(CORPORA), "--json"]) == 0
-    expected = {name: {} for name in OFFICIAL}
-    for name, splits in OFFICIAL.items():
-        for split, (documents, read, dropped, types) in splits.items():
-            counts = {"documents": documents, "read": read, "kept": read - sum(dropped.values())}
-            expected[name][split] = counts | {"dropped": dropped, "types": types}
+    expected = {name: {} for name in NAMES}
+    for name, split, documents, read, dropped, types in OFFICIAL:
+        counts = {"documents": documents, "read": read, "kept": read - sum(dropped.values())}
+        expected[name][split] = counts | {"dropped": dropped, "types": types}
     assert json.loads(capsys.readouterr().out) == expected
 
 
@@ -82,8 +74,8 @@ def test_ledgers_after_the_cut(corpora, name, train, dev):
         ledger = corpus.ledgers[split]
         assert (ledger.documents, ledger.read, ledger.kept) == expected
         assert len(corpus.splits[split]) == ledger.documents
-    official = OFFICIAL[name]
-    assert sum(ledger.read for ledger in corpus.ledgers.values()) == sum(counts[1] for counts in official.values())
+    official = sum(read for corpus_name, _, _, read, *_ in OFFICIAL if corpus_name == name)
+    assert sum(ledger.read for ledger in corpus.ledgers.values()) == official
     groups = [{document.group for document in corpus.splits[split]} for split in ("train", "dev")]
     assert not groups[0] & groups[1]
 
@@ -113,16 +105,14 @@ def test_recorded_hashes_are_those_of_the_files():
 
 def test_pooling_counts_every_document_once():
     corpus = load_corpus("ncbi", str(CORPORA), test_size=0.15)
-    assert [len(corpus.splits[split]) for split in ("train", "dev", "test")] == [606, 67, 119]
+    assert sizes(corpus) == [606, 67, 119]
     assert sum(ledger.read for ledger in corpus.ledgers.values()) == 5145 + 787 + 960
     assert sum(ledger.dropped["duplicate document"] for ledger in corpus.ledgers.values()) == 11
 
 
 def test_official_jnlpba_test_file_equals_standoff(tmp_path):
-    (tmp_path / "jnlpba").mkdir()
-    (tmp_path / "jnlpba/Genia4ERtask2.iob2").write_text("###MEDLINE:1\n\nIL-2\tB-protein\n")
-    official = CORPORA / "jnlpba/original-data/test/Genia4EReval2.iob2"
-    (tmp_path / "jnlpba/Genia4EReval2.iob2").symlink_to(official)
+    train = put(tmp_path / "jnlpba/Genia4ERtask2.iob2", "###MEDLINE:1\n\nIL-2\tB-protein\n")
+    train.with_name("Genia4EReval2.iob2").symlink_to(CORPORA / "jnlpba/original-data/test/Genia4EReval2.iob2")
     ledger = file_ledgers("jnlpba", tmp_path)["test"]
     assert (ledger.documents, ledger.read, ledger.types) == (404, 8662, JNLPBA_TEST)
 

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from toys import sizes
 
 from dataset_scripts import CorpusError, download, load_corpus
 from dataset_scripts.corpora import CORPORA
@@ -131,7 +132,7 @@ def refuse(info: Corpus) -> str:
 def test_a_corpus_is_fetched_once_and_read(site, cache, monkeypatch, pack):
     monkeypatch.setitem(CORPORA, "tiny", site.offer(pack(GOOD)))
     corpus = load_corpus("tiny")
-    assert [len(corpus.splits[split]) for split in SPLITS] == [1, 1, 1]
+    assert sizes(corpus) == [1, 1, 1]
     assert list(corpus.hashes) == [f"tiny_folder/data/{split}.txt" for split in SPLITS]
     load_corpus("tiny")
     assert site.asked == ["/tiny.zip"]

