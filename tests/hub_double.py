@@ -61,8 +61,6 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
         pass
 
-    # -- replies
-
     def _reply(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -86,8 +84,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    # -- routes
-
     def do_POST(self) -> None:
         path, parts, token = self._start()
         body = self._body()
@@ -108,10 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
             answer = {"shouldIgnore": False, "oid": None}
             self._json({"files": [{"path": name, "uploadMode": mode, **answer} for name, mode in modes.items()]})
         elif path.endswith("/info/lfs/objects/batch"):
-            objects = [
-                file | {"actions": {"upload": {"href": f"{self.hub.url}/upload/{file['oid']}"}}}
-                for file in json.loads(body)["objects"]
-            ]
+            objects = json.loads(body)["objects"]
+            for file in objects:
+                file["actions"] = {"upload": {"href": f"{self.hub.url}/upload/{file['oid']}"}}
             self._json({"objects": objects})
         elif "/commit/" in path:
             self._commit("/".join(parts[1 if parts[1] == "spaces" else 2 : 4]), parts[5], body)
@@ -161,9 +156,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.large[parts[-1]] = body
         return self._reply(200)
 
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
     def do_GET(self) -> None:
         _, parts, token = self._start()
         if "resolve" in parts:
@@ -188,9 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
         if parts[4:5] == ["tree"]:
             if len(parts) > 6:
                 return self._missing("EntryNotFound")
-            sizes = {path: len(content) for path, content in files.items()}
-            tree = [{"type": "file", "path": path, "size": sizes[path], "oid": digests[path]} for path in files]
-            return self._json(tree)
-        siblings = [{"rfilename": path} for path in files]
-        shown = {"id": name, "sha": commit, "siblings": siblings, "private": self.hub.private[name], "tags": []}
-        return self._json(shown)
+            file = {"type": "file"}
+            return self._json([file | {"path": p, "size": len(files[p]), "oid": digests[p]} for p in files])
+        about = {"id": name, "sha": commit, "private": self.hub.private[name], "tags": []}
+        return self._json(about | {"siblings": [{"rfilename": path} for path in files]})
+
+    do_HEAD = do_GET

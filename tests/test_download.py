@@ -8,12 +8,13 @@ import tarfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from toys import sizes
 
 from dataset_scripts import CorpusError, download, load_corpus
 from dataset_scripts.corpora import CORPORA
@@ -24,7 +25,6 @@ from dataset_scripts.formats.pubtator import read_pubtator
 TEXT = b"1|t|lupus\n1\t0\t5\tlupus\tDisease\tD1\n"
 SPLITS = ("train", "dev", "test")
 GOOD = {f"data/{split}.txt": TEXT for split in SPLITS}
-Pack = Callable[[dict[str, bytes]], bytes]
 
 
 def pack_zip(files: dict[str, bytes], mode: int = 0o100644) -> bytes:
@@ -97,16 +97,14 @@ class Site:
 @pytest.fixture
 def site() -> Iterator[Site]:
     site = Site()
-    thread = threading.Thread(target=site.server.serve_forever, args=(0.02,))
-    thread.start()
+    threading.Thread(target=site.server.serve_forever, args=(0.02,)).start()
     yield site
     site.server.shutdown()
-    thread.join()
     site.server.server_close()
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("MTL_BIONER_CACHE", str(tmp_path / "cache"))
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -131,49 +129,51 @@ def refuse(info: Corpus) -> str:
 
 
 @pytest.mark.parametrize("pack", [pack_zip, pack_tar])
-def test_a_corpus_is_fetched_once_and_read(
-    site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch, pack: Pack
-) -> None:
+def test_a_corpus_is_fetched_once_and_read(site, cache, monkeypatch, pack):
     monkeypatch.setitem(CORPORA, "tiny", site.offer(pack(GOOD)))
     corpus = load_corpus("tiny")
-    assert [len(corpus.splits[split]) for split in SPLITS] == [1, 1, 1]
+    assert sizes(corpus) == [1, 1, 1]
     assert list(corpus.hashes) == [f"tiny_folder/data/{split}.txt" for split in SPLITS]
     load_corpus("tiny")
     assert site.asked == ["/tiny.zip"]
     assert [path.name for path in cache.iterdir()] == ["tiny_folder"]
 
 
-def test_several_archives_are_unpacked_each_into_its_folder(site: Site, cache: Path) -> None:
+def test_several_archives_are_unpacked_each_into_its_folder(site, cache):
     site.pages = {f"/{split}.tar.gz": pack_tar({f"./{split}.txt": TEXT}) for split in SPLITS}
     archives = tuple(Archive(f"{site.address}/{split}.tar.gz", into="data") for split in SPLITS)
     assert download.fetch(describe(archives=archives)) == cache
     assert (cache / "tiny_folder/data/dev.txt").read_bytes() == TEXT
 
 
-def test_a_zip_without_file_modes_and_a_server_without_sizes_are_good_enough(site: Site, cache: Path) -> None:
+def test_a_zip_without_file_modes_and_a_server_without_sizes_are_good_enough(site, cache):
     site.promised["/tiny.zip"] = None
     assert download.fetch(site.offer(pack_zip(GOOD, mode=0))) == cache
     assert (cache / "tiny_folder/data/dev.txt").read_bytes() == TEXT
 
 
-def test_the_hash_of_an_archive_is_checked(site: Site) -> None:
+def test_the_hash_of_an_archive_is_checked(site):
     info = site.offer(pack_zip(GOOD))
     right, wrong = hashlib.sha256(site.pages["/tiny.zip"]).hexdigest(), "0" * 64
-    message = refuse(replace(info, archives=(info.archives[0]._replace(sha256=wrong),)))
-    assert f"has SHA-256 {right}, expected {wrong}" in message
+    refusal = refuse(replace(info, archives=(info.archives[0]._replace(sha256=wrong),)))
+    assert f"has SHA-256 {right}, expected {wrong}" in refusal
     download.fetch(replace(info, archives=(info.archives[0]._replace(sha256=right),)))
 
 
-def test_hashes_of_unpacked_files_are_checked(site: Site) -> None:
+def test_hashes_of_unpacked_files_are_checked(site):
     info, right = site.offer(pack_zip(GOOD)), hashlib.sha256(TEXT).hexdigest()
     message = refuse(replace(info, sha256={"data/dev.txt": "0" * 64}))
     assert f"data/dev.txt has SHA-256 {right}, expected {'0' * 64}" in message and "--data_dir" in message
-    message = refuse(replace(info, sha256={"data/more.txt": "0" * 64}))
-    assert "data/more.txt has SHA-256 none (the file is missing)" in message
+    missing = replace(info, sha256={"data/more.txt": "0" * 64})
+    assert "data/more.txt has SHA-256 none (the file is missing)" in refuse(missing)
     download.fetch(replace(info, sha256={"data/dev.txt": right}))
 
 
-def test_documents_and_mentions_are_counted(site: Site, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_the_archive_lacks_is_named(site):
+    assert "dev.txt is missing" in refuse(site.offer(pack_zip({"data/train.txt": TEXT})))
+
+
+def test_documents_and_mentions_are_counted(site, cache, caplog):
     info = site.offer(pack_zip(GOOD))
     assert "tiny test: 1 documents, 2 expected" in refuse(replace(info, expected={"test": (2,)}))
     download.fetch(replace(info, expected={"test": (1,)}))  # the number of mentions is unknown
@@ -183,42 +183,35 @@ def test_documents_and_mentions_are_counted(site: Site, cache: Path, caplog: pyt
     assert "1 mentions, 7 or 8 expected" in caplog.text
 
 
-def test_a_file_that_the_archive_lacks_is_named(site: Site) -> None:
-    assert "dev.txt is missing" in refuse(site.offer(pack_zip({"data/train.txt": TEXT})))
+EVIL = ["../evil.txt", "data/../../evil.txt", "/tmp/evil.txt", "..\\evil.txt", "C:\\evil.txt", "C:evil.txt"]
 
 
-@pytest.mark.parametrize(
-    "name", ["../evil.txt", "data/../../evil.txt", "/tmp/evil.txt", "..\\evil.txt", "C:\\evil.txt", "C:evil.txt"]
-)
+@pytest.mark.parametrize("name", EVIL)
 @pytest.mark.parametrize("pack", [pack_zip, pack_tar])
-def test_no_member_is_written_outside_the_folder(site: Site, tmp_path: Path, pack: Pack, name: str) -> None:
+def test_no_member_is_written_outside_the_folder(site, tmp_path, pack, name):
     message = refuse(site.offer(pack({**GOOD, name: b"evil"})))
     assert repr(name) in message and "outside its folder" in message
     assert not list(tmp_path.rglob("*evil*")) and not Path("/tmp/evil.txt").exists()
 
 
-def test_no_member_has_a_null_in_its_name() -> None:
+def test_no_member_has_a_null_in_its_name():
     with pytest.raises(CorpusError, match=r"holds 'a\\x00b', which would be written"):
         download.check_name("x.tar", "a\0b")
 
 
-@pytest.mark.parametrize(
-    "packed",
-    [
-        pack_tar({"data/link": b""}, tarfile.SYMTYPE, "/etc/passwd"),
-        pack_tar({"data/link": b""}, tarfile.LNKTYPE, "../../evil"),
-        pack_tar({"data/link": b""}, tarfile.CHRTYPE),
-        pack_tar({"data/link": b""}, tarfile.FIFOTYPE),
-        pack_zip({"data/link": b"/etc/passwd"}, mode=0o120777),
-    ],
-    ids=["symbolic", "hard", "device", "pipe", "zip"],
-)
-def test_no_link_and_no_device_is_unpacked(site: Site, packed: bytes) -> None:
+@pytest.mark.parametrize("packed", [
+    pack_tar({"data/link": b""}, tarfile.SYMTYPE, "/etc/passwd"),
+    pack_tar({"data/link": b""}, tarfile.LNKTYPE, "../../evil"),
+    pack_tar({"data/link": b""}, tarfile.CHRTYPE),
+    pack_tar({"data/link": b""}, tarfile.FIFOTYPE),
+    pack_zip({"data/link": b"/etc/passwd"}, mode=0o120777),
+], ids=["symbolic", "hard", "device", "pipe", "zip"])  # fmt: skip
+def test_no_link_and_no_device_is_unpacked(site, packed):
     assert "'data/link', which is a link or a device" in refuse(site.offer(packed))
 
 
 @pytest.mark.parametrize("pack", [pack_zip, pack_tar])
-def test_sizes_and_numbers_of_files_are_bounded(site: Site, monkeypatch: pytest.MonkeyPatch, pack: Pack) -> None:
+def test_sizes_and_numbers_of_files_are_bounded(site, monkeypatch, pack):
     info = site.offer(pack({"data/a": b"\0" * 600_000, "data/b": b"\0" * 600_000}))
     assert len(site.pages["/tiny.zip"]) < 10_000
     for name, limit, told in [
@@ -231,47 +224,41 @@ def test_sizes_and_numbers_of_files_are_bounded(site: Site, monkeypatch: pytest.
             assert told in refuse(info)
 
 
-def test_a_download_that_ends_early_is_refused(site: Site) -> None:
+def test_a_download_that_ends_early_is_refused(site):
     info, size = site.offer(pack_zip(GOOD)[:100]), len(pack_zip(GOOD))
     site.promised["/tiny.zip"] = size
     assert f"100 of {size} bytes arrived" in refuse(info)
 
 
-@pytest.mark.parametrize(
-    ("packed", "reason"),
-    [
-        (b"<html>moved</html>", ""),
-        (b"", ""),
-        (pack_zip(GOOD)[:-30], ""),
-        (pack_tar(GOOD)[:60], ""),
-        (pack_tar({"a": b"1", "a/b": b"2"}), ""),  # a file as a folder
-        (patch_zip(pack_zip(GOOD), (6, 8), b"\1"), "password"),  # flagged as encrypted
-        (patch_zip(pack_zip(GOOD), (22, 24), struct.pack("<I", 5)), "CRC"),  # says that it unpacks to 5 bytes
-        (pack_zip({**GOOD, "data/tost.txt": b"other"}).replace(b"tost.txt", b"test.txt"), "File exists"),
-    ],
-    ids=["html", "empty", "zip", "tar", "file as folder", "password", "false size", "name twice"],
-)
-def test_a_damaged_archive_is_refused(site: Site, packed: bytes, reason: str) -> None:
+@pytest.mark.parametrize(("packed", "reason"), [
+    (b"<html>moved</html>", ""),
+    (b"", ""),
+    (pack_zip(GOOD)[:-30], ""),
+    (pack_tar(GOOD)[:60], ""),
+    (pack_tar({"a": b"1", "a/b": b"2"}), ""),  # a file as a folder
+    (patch_zip(pack_zip(GOOD), (6, 8), b"\1"), "password"),  # flagged as encrypted
+    (patch_zip(pack_zip(GOOD), (22, 24), struct.pack("<I", 5)), "CRC"),  # says that it unpacks to 5 bytes
+    (pack_zip({**GOOD, "data/tost.txt": b"other"}).replace(b"tost.txt", b"test.txt"), "File exists"),
+], ids=["html", "empty", "zip", "tar", "file as folder", "password", "false size", "name twice"])  # fmt: skip
+def test_a_damaged_archive_is_refused(site, packed, reason):
     message = refuse(site.offer(packed))
     assert "tiny.zip is damaged or no archive" in message and reason in message
 
 
-def test_an_address_that_is_gone_is_named_with_the_flag(site: Site) -> None:
+def test_an_address_that_is_gone_is_named_with_the_flag(site):
     message = refuse(describe(f"{site.address}/gone.zip"))
     assert message.startswith(f"tiny: {site.address}/gone.zip can't be fetched (Not Found)")
     assert "--data_dir" in message and "tiny_folder" in message
 
 
-def test_a_site_that_is_down_is_told_within_seconds() -> None:
+def test_a_site_that_is_down_is_told_within_seconds():
     begin = time.monotonic()
     assert "Connection refused" in refuse(describe("http://127.0.0.1:9/tiny.zip"))
     assert time.monotonic() - begin < 5
 
 
 @pytest.mark.parametrize(("variable", "value"), [("HF_HUB_OFFLINE", "1"), ("HF_DATASETS_OFFLINE", "true")])
-def test_nobody_is_asked_if_the_environment_says_offline(
-    site: Site, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
-) -> None:
+def test_nobody_is_asked_if_the_environment_says_offline(site, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     message = refuse(site.offer(pack_zip(GOOD)))
     assert f"{site.address}/tiny.zip" in message and "--data_dir" in message and variable in message
@@ -279,14 +266,14 @@ def test_nobody_is_asked_if_the_environment_says_offline(
 
 
 @pytest.mark.parametrize("url", ["http://example.org/a.zip", "ftp://127.0.0.1/a.zip", "file:///etc/passwd"])
-def test_only_https_is_spoken_also_after_a_redirect(site: Site, url: str) -> None:
+def test_only_https_is_spoken_also_after_a_redirect(site, url):
     assert f"{url} is no https address" in refuse(describe(url))
     site.redirects["/a.zip"] = url
     message = refuse(describe(f"{site.address}/a.zip"))
     assert f"{url} is no https address" in message or f"{url!r} is not allowed" in message
 
 
-def test_the_first_of_two_processes_wins(site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_of_two_processes_wins(site, cache, monkeypatch):
     verify = download.verify
 
     def finish_in_another_process(info: Corpus, root: Path) -> None:
@@ -300,9 +287,7 @@ def test_the_first_of_two_processes_wins(site: Site, cache: Path, monkeypatch: p
     assert [path.name for path in cache.iterdir()] == ["tiny_folder"]
 
 
-def test_the_cache_is_in_the_home_folder_or_where_the_environment_says(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_cache_is_in_the_home_folder_or_where_the_environment_says(monkeypatch, tmp_path):
     assert download.get_cache_dir() == tmp_path / "cache"
     monkeypatch.delenv("MTL_BIONER_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -311,7 +296,7 @@ def test_the_cache_is_in_the_home_folder_or_where_the_environment_says(
     assert download.get_cache_dir() == tmp_path / "corpora"
 
 
-def test_a_cache_that_cannot_be_written_is_told(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_told(site, tmp_path, monkeypatch):
     def refuse_to_rename(*_: object) -> None:
         raise PermissionError("not here")
 

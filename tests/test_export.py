@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from toys import write_jsonl
+from toys import document, put, read_jsonl, write_jsonl
 
 from dataset_scripts import CorpusError, load_corpus
 from dataset_scripts.__main__ import add_commands, main, run_command
@@ -19,20 +19,15 @@ from dataset_scripts.formats.conll import read_conll
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("train", "dev", "test")
+MENTIONS = [(4, 13, "Gene"), (4, 18, "Gene"), (22, 43, "Cell"), (57, 60, "Gene")]
 RECORD = {
     "text": "The TNF-alpha gene in B cells. Beta-catenin\nWas not; E. coli was.",
-    "entities": [
-        {"start": 4, "end": 13, "type": "Gene"},
-        {"start": 4, "end": 18, "type": "Gene"},
-        {"start": 22, "end": 43, "type": "Cell"},
-        {"start": 57, "end": 60, "type": "Gene"},
-    ],
+    "entities": [{"start": start, "end": end, "type": name} for start, end, name in MENTIONS],
 }
-Output = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Path:
+def local(tmp_path) -> Path:
     """A user's own corpus: two documents a split, each with a nested, a sentence-crossing and an unaligned mention."""
     for split in SPLITS:
         write_jsonl(tmp_path / f"local/{split}.jsonl", [{"document_id": f"{split} {n}"} | RECORD for n in range(2)])
@@ -43,13 +38,11 @@ def run(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
 
 
-def test_labels_are_numbered_in_the_order_of_types() -> None:
+def test_labels_are_numbered_in_the_order_of_types():
     assert list_labels(["Gene", "Cell"]) == ["O", "B-Gene", "I-Gene", "B-Cell", "I-Cell"]
 
 
-def test_conll_has_a_blank_line_after_each_sentence_but_none_in_a_mention(
-    local: Path, tmp_path: Path, capsys: Output
-) -> None:
+def test_conll_has_a_blank_line_after_each_sentence_but_none_in_a_mention(local, tmp_path, capsys):
     assert run("export", local, "--to", "conll", "--output", tmp_path / "out") == 0
     assert capsys.readouterr().out == f"{tmp_path / 'out'}: train 2, dev 2, test 2 documents\n"
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -62,7 +55,7 @@ def test_conll_has_a_blank_line_after_each_sentence_but_none_in_a_mention(
     )
 
 
-def test_conll_holds_the_kept_mentions(local: Path, tmp_path: Path) -> None:
+def test_conll_holds_the_kept_mentions(local, tmp_path):
     corpus = load_corpus(local)
     again = load_corpus(export_corpus(corpus, "conll", tmp_path / "out"))
     assert again.types == corpus.types == ("Cell", "Gene")
@@ -74,32 +67,31 @@ def test_conll_holds_the_kept_mentions(local: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["ncbi", "bc5cdr", "bc2gm", "jnlpba"])
-def test_conll_of_the_sample_holds_the_kept_mentions(tmp_path: Path, name: str) -> None:
+def test_conll_of_the_sample_holds_the_kept_mentions(tmp_path, name):
     corpus = load_corpus(name, "sample")
     folder = export_corpus(corpus, "conll", tmp_path / "out")
     for split, documents in corpus.splits.items():
         raws = {raw.document_id: raw for raw in read_conll(folder / f"{split}.conll")}
-        assert list(raws) == [document.document_id for document in documents]
-        for document in documents:
-            words, tags, _ = label_words(document)
-            kept = [("".join(document.text[e.start : e.end].split()), e.type) for e in decode_bio(words, tags)]
-            raw = raws[document.document_id]
+        assert list(raws) == [doc.document_id for doc in documents]
+        for doc in documents:
+            words, tags, _ = label_words(doc)
+            kept = [("".join(doc.text[e.start : e.end].split()), e.type) for e in decode_bio(words, tags)]
+            raw = raws[doc.document_id]
             assert [("".join(raw.text[slice(*m.spans[0])].split()), m.type) for m in raw.mentions] == kept
 
 
 @pytest.mark.parametrize("to", ["jsonl", "pubtator", "bioc", "brat"])
-def test_whole_documents_hold_all_gold_mentions(local: Path, tmp_path: Path, to: str) -> None:
+def test_whole_documents_hold_all_gold_mentions(local, tmp_path, to):
     corpus = load_corpus(local)
     again = load_corpus(export_corpus(corpus, to, tmp_path / "out"))
     for split in SPLITS:
-        assert [(d.document_id, d.entities) for d in again.splits[split]] == [
-            (d.document_id, d.entities) for d in corpus.splits[split]
-        ]
+        read, written = again.splits[split], corpus.splits[split]
+        assert [(d.document_id, d.entities) for d in read] == [(d.document_id, d.entities) for d in written]
     if to == "jsonl":
         assert (again.splits, again.ledgers) == (corpus.splits, corpus.ledgers)
 
 
-def test_parquet_is_read_by_datasets_offline(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_is_read_by_datasets_offline(local, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
     folder = export_corpus(load_corpus(local), "parquet", tmp_path / "out")
@@ -116,7 +108,7 @@ def test_parquet_is_read_by_datasets_offline(local: Path, tmp_path: Path, monkey
     assert [(e.start, e.end, e.type) for e in entities] == [(4, 18, "Gene"), (22, 43, "Cell")]
 
 
-def test_parquet_holds_the_words_that_the_ledger_was_counted_with(local: Path, tmp_path: Path) -> None:
+def test_parquet_holds_the_words_that_the_ledger_was_counted_with(local, tmp_path):
     datasets = pytest.importorskip("datasets")
     folder = export_corpus(load_corpus(local, word_pattern=r"\S+"), "parquet", tmp_path / "out")
     table = datasets.Dataset.from_parquet(str(folder / "validation.parquet"), cache_dir=str(tmp_path / "cache"))
@@ -125,7 +117,7 @@ def test_parquet_holds_the_words_that_the_ledger_was_counted_with(local: Path, t
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_exported_files_have_the_mode_that_the_user_chose(local: Path, tmp_path: Path, to: str) -> None:
+def test_exported_files_have_the_mode_that_the_user_chose(local, tmp_path, to):
     old = os.umask(0o027)
     try:
         folder = export_corpus(load_corpus(local), to, tmp_path / "out")
@@ -135,7 +127,7 @@ def test_exported_files_have_the_mode_that_the_user_chose(local: Path, tmp_path:
     assert {path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*")) if path.is_dir()} == {0o750}
 
 
-def test_the_readme_of_an_export_tells_source_terms_and_counts(local: Path, tmp_path: Path) -> None:
+def test_the_readme_of_an_export_tells_source_terms_and_counts(local, tmp_path):
     corpus = load_corpus("ncbi", "sample")
     readme = (export_corpus(corpus, "jsonl", tmp_path / "out") / "README.md").read_text()
     for part in (corpus.info.homepage, f"Terms: {corpus.info.licence}", corpus.info.citation):
@@ -145,19 +137,18 @@ def test_the_readme_of_an_export_tells_source_terms_and_counts(local: Path, tmp_
     assert "dev: 2 documents, 4 of 8 mentions as BIO tags" in readme
 
 
-def test_conll_ids_hold_no_white_space_and_empty_splits_have_no_file(tmp_path: Path) -> None:
+def test_conll_ids_hold_no_white_space_and_empty_splits_have_no_file(tmp_path):
     path = write_jsonl(tmp_path / "test.jsonl", [{"document_id": "a\u00a0b c", "text": "No digits. Then 5."}])
     folder = export_corpus(load_corpus(path, word_pattern=r"\d+"), "conll", tmp_path / "out")
     assert (folder / "test.conll").read_text() == "###MEDLINE:a_b_c\n\n5\tO\n\n"
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "test.conll"]
 
 
-def test_an_export_that_fails_leaves_nothing(local: Path, tmp_path: Path) -> None:
+def test_an_export_that_fails_leaves_nothing(local, tmp_path):
     output = tmp_path / "exports/out"
     with pytest.raises(CorpusError, match="the word 'The TNF' holds white space"):
         export_corpus(load_corpus(local, word_pattern=r"The TNF|\S+"), "conll", output)
-    entity = {"start": 0, "end": 4, "type": "Cell Line"}
-    path = write_jsonl(tmp_path / "test.jsonl", [{"document_id": "1", "text": "HeLa cells.", "entities": [entity]}])
+    path = write_jsonl(tmp_path / "test.jsonl", [document("1", "HeLa cells.", [("HeLa", "Cell Line")])])
     with pytest.raises(CorpusError, match="the tag 'B-Cell Line' holds white space"):
         export_corpus(load_corpus(path), "conll", output)
     assert not list(output.parent.iterdir())
@@ -165,10 +156,8 @@ def test_an_export_that_fails_leaves_nothing(local: Path, tmp_path: Path) -> Non
         export_corpus(load_corpus(path), "csv", output)
 
 
-def test_an_output_that_cannot_be_used_is_left_alone(local: Path, tmp_path: Path, capsys: Output) -> None:
-    output = tmp_path / "out"
-    output.mkdir()
-    (output / "mine.txt").write_text("mine")
+def test_an_output_that_cannot_be_used_is_left_alone(local, tmp_path, capsys):
+    output = put(tmp_path / "out/mine.txt", "mine").parent
     assert run("export", local, "--to", "conll", "--output", output) == 2
     assert capsys.readouterr().err == f"error: --output {output} is not empty; give a new folder\n"
     assert [path.name for path in output.iterdir()] == ["mine.txt"]
@@ -178,25 +167,23 @@ def test_an_output_that_cannot_be_used_is_left_alone(local: Path, tmp_path: Path
     assert run("export", local, "--to", "conll", "--output", output) == 0
 
 
-def test_options_of_an_export_are_heeded(tmp_path: Path, capsys: Output) -> None:
-    path = write_jsonl(
-        tmp_path / "mine.jsonl",
-        [RECORD | {"document_id": str(n), "text": f"{RECORD['text']} {n}"} for n in range(20)],
-    )
+def test_options_of_an_export_are_heeded(tmp_path, capsys):
+    records = [RECORD | {"document_id": str(n), "text": f"{RECORD['text']} {n}"} for n in range(20)]
+    path = write_jsonl(tmp_path / "mine.jsonl", records)
     options = ("--dev_size", "0.5", "--word_pattern", r"\S+")
     assert run("export", path, "--to", "conll", "--output", tmp_path / "out", *options) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'out'}: train 9, dev 8, test 3 documents\n"
     assert "\nThe\tO\nTNF-alpha\tB-Gene\ngene\tI-Gene\n" in (tmp_path / "out/dev.conll").read_text()
     options = ("--data_dir", "sample", "--native_types", "--test_size", "0.15", "--seed", "7")
     assert run("export", "ncbi", "--to", "jsonl", "--output", tmp_path / "ncbi", *options) == 0
-    records = {split: (tmp_path / f"ncbi/{split}.jsonl").read_text().splitlines() for split in SPLITS}
+    records = {split: read_jsonl(tmp_path / f"ncbi/{split}.jsonl") for split in SPLITS}
     total = sum(map(len, load_corpus("ncbi", "sample").splits.values()))
     assert len(records["test"]) == round(0.15 * total) and sum(map(len, records.values())) == total
-    types = {entity["type"] for lines in records.values() for line in lines for entity in json.loads(line)["entities"]}
+    types = {entity["type"] for rows in records.values() for row in rows for entity in row["entities"]}
     assert "SpecificDisease" in types and "Disease" not in types
 
 
-def test_list_shows_every_corpus_and_its_archives(capsys: Output) -> None:
+def test_list_shows_every_corpus_and_its_archives(capsys):
     assert run("list") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:6]] == ["corpus", "ncbi", "bc5cdr", "bc2gm", "jnlpba", "genia"]
@@ -207,14 +194,14 @@ def test_list_shows_every_corpus_and_its_archives(capsys: Output) -> None:
     assert [place for place, url in places if url.endswith("Genia4ERtest.tar.gz")] == ["jnlpba/original-data/test/"]
 
 
-def test_stats_count_an_own_corpus(local: Path, capsys: Output) -> None:
+def test_stats_count_an_own_corpus(local, capsys):
     assert run("stats", local, "--json") == 0
     losses, types = {"nested": 2, "not alignable": 2}, {"Cell": 2, "Gene": 6}
     counts = {"documents": 2, "read": 8, "kept": 4, "dropped": losses, "types": types}
     assert json.loads(capsys.readouterr().out) == {str(local): dict.fromkeys(SPLITS, counts)}
 
 
-def test_stats_leave_out_the_corpora_that_are_absent(capsys: Output) -> None:
+def test_stats_leave_out_the_corpora_that_are_absent(capsys):
     assert run("stats", "--data_dir", "sample", "--json") == 0
     captured = capsys.readouterr()
     shown = json.loads(captured.out)
@@ -226,34 +213,30 @@ def test_stats_leave_out_the_corpora_that_are_absent(capsys: Output) -> None:
     assert capsys.readouterr().out.startswith("corpus  split")
 
 
-def test_stats_stop_at_a_broken_corpus(tmp_path: Path, capsys: Output) -> None:
-    (tmp_path / "ncbi_disease").mkdir()
+def test_stats_stop_at_a_broken_corpus(tmp_path, capsys):
     for split in ("train", "develop", "test"):
-        (tmp_path / "ncbi_disease" / f"NCBI{split}set_corpus.txt").write_text("no title\n")
+        put(tmp_path / f"ncbi_disease/NCBI{split}set_corpus.txt", "no title\n")
     assert run("stats", "--data_dir", tmp_path) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ") and "NCBItrainset_corpus.txt:1: 'no title' before a title" in last
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "stats genia --data_dir sample",
-        "stats ncbi --data_dir nowhere",
-        "stats --data_dir nowhere",
-        "stats --data_dir tests",
-        "stats nbci --data_dir sample",
-        "export ncbi --data_dir sample --to jsonl --output x --test_size 2",
-    ],
-)
-def test_an_error_is_one_line(arguments: str, capsys: Output) -> None:
+@pytest.mark.parametrize("arguments", [
+    "stats genia --data_dir sample",
+    "stats ncbi --data_dir nowhere",
+    "stats --data_dir nowhere",
+    "stats --data_dir tests",
+    "stats nbci --data_dir sample",
+    "export ncbi --data_dir sample --to jsonl --output x --test_size 2",
+])  # fmt: skip
+def test_an_error_is_one_line(arguments, capsys):
     assert run(*arguments.replace("tests", str(ROOT / "tests")).split()) == 2
     captured = capsys.readouterr()
     errors = [line for line in captured.err.splitlines() if not line.startswith(("note: ", "WARNING: "))]
     assert not captured.out and len(errors) == 1 and errors[0].startswith("error: ")
 
 
-def test_the_commands_can_be_attached_to_another_program(capsys: Output) -> None:
+def test_the_commands_can_be_attached_to_another_program(capsys):
     parser = argparse.ArgumentParser(prog="mtl-bioner corpora")
     add_commands(parser.add_subparsers(required=True))
     assert run_command(parser.parse_args(["stats", "ncbi", "--data_dir", "sample"])) == 0
@@ -263,7 +246,7 @@ def test_the_commands_can_be_attached_to_another_program(capsys: Output) -> None
     assert capsys.readouterr().out.startswith("usage: mtl-bioner corpora export [-h]")
 
 
-def test_the_module_is_a_command_and_loads_nothing_heavy() -> None:
+def test_the_module_is_a_command_and_loads_nothing_heavy():
     command = [sys.executable, "-X", "importtime", "-m", "dataset_scripts", "list"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout.startswith("corpus")

@@ -17,7 +17,7 @@ import torch
 from hub_double import READ_ONLY, TOKEN, HubDouble
 from huggingface_hub import ModelCard, RepoCard, constants
 from huggingface_hub.errors import HfHubHTTPError
-from toys import assert_same_entities
+from toys import FEW, assert_same_entities, read_json
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 import run_mtl_ner
@@ -32,8 +32,6 @@ from mtl_bioner.training.model_building import build_model, with_tasks
 
 
 ROOT = Path(__file__).parents[1]
-SMALL = ["--data_dir", "sample", "--use_cpu", "--max_train_samples", "6", "--max_eval_samples", "3"]
-SMALL += ["--max_predict_samples", "4", "--num_train_epochs", "1", "--teachers", "none"]
 TEXT = "Cisplatin caused acute renal failure in two patients with Huntington disease."
 FILES = {
     "README.md", "all_results.json", "config.json", "handler.py", "learning_curves.png", "ledger.json",
@@ -43,7 +41,7 @@ FILES = {
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
+def hub(monkeypatch) -> Iterator[HubDouble]:
     """The double, which this process knows as the Hub, with a token that may write."""
     double = HubDouble()
     for name, value in {"ENDPOINT": double.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
@@ -54,7 +52,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
 
 
 @pytest.fixture
-def read(hub: HubDouble, tmp_path: Path) -> Callable[..., Any]:
+def read(hub, tmp_path) -> Callable[..., Any]:
     """Runs code in a process that knows the double only, with a cache of its own; returns what it prints as JSON."""
     hidden = ("HF_", "PYTHONPATH", "TRANSFORMERS")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
@@ -71,22 +69,14 @@ def read(hub: HubDouble, tmp_path: Path) -> Callable[..., Any]:
     return run
 
 
-@pytest.fixture(scope="module")
-def trained(toy_encoder: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("hub") / "model"
-    arguments = ["--tasks", "ncbi,bc5cdr", "--model_name_or_path", toy_encoder("bert"), "--output_dir", str(output)]
-    assert run_mtl_ner.main([*arguments, *SMALL]) == 0
-    return output
-
-
 @pytest.fixture
-def folder(trained: Path, tmp_path: Path) -> Path:
+def folder(trained, tmp_path) -> Path:
     """A copy of the trained model's folder, to change."""
     return Path(shutil.copytree(trained, tmp_path / "model"))
 
 
 def edit_json(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
-    content = json.loads(path.read_text())
+    content = read_json(path)
     edit(content)
     path.write_text(json.dumps(content))
 
@@ -110,14 +100,8 @@ def push(*arguments: Any) -> int:
     return commands.main_push([str(argument) for argument in arguments])
 
 
-# --------------------------------------------------------------------------------------------------------------- push
-
-
-def test_a_push_is_one_commit_of_a_complete_repository(
-    hub: HubDouble, folder: Path, trained: Path, tmp_path_factory: Any, capsys: pytest.CaptureFixture
-) -> None:
-    for name in ("training_args.bin", "begun_with.json", "predictions_ncbi.jsonl"):
-        assert (folder / name).is_file()
+def test_a_push_is_one_commit_of_a_complete_repository(hub, folder, trained, tmp_path_factory, capsys):
+    assert {"training_args.bin", "begun_with.json", "predictions_ncbi.jsonl"} <= set(os.listdir(folder))
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "notes.txt", "other.py"):
         (folder / name).write_text("{}")
     assert push(folder, "me/ner", "--private") == 0
@@ -133,9 +117,7 @@ def test_a_push_is_one_commit_of_a_complete_repository(
         assert not any(secret.encode() in content for secret in (TOKEN, *machine))
 
 
-def test_a_push_to_a_branch_deletes_old_weights_there_and_nothing_else(
-    hub: HubDouble, folder: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_push_to_a_branch_deletes_old_weights_there_and_nothing_else(hub, folder, capsys):
     kept, stale = ["notes.md", "old/model.safetensors"], ["model-00001-of-00002.safetensors", "vocab.txt"]
     hub.repositories["me/ner"] = {"main": [("0" * 40, dict.fromkeys([*kept, *stale, "config.json"], b""))]}
     hub.private["me/ner"] = False
@@ -146,7 +128,7 @@ def test_a_push_to_a_branch_deletes_old_weights_there_and_nothing_else(
     assert 'model="me/ner", trust_remote_code=True, revision="next")' in capsys.readouterr().err
 
 
-def test_a_private_push_is_refused_where_a_public_repository_is(hub: HubDouble, folder: Path) -> None:
+def test_a_private_push_is_refused_where_a_public_repository_is(hub, folder):
     assert push(folder, "me/ner") == 0
     with pytest.raises(PushError, match="me/ner is there and public; make it private on the Hub first"):
         push_folder(folder, "me/ner", private=True)
@@ -155,9 +137,7 @@ def test_a_private_push_is_refused_where_a_public_repository_is(hub: HubDouble, 
     assert len(hub.commits("me/ner")) == 3 and not hub.private["me/ner"]
 
 
-def test_an_edited_card_is_pushed_as_it_is_but_for_the_name(
-    hub: HubDouble, folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_edited_card_is_pushed_as_it_is_but_for_the_name(hub, folder, caplog):
     append(folder / "README.md", "Ask Ann.\n")
     assert push(folder, "mine", "--private") == 0  # a name without its owner
     assert "README.md was changed by hand and is pushed as it is; delete it for a new one" in caplog.text
@@ -166,9 +146,7 @@ def test_an_edited_card_is_pushed_as_it_is_but_for_the_name(
     assert b'model="me/mine"' in files["README.md"] and files["README.md"].endswith(b"Ask Ann.\n")
 
 
-def test_the_push_command_writes_a_card_with_the_spread_over_seeds(
-    hub: HubDouble, folder: Path, trained: Path, tmp_path: Path
-) -> None:
+def test_the_push_command_writes_a_card_with_the_spread_over_seeds(hub, folder, trained, tmp_path):
     other = Path(shutil.copytree(folder, tmp_path / "other"))
     edit_json(other / "all_results.json", lambda results: results.update(test_ncbi_f1=results["test_ncbi_f1"] + 0.02))
     assert push(folder, "ner", "--seeds", other) == 0
@@ -183,18 +161,12 @@ def test_the_push_command_writes_a_card_with_the_spread_over_seeds(
         compute_spread([trained, other])
 
 
-@pytest.mark.parametrize(
-    ("token", "told"),
-    [
-        (None, "(401): log in with `hf auth login`, or set HF_TOKEN to a valid token"),
-        ("hf_wrong", "(401): log in with `hf auth login`"),
-        (READ_ONLY, "(403): the token may not write there"),
-    ],
-)
-def test_a_refused_push_is_one_line_and_leaves_nothing(
-    hub: HubDouble, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
-    token: str | None, told: str,
-) -> None:  # fmt: skip
+@pytest.mark.parametrize(("token", "told"), [
+    (None, "(401): log in with `hf auth login`, or set HF_TOKEN to a valid token"),
+    ("hf_wrong", "(401): log in with `hf auth login`"),
+    (READ_ONLY, "(403): the token may not write there"),
+])  # fmt: skip
+def test_a_refused_push_is_one_line_and_leaves_nothing(hub, folder, monkeypatch, capsys, token, told):
     monkeypatch.setenv("HF_TOKEN", token or "")
     assert push(folder, "me/ner") == 2 and not hub.repositories
     last = capsys.readouterr().err.strip().splitlines()[-1]
@@ -202,19 +174,15 @@ def test_a_refused_push_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(("status", "remedy"), [(404, "check the name of the repository"), (500, "try again later")])
-def test_other_refusals_have_a_remedy_too(status: int, remedy: str) -> None:
-    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
-
+def test_other_refusals_have_a_remedy_too(status, remedy):
     def refuse() -> None:
-        raise HfHubHTTPError("no", response=response)
+        raise HfHubHTTPError("no", response=SimpleNamespace(status_code=status, headers={}, request=None))
 
     with pytest.raises(PushError, match=rf"the Hub refused me/ner \({status}\): {remedy}"):
         explain_hub_errors(refuse, "me/ner")
 
 
-def test_a_connection_cut_half_way_leaves_nothing_half_pushed(
-    hub: HubDouble, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_connection_cut_half_way_leaves_nothing_half_pushed(hub, folder, monkeypatch, capsys):
     monkeypatch.setattr("time.sleep", lambda _: None)  # between the client's attempts
     hub.cut_uploads = True
     assert push(folder, "me/ner") == 2 and hub.files("me/ner") == {}
@@ -224,35 +192,28 @@ def test_a_connection_cut_half_way_leaves_nothing_half_pushed(
     assert push(folder, "me/ner") == 0 and "model.safetensors" in hub.files("me/ner")
 
 
-def test_an_incomplete_folder_is_not_pushed(folder: Path, tmp_path: Path) -> None:
+def test_an_incomplete_folder_is_not_pushed(folder, tmp_path):
     (folder / "modeling_mtl_bioner.py").unlink()
-    with pytest.raises(
-        PushError, match=r"has no modeling_mtl_bioner\.py; name the --output_dir of a training, or one"
-    ):
+    with pytest.raises(PushError, match=r"has no modeling_mtl_bioner\.py; name the --output_dir of a training, or o"):
         collect_push_files(folder)
     with pytest.raises(PushError, match="nowhere: no such folder; name the --output_dir of a training"):
         collect_push_files(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["ledger.json", "README.md"])
-@pytest.mark.parametrize(
-    ("secret", "token", "kind"),
-    [
-        (TOKEN, None, "the token of the Hub"),
-        ("hf_given", "hf_given", "the token of the Hub"),
-        (str(Path.home() / "corpus"), None, "a path of this machine"),
-    ],
-)
-def test_no_file_with_a_secret_is_pushed(
-    hub: HubDouble, folder: Path, name: str, secret: str, token: str | None, kind: str
-) -> None:
+@pytest.mark.parametrize(("secret", "token", "kind"), [
+    (TOKEN, None, "the token of the Hub"),
+    ("hf_given", "hf_given", "the token of the Hub"),
+    (str(Path.home() / "corpus"), None, "a path of this machine"),
+])  # fmt: skip
+def test_no_file_with_a_secret_is_pushed(hub, folder, name, secret, token, kind):
     assert set(collect_push_files(folder, token)) == FILES
     append(folder / name, f"{secret}\n")
     with pytest.raises(PushError, match=f"{name} holds {kind}; take it out before it is pushed"):
         collect_push_files(folder, token)
 
 
-def test_a_space_shows_the_pushed_model(hub: HubDouble, folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_space_shows_the_pushed_model(hub, folder, capsys):
     assert push(folder, "me/ner", "--space", "--private") == 0
     shown = capsys.readouterr()
     assert shown.out.split()[-1] == f"{hub.url}/spaces/me/ner" and "give it a secret HF_TOKEN" in shown.err
@@ -268,8 +229,6 @@ def test_a_space_shows_the_pushed_model(hub: HubDouble, folder: Path, capsys: py
     assert push(folder, "me/ner", "--space", "--revision", "next") == 2 and hub.log == []
     assert "leave out --revision, or --space" in capsys.readouterr().err
 
-
-# ---------------------------------------------------------------------------------------- loading, in another process
 
 # Tasks, entities and the code's mark, of each revision.
 LOAD = """
@@ -292,9 +251,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.slow
-def test_pushed_models_load_with_the_same_entities_and_their_own_code(
-    hub: HubDouble, read: Callable[..., Any], folder: Path
-) -> None:
+def test_pushed_models_load_with_the_same_entities_and_their_own_code(hub, read, folder):
     entities = find_more(folder)
     assert push(folder, "me/ner", "--private") == 0
     model = MtlBionerModel.from_pretrained(folder)
@@ -309,9 +266,7 @@ def test_pushed_models_load_with_the_same_entities_and_their_own_code(
 
 
 @pytest.mark.slow
-def test_a_checkpoint_and_an_exported_model_can_be_pushed(
-    hub: HubDouble, read: Callable[..., Any], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_checkpoint_and_an_exported_model_can_be_pushed(hub, read, trained, tmp_path, capsys):
     (checkpoint,) = trained.glob("checkpoint-*")
     assert push(checkpoint, "me/early") == 0
     assert read(LOAD, "me/early", TEXT, "main")[0][0] == ["ncbi", "bc5cdr"]
@@ -326,12 +281,8 @@ def test_a_checkpoint_and_an_exported_model_can_be_pushed(
 
 
 @pytest.mark.slow
-def test_every_push_of_a_training_can_be_loaded(
-    hub: HubDouble, read: Callable[..., Any], toy_encoder: Callable[[str], str], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
-) -> None:  # fmt: skip
-    arguments = ["--tasks", "ncbi", "--model_name_or_path", toy_encoder("bert"), *SMALL, "--num_train_epochs", "2"]
-    arguments += ["--output_dir", str(tmp_path / "out"), "--push_to_hub"]
+def test_every_push_of_a_training_can_be_loaded(hub, read, argv, monkeypatch, capsys):
+    arguments = argv("--num_train_epochs", "2", "--push_to_hub")
     assert run_mtl_ner.main([*arguments, "--hub_model_id", "me/ner"]) == 0
     commits = hub.commits("me/ner")[1:]
     assert len(commits) == 3  # two epochs, and the end
@@ -360,9 +311,7 @@ print(json.dumps(replies))
 
 
 @pytest.mark.slow
-def test_an_endpoint_answers_from_the_pushed_files(
-    hub: HubDouble, read: Callable[..., Any], folder: Path, tmp_path: Path
-) -> None:
+def test_an_endpoint_answers_from_the_pushed_files(hub, read, folder, tmp_path):
     entities = find_more(folder)
     assert push(folder, "me/ner") == 0
     for name, content in hub.files("me/ner").items():
@@ -384,10 +333,7 @@ def test_an_endpoint_answers_from_the_pushed_files(
     assert all(told in error for told, error in zip(refused.values(), errors, strict=True))
 
 
-# ----------------------------------------------------------------------------------------------------------- commands
-
-
-def test_parsers_are_built_without_the_heavy_libraries() -> None:
+def test_parsers_are_built_without_the_heavy_libraries():
     code = """
 import argparse, sys
 from mtl_bioner.hub import commands
@@ -400,7 +346,7 @@ print([name for name in ("torch", "transformers", "huggingface_hub") if name in 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "[]\n"
 
 
-def test_an_error_of_several_lines_becomes_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_an_error_of_several_lines_becomes_one(monkeypatch, capsys):
     def fail(*_: Any) -> None:
         raise ValueError("one\n  two")
 
@@ -411,9 +357,7 @@ def test_an_error_of_several_lines_becomes_one(monkeypatch: pytest.MonkeyPatch, 
     assert capsys.readouterr().err == "mtl-bioner export: error: one two\n"
 
 
-def test_the_export_command_names_both_scores_of_the_stock_pipeline_and_the_next_step(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_the_export_command_names_both_scores_of_the_stock_pipeline_and_the_next_step(monkeypatch, capsys):
     monkeypatch.setattr(export, "export_task", lambda *_: {"test_ncbi_f1": 0.75, "sentences_ncbi_f1": 0.8})
     assert commands.main_export(["model", "--task", "ncbi", "--output", "stock", "--data_dir", "sample"]) == 0
     shown = capsys.readouterr()
@@ -422,13 +366,8 @@ def test_the_export_command_names_both_scores_of_the_stock_pipeline_and_the_next
     assert shown.err == f"use it with {call}\n"
 
 
-# ------------------------------------------------------------------------------------------------------------- export
-
-
 @pytest.mark.parametrize("family", ["bert", "roberta", "electra", "deberta-v2"])
-def test_exported_head_has_the_same_logits_in_a_stock_model(
-    toy_encoder: Callable[[str], str], family: str, tmp_path: Path
-) -> None:
+def test_exported_head_has_the_same_logits_in_a_stock_model(toy_encoder, family, tmp_path):
     tasks = [{"name": "a", "types": ["Gene"]}, {"name": "b", "types": ["Disease", "Chemical"]}]
     model = build_model(toy_encoder(family), tasks).eval()
     export.build_stock_model(model, "b").save_pretrained(tmp_path)
@@ -440,31 +379,24 @@ def test_exported_head_has_the_same_logits_in_a_stock_model(
     assert export.build_stock_model(model.to(torch.bfloat16), "b").dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize(
-    ("family", "sharing", "task", "message"),
-    [
-        ("bert", "cross", "a", "cross sharing, which no stock model computes; train with --sharing hard"),
-        ("bert", "hard", "c", "no task 'c' to export; the model's are a, b"),
-        ("modernbert", "hard", "a", "ModernBertForTokenClassification"),
-    ],
-)
-def test_a_model_that_no_stock_class_computes_is_refused(
-    toy_encoder: Callable[[str], str], family: str, sharing: str, task: str, message: str
-) -> None:
+@pytest.mark.parametrize(("family", "sharing", "task", "message"), [
+    ("bert", "cross", "a", "cross sharing, which no stock model computes; train with --sharing hard"),
+    ("bert", "hard", "c", "no task 'c' to export; the model's are a, b"),
+    ("modernbert", "hard", "a", "ModernBertForTokenClassification"),
+])  # fmt: skip
+def test_a_model_that_no_stock_class_computes_is_refused(toy_encoder, family, sharing, task, message):
     tasks = [{"name": "a", "types": ["Gene"]}, {"name": "b", "types": ["Disease"]}]
     model = build_model(toy_encoder(family), tasks, sharing=sharing)
     with pytest.raises(ValueError, match=message):
         export.build_stock_model(model, task)
 
 
-def test_export_command_writes_a_model_for_the_stock_pipeline(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_export_command_writes_a_model_for_the_stock_pipeline(folder, tmp_path, capsys):
     output, official = tmp_path / "stock", {"data_dir": "official", "max_predict_samples": None}
     edit_json(folder / "run.json", lambda run: run["arguments"].update(official))  # else there is no model index
     command = [str(folder), "--task", "ncbi", "--output", str(output)]
     assert commands.main_export([*command, "--data_dir", "sample"]) == 0
-    scores, card = json.loads((output / "all_results.json").read_text()), (output / "README.md").read_text()
+    scores, card = read_json(output / "all_results.json"), (output / "README.md").read_text()
     assert scores["test_ncbi_support"] == 148 and 0 <= scores["test_ncbi_f1"] <= 1
     assert f"{100 * scores['test_ncbi_f1']:.2f} on whole documents" in card
     index = {result.metric_type: result.metric_value for result in ModelCard(card).data.eval_results}
@@ -477,7 +409,7 @@ def test_export_command_writes_a_model_for_the_stock_pipeline(
     assert "is not empty; name another folder" in capsys.readouterr().err
 
 
-def test_an_export_that_fails_leaves_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_an_export_that_fails_leaves_nothing(folder, tmp_path, capsys):
     assert commands.main_export([str(folder), "--task", "x", "--output", str(tmp_path / "stock")]) == 2
     assert "no task 'x'" in capsys.readouterr().err
     (folder / "run.json").unlink()
@@ -486,26 +418,23 @@ def test_an_export_that_fails_leaves_nothing(folder: Path, tmp_path: Path, capsy
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 
-def test_a_long_text_in_the_stock_pipeline_of_an_encoder_with_offset_positions(
-    toy_encoder: Callable[[str], str], tmp_path: Path
-) -> None:
-    output = tmp_path / "model"
-    arguments = ["--tasks", "ncbi", "--model_name_or_path", toy_encoder("roberta"), "--output_dir", str(output)]
-    assert run_mtl_ner.main([*arguments, *SMALL]) == 0
-    assert commands.main_export([str(output), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 0
+def test_a_long_text_in_the_stock_pipeline_of_an_encoder_with_offset_positions(toy_encoder, argv, tmp_path):
+    data = ["--data_dir", "sample", "--use_cpu", "--teachers", "none", *FEW]
+    assert run_mtl_ner.main(argv(model=toy_encoder("roberta"), data=data)) == 0
+    assert commands.main_export([str(tmp_path / "out"), "--task", "ncbi", "--output", str(tmp_path / "stock")]) == 0
     ner = pipeline("token-classification", model=str(tmp_path / "stock"), aggregation_strategy="simple", stride=32)
     assert ner.tokenizer.model_max_length == 128  # 130 positions, of which the padding takes two
     assert isinstance(ner(TEXT * 30), list)
 
 
 @pytest.mark.parametrize(("text", "number"), [(" Cancer is bad. It kills!\nIs it p53? ", 3), (" \n ", 0)])
-def test_sentences_leave_out_nothing_but_blank_text(text: str, number: int) -> None:
+def test_sentences_leave_out_nothing_but_blank_text(text, number):
     ranges = export.split_sentences(text, MtlBionerConfig(sentence_pattern=SENTENCE_PATTERN))
     assert len(ranges) == number and "".join(text[start:end] for start, end in ranges).strip() == text.strip()
     assert not ranges or (ranges[0][0], ranges[-1][1]) == (0, len(text))
 
 
-def test_scores_of_the_stock_pipeline_by_document_and_by_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_of_the_stock_pipeline_by_document_and_by_sentence(monkeypatch):
     def find_gout(text: str) -> list[dict[str, Any]]:
         return [{"start": m.start(), "end": m.end(), "entity_group": "Disease"} for m in re.finditer("gout", text)]
 
@@ -518,16 +447,11 @@ def test_scores_of_the_stock_pipeline_by_document_and_by_sentence(monkeypatch: p
     assert (scores["test_ill_f1"], scores["sentences_ill_f1"], scores["test_ill_support"]) == (1.0, 1.0, 2)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "corpora", "seed"),
-    [
-        ({"test_size": 0.3, "split_seed": 7}, ["ncbi"], 7),
-        ({"test_size": 0.3}, ["ncbi", "bc2gm"], 42),  # no seed was recorded; bc2gm is from an earlier training
-    ],
-)
-def test_a_stock_model_is_scored_on_the_test_split_that_its_head_was(
-    folder: Path, arguments: dict[str, Any], corpora: list[str], seed: int
-) -> None:
+@pytest.mark.parametrize(("arguments", "corpora", "seed"), [
+    ({"test_size": 0.3, "split_seed": 7}, ["ncbi"], 7),
+    ({"test_size": 0.3}, ["ncbi", "bc2gm"], 42),  # no seed was recorded; bc2gm is from an earlier training
+])  # fmt: skip
+def test_a_stock_model_is_scored_on_the_test_split_that_its_head_was(folder, arguments, corpora, seed):
     edit_json(folder / "run.json", lambda run: run.update(arguments=arguments))
     edit_json(folder / "config.json", lambda config: config["tasks"][0].update(corpora=corpora))
     expected = load_corpus("ncbi", "sample", test_size=0.3, seed=seed).splits["test"]

@@ -1,7 +1,6 @@
 """Training text that is held-out text, by id and by text, within and across corpora."""
 
 import json
-from pathlib import Path
 
 import pytest
 from toys import write_jsonl
@@ -18,125 +17,102 @@ FORMULA = "The patient was discharged home in stable condition."
 LONG = "Nothing is known of oaks. We asked why. {} No oak was seen again after that day."
 
 
+Documents = dict[str, list[Document]]  # by corpus or split
+
+
 def document(document_id: str, text: str, mentions: int = 1) -> Document:
     entities = [Entity(start, end, "Gene") for start, end in split_words(text)[:mentions]]
     assert len(entities) == mentions
     return Document(document_id, text, entities, group=document_id)
 
 
-def find(
-    train: dict[str, list[Document]], held_out: dict[str, dict[str, list[Document]]]
-) -> list[tuple[str, str, str, str, tuple[str, ...], int]]:
+def find(train: Documents, held_out: dict[str, Documents]) -> list[tuple[str, str, str, str, tuple[str, ...], int]]:
     leaks = find_leaks(train, held_out)
     return [(leak.train, leak.held_out, leak.split, leak.by, leak.document_ids, leak.mentions) for leak in leaks]
 
 
-def test_pubmed_ids_are_compared_across_corpora() -> None:
+def test_pubmed_ids_are_compared_across_corpora():
     train = {"ncbi": [document("17", "One text."), document("18", "Other text.", 3)]}
     held_out = {"bc5cdr": {"dev": [document("17", "A text.")], "test": [document("18", "B text.")]}}
-    assert find(train, held_out) == [
-        ("ncbi", "bc5cdr", "dev", "id", ("17",), 1),
-        ("ncbi", "bc5cdr", "test", "id", ("18",), 3),
-    ]
+    found = [("ncbi", "bc5cdr", "dev", "id", ("17",), 1), ("ncbi", "bc5cdr", "test", "id", ("18",), 3)]
+    assert find(train, held_out) == found
 
 
-@pytest.mark.parametrize(
-    ("corpus", "ours", "other", "theirs", "leaks"),
-    [
-        ("genia", "98282479", "jnlpba", "98282479-2", True),  # one MEDLINE abstract, numbered
-        ("genia", "98282479-2", "jnlpba", "98282479", True),
-        ("jnlpba", "98282479-3", "jnlpba", "98282479-2", True),
-        ("bc2gm", "P1-2", "bc2gm", "P1", False),  # a number at the end of an id means nothing here
-        ("ncbi", "17", "jnlpba", "17", False),  # ids of different kinds
-        ("bc2gm", "17", "jnlpba", "17", False),
-        ("ncbi", "17", "./mine", "17", False),
-        ("bc2gm", "17", "./mine", "17", False),
-    ],
-)
-def test_ids_are_compared_within_an_id_space_only(
-    corpus: str, ours: str, other: str, theirs: str, leaks: bool
-) -> None:
+@pytest.mark.parametrize(("corpus", "ours", "other", "theirs", "leaks"), [
+    ("genia", "98282479", "jnlpba", "98282479-2", True),  # one MEDLINE abstract, numbered
+    ("genia", "98282479-2", "jnlpba", "98282479", True),
+    ("jnlpba", "98282479-3", "jnlpba", "98282479-2", True),
+    ("bc2gm", "P1-2", "bc2gm", "P1", False),  # a number at the end of an id means nothing here
+    ("ncbi", "17", "jnlpba", "17", False),  # ids of different kinds
+    ("bc2gm", "17", "jnlpba", "17", False),
+    ("ncbi", "17", "./mine", "17", False),
+    ("bc2gm", "17", "./mine", "17", False),
+])  # fmt: skip
+def test_ids_are_compared_within_an_id_space_only(corpus, ours, other, theirs, leaks):
     found = find({corpus: [document(ours, "One text.")]}, {other: {"test": [document(theirs, "Another.")]}})
     assert [leak[:4] for leak in found] == ([(corpus, other, "test", "id")] if leaks else [])
 
 
-def test_row_numbers_of_an_own_corpus_are_no_leak_but_the_same_text_is() -> None:
+def test_row_numbers_of_an_own_corpus_are_no_leak_but_the_same_text_is():
     train = {"./mine": [document("1", "Oak and ash."), document("2", "Elm and fir.")]}
     held_out = {"./mine": {"test": [document("1", "Rose, lily."), document("2", "elm AND fir!")]}}
     assert find(train, held_out) == [("./mine", "./mine", "test", "id", ("2",), 1)]
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs", "leaks"),
-    [
-        ("Magnetotherapy of hepatitis A and B in children.", "A and B of Rat7 bind in cells.", False),
-        ("Title of it.", "Title of it. And the whole text, which is much longer than that.", True),
-        ("?!", "Some text.", False),
-        ("One two three four five.", "One two three four six.", True),  # four fifths
-        ("One two three four.", "One two three five.", False),
-    ],
-)
-def test_texts_of_one_row_number_leak_if_one_is_in_the_other(ours: str, theirs: str, leaks: bool) -> None:
+@pytest.mark.parametrize(("ours", "theirs", "leaks"), [
+    ("Magnetotherapy of hepatitis A and B in children.", "A and B of Rat7 bind in cells.", False),
+    ("Title of it.", "Title of it. And the whole text, which is much longer than that.", True),
+    ("?!", "Some text.", False),
+    ("One two three four five.", "One two three four six.", True),  # four fifths
+    ("One two three four.", "One two three five.", False),
+])  # fmt: skip
+def test_texts_of_one_row_number_leak_if_one_is_in_the_other(ours, theirs, leaks):
     found = find({"./mine": [document("1", ours, 0)]}, {"./mine": {"test": [document("1", theirs, 0)]}})
     assert [leak[3] for leak in found] == (["id"] if leaks else [])
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [
-        (SENTENCE, SAME),  # tokenised
-        (SAME, LONG.format(SENTENCE)),  # in a held-out abstract
-        (LONG.format(SENTENCE), SAME),  # in a training abstract
-        (SENTENCE, f"x\n{SAME}\ny"),  # between line breaks
-        (SIX, SIX),  # just long enough
-        ("Meißner corpuscles of the skin were counted.", "MEISSNER CORPUSCLES OF THE SKIN WERE COUNTED."),
-        ("Fever and rash. No cough. Aspirin given daily.", "FEVER AND RASH. NO COUGH. ASPIRIN GIVEN DAILY."),
-    ],
-)
-def test_the_same_sentence_or_text_in_another_corpus_is_a_leak(ours: str, theirs: str) -> None:
+@pytest.mark.parametrize(("ours", "theirs", "leaks"), [
+    (SENTENCE, SAME, True),  # tokenised
+    (SAME, LONG.format(SENTENCE), True),  # in a held-out abstract
+    (LONG.format(SENTENCE), SAME, True),  # in a training abstract
+    (SENTENCE, f"x\n{SAME}\ny", True),  # between line breaks
+    (SIX, SIX, True),  # just long enough
+    ("Meißner corpuscles of the skin were counted.", "MEISSNER CORPUSCLES OF THE SKIN WERE COUNTED.", True),
+    ("Fever and rash. No cough. Aspirin given daily.", "FEVER AND RASH. NO COUGH. ASPIRIN GIVEN DAILY.", True),
+    ("Only five words stand here.", "Only five words stand here.", False),
+    ("One two three four five six seven.", "One two three four five six eight.", False),
+    (SIX, "Zero one two three four five.", False),
+    (f"Oaks are tall. {NOTICE}", f"Elms are small. {NOTICE}", False),
+])  # fmt: skip
+def test_the_same_sentence_or_text_in_another_corpus_is_a_leak_unless_it_is_short_or_a_notice(ours, theirs, leaks):
     train = {"bc2gm": [document("P1", "No such sentence is to be found here."), document("P2", ours, 2)]}
-    assert find(train, {"jnlpba": {"test": [document("9", theirs)]}}) == [
-        ("bc2gm", "jnlpba", "test", "text", ("P2",), 2)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [
-        ("Only five words stand here.", "Only five words stand here."),
-        ("One two three four five six seven.", "One two three four five six eight."),
-        (SIX, "Zero one two three four five."),
-        (f"Oaks are tall. {NOTICE}", f"Elms are small. {NOTICE}"),
-    ],
-)
-def test_short_or_differing_sentences_and_notices_are_no_leak(ours: str, theirs: str) -> None:
-    assert find({"ncbi": [document("1", ours)]}, {"bc2gm": {"test": [document("2", theirs)]}}) == []
+    found = find(train, {"jnlpba": {"test": [document("9", theirs)]}})
+    assert found == [("bc2gm", "jnlpba", "test", "text", ("P2",), 2)] * leaks
 
 
 @pytest.mark.parametrize(("uses", "leaks"), [(3, True), (4, False)])
-def test_a_sentence_of_many_documents_is_a_formula_and_no_leak(uses: int, leaks: bool) -> None:
+def test_a_sentence_of_many_documents_is_a_formula_and_no_leak(uses, leaks):
     cases = [document(str(n), f"Case {n} was unlike others. {FORMULA}") for n in range(uses)]
     further = [document("x", f"A further one. {FORMULA}")]
     assert len(find({"./mine": cases}, {"./mine": {"test": further}})) == leaks
     assert len(find({"./mine": further}, {"./mine": {"test": cases}})) == leaks
 
 
-def test_copies_of_a_text_and_texts_that_several_corpora_annotate_are_no_formula() -> None:
+def test_copies_of_a_text_and_texts_that_several_corpora_annotate_are_no_formula():
     copies = [document(str(number), SENTENCE) for number in range(5)]
-    assert find({"ncbi": copies}, {"bc5cdr": {"test": [document("9", SENTENCE)]}}) == [
-        ("ncbi", "bc5cdr", "test", "text", ("0", "1", "2", "3", "4"), 5)
-    ]
+    found = find({"ncbi": copies}, {"bc5cdr": {"test": [document("9", SENTENCE)]}})
+    assert found == [("ncbi", "bc5cdr", "test", "text", ("0", "1", "2", "3", "4"), 5)]
     train = {name: [document("1", f"Findings in mice. {SENTENCE}")] for name in ("./a", "./b", "./c", "./d")}
     leaks = find_leaks(train, {"./test": {"test": [document("x", SENTENCE)]}})
     assert [leak.train for leak in leaks] == ["./a", "./b", "./c", "./d"]
 
 
-def test_a_document_found_by_its_id_is_not_counted_by_its_text_too() -> None:
+def test_a_document_found_by_its_id_is_not_counted_by_its_text_too():
     same = document("1", SENTENCE)
     assert find({"ncbi": [same]}, {"ncbi": {"test": [same]}}) == [("ncbi", "ncbi", "test", "id", ("1",), 1)]
 
 
-def test_a_report_is_json_with_five_examples() -> None:
+def test_a_report_is_json_with_five_examples():
     train = {"ncbi": [document(str(n), f"a b c d e f {n}", n) for n in range(7)]}
     (leak,) = find_leaks(train, {"ncbi": {"test": train["ncbi"]}})
     names = {"train": "ncbi", "held_out": "ncbi", "split": "test", "by": "id"}
@@ -162,9 +138,7 @@ def train_ids(corpus: LoadedCorpus) -> list[str]:
     return [document.document_id for document in corpus.splits["train"]]
 
 
-def test_dropping_counts_mentions_in_the_ledger_and_leaves_the_caller_s_corpora(
-    corpora: dict[str, LoadedCorpus], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_dropping_counts_mentions_in_the_ledger_and_leaves_the_caller_s_corpora(corpora, caplog):
     cleaned, leaks, overlaps = drop_leaks(corpora, "drop")
     assert train_ids(cleaned["ncbi"]) == ["2"]
     ledger = cleaned["ncbi"].ledgers["train"]
@@ -176,7 +150,7 @@ def test_dropping_counts_mentions_in_the_ledger_and_leaves_the_caller_s_corpora(
     assert [document.document_id for document in cleaned["bc2gm"].splits["dev"]] == ["P1"]
 
 
-def test_mentions_lost_before_are_not_counted_twice(corpora: dict[str, LoadedCorpus]) -> None:
+def test_mentions_lost_before_are_not_counted_twice(corpora):
     entities = [Entity(0, 3, "Gene"), Entity(0, 8, "Gene"), Entity(9, 13, "Gene")]
     corpora["ncbi"] = load("ncbi", train=[Document("1", SENTENCE, entities)])
     corpora["ncbi"].ledgers["train"].dropped.update({"nested": 1, "not alignable": 1})
@@ -184,20 +158,20 @@ def test_mentions_lost_before_are_not_counted_twice(corpora: dict[str, LoadedCor
     assert (ledger.kept, ledger.dropped) == (0, {"nested": 1, "not alignable": 1, "leak": 1})
 
 
-def test_leaks_of_both_held_out_splits_are_dropped() -> None:
+def test_leaks_of_both_held_out_splits_are_dropped():
     other = "Nobody knows what became of the man with asthma."
     train = [document("1", SENTENCE), document("2", other), document("3", "Oaks.")]
     held_out = load("bc2gm", dev=[document("P1", SAME)], test=[document("P2", other)])
     assert train_ids(drop_leaks({"ncbi": load("ncbi", train=train), "bc2gm": held_out})[0]["ncbi"]) == ["3"]
 
 
-def test_leaks_of_corpora_that_are_not_trained_on_are_not_reported() -> None:
+def test_leaks_of_corpora_that_are_not_trained_on_are_not_reported():
     mine = {"./mine": load("./mine", train=[document("1", "Oaks.")])}
     theirs = {"./yours": load("./yours", train=[document("1", SENTENCE)], test=[document("9", SAME)])}
     assert drop_leaks(mine, "error", others=theirs)[1:] == ([], [])
 
 
-def test_a_corpus_keeps_the_same_documents_alone_and_beside_others() -> None:
+def test_a_corpus_keeps_the_same_documents_alone_and_beside_others():
     """Two and two uses of a sentence make a formula of four, whether the second corpus is trained on or not."""
     cases = {name: [document(f"{name}{n}", f"Case {n} of {name}. {FORMULA}") for n in range(2)] for name in ("a", "b")}
     test = [document("x", f"A further one. {FORMULA}")]
@@ -209,13 +183,13 @@ def test_a_corpus_keeps_the_same_documents_alone_and_beside_others() -> None:
     assert leak.document_ids == ("a0", "a1") and alone["./a"].splits["train"] == []
 
 
-def test_warning_keeps_the_documents(corpora: dict[str, LoadedCorpus], caplog: pytest.LogCaptureFixture) -> None:
+def test_warning_keeps_the_documents(corpora, caplog):
     cleaned, leaks, _ = drop_leaks(corpora, "warn")
     assert len(cleaned["ncbi"].splits["train"]) == 2 and len(leaks) == 2
     assert "kept (--leaks warn)" in caplog.text
 
 
-def test_an_error_names_the_corpora_and_the_remedy(corpora: dict[str, LoadedCorpus]) -> None:
+def test_an_error_names_the_corpora_and_the_remedy(corpora):
     with pytest.raises(CorpusError, match="training document\\(s\\) of ncbi, such as 1, .* of bc2gm.*--leaks drop"):
         drop_leaks(corpora, "error")
     clean, held_out = {"ncbi": corpora["ncbi"]}, {"bc2gm": corpora["bc2gm"]}
@@ -226,17 +200,15 @@ def test_an_error_names_the_corpora_and_the_remedy(corpora: dict[str, LoadedCorp
         drop_leaks(corpora, "ignore")
 
 
-def test_an_own_corpus_is_compared_with_a_registered_one(tmp_path: Path) -> None:
+def test_an_own_corpus_is_compared_with_a_registered_one(tmp_path):
     sample = load_corpus("ncbi", "sample")
-    entity = {"start": 0, "end": 1, "type": "Disease"}
-    texts = {"train": [("x", sample.splits["test"][0].text), ("y", "Oak.")], "dev": [("y", "Ash.")],
-             "test": [("y", "Fir.")]}  # fmt: skip
-    for split, rows in texts.items():
-        records = [{"document_id": name, "text": text, "entities": [entity]} for name, text in rows]
-        write_jsonl(tmp_path / f"{split}.jsonl", records)
+    entities = [{"start": 0, "end": 1, "type": "Disease"}]
+    leaked = {"document_id": "x", "text": sample.splits["test"][0].text, "entities": entities}
+    for split, text in {"train": "Oak.", "dev": "Ash.", "test": "Fir."}.items():
+        rows = [{"document_id": "y", "text": text, "entities": entities}]
+        write_jsonl(tmp_path / f"{split}.jsonl", [leaked] * (split == "train") + rows)
     path = str(tmp_path)
     cleaned, leaks, _ = drop_leaks({"ncbi": sample, path: load_corpus(path)})
-    assert [(leak.held_out, leak.by, leak.document_ids) for leak in leaks if leak.train == path] == [
-        ("ncbi", "text", ("x",))
-    ]
+    (leak,) = (leak for leak in leaks if leak.train == path)
+    assert (leak.held_out, leak.by, leak.document_ids) == ("ncbi", "text", ("x",))
     assert train_ids(cleaned[path]) == ["y"]

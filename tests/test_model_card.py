@@ -57,10 +57,7 @@ def render(*arguments: Any, **changes: Any) -> str:
     return re.sub(r"(?<=[a-z.:])\n(?=[A-Za-z*`])", " ", build(*arguments, **changes).text)
 
 
-# ----------------------------------------------------------------------------------------------------------- metadata
-
-
-def test_metadata_that_the_hub_reads() -> None:
+def test_metadata_that_the_hub_reads():
     data = build().data
     assert (data.pipeline_tag, data.library_name, data.language) == ("token-classification", "transformers", "en")
     assert data.license == "other" and data.base_model is None
@@ -72,7 +69,7 @@ def test_metadata_that_the_hub_reads() -> None:
     assert len(index) == 6  # nobody knows what the test split of `mine` is
 
 
-def test_results_of_heads_on_one_corpus_are_apart() -> None:
+def test_results_of_heads_on_one_corpus_are_apart():
     """The Hub's library puts results of one data set and config together, under the name of the first."""
     tasks = [{"name": name, "types": [name.title()], "corpora": ["bc5cdr"]} for name in ("disease", "chemical")]
     scores = {"disease": 0.7, "chemical": 0.8}
@@ -83,7 +80,7 @@ def test_results_of_heads_on_one_corpus_are_apart() -> None:
 
 
 @pytest.mark.parametrize("changed", [{"data_dir": "sample"}, {"test_size": 0.15}, {"max_predict_samples": 5}])
-def test_scores_on_another_test_split_than_the_official_one_are_no_result_of_the_corpus(changed: dict) -> None:
+def test_scores_on_another_test_split_than_the_official_one_are_no_result_of_the_corpus(changed):
     data, text, sample = build(changed).data, render(changed), "data_dir" in changed
     assert data.eval_results is None and "| ncbi | all | 81.00" in text
     assert (data.datasets is None) == sample and ("bibtex" in text) != sample
@@ -91,17 +88,14 @@ def test_scores_on_another_test_split_than_the_official_one_are_no_result_of_the
     assert ("At most 5 documents of each corpus were scored" in text) == ("max_predict_samples" in changed)
 
 
-def test_scores_of_a_head_that_went_on_are_results_of_the_corpus_it_went_on_with() -> None:
+def test_scores_of_a_head_that_went_on_are_results_of_the_corpus_it_went_on_with():
     tasks = [{"name": "disease", "types": ["Disease"], "corpora": ["ncbi", "bc5cdr"]}]
     results = {f"test_disease_{metric}": 0.8 for metric in METRICS}
     index = make_card(CONFIG | {"tasks": tasks}, results, RUN).data.eval_results
     assert [(result.dataset_name, result.metric_value) for result in index] == [("NCBI Disease", 0.8)] * 3
 
 
-# ----------------------------------------------------------------------------------------------------------- sections
-
-
-def test_sections_hold_what_was_recorded() -> None:
+def test_sections_hold_what_was_recorded():
     card = render()
     for part in (
         "| ncbi | all | 81.00 | 81.10 | 81.20 |",
@@ -127,28 +121,25 @@ ALONE = f"{LABELLED} Each was trained for this run on one task alone"
 OTHERS = f"{LABELLED} Their own training text may be held-out text of these corpora, unless they were trained with"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "changes", "told"),
-    [
-        ({}, {}, "Training took 1 minute on a machine with 2 CPUs (x86_64). It started from an encoder that has"),
-        ({"resume_from_checkpoint": "false"}, {}, "Training took 1 minute on"),
-        ({"resume_from_checkpoint": "true"}, {}, "Training took 1 minute since it was resumed on"),
-        ({"resume_from_checkpoint": "checkpoint-8"}, {}, "Training took 1 minute since it was resumed on"),
-        ({}, {"base_model": "dmis-lab/biobert"}, "It started from the encoder dmis-lab/biobert."),
-        ({}, {}, "held-out text of one of these corpora: 3. They were left out of training."),
-        ({"leaks": "warn"}, {}, "held-out text of one of these corpora: 3. **They were used for training.**"),
-        ({"teachers": ["auto"]}, TAUGHT, f"{ALONE}, on no held-out text of any task.\n"),
-        ({"teachers": ["auto"], "leaks": "warn"}, TAUGHT, f"{ALONE}.\n"),
-        ({"teachers": ["x"]}, TAUGHT, f"{OTHERS} `--leak_corpora`.\n"),
-        ({"teacher_weight": 2.0}, TAUGHT, "| teacher_weight | 2.0 |"),
-    ],
-)  # fmt: skip
-def test_the_card_tells_how_the_model_was_trained(arguments: dict, changes: dict, told: str) -> None:
+@pytest.mark.parametrize(("arguments", "changes", "told"), [
+    ({}, {}, "Training took 1 minute on a machine with 2 CPUs (x86_64). It started from an encoder that has"),
+    ({"resume_from_checkpoint": "false"}, {}, "Training took 1 minute on"),
+    ({"resume_from_checkpoint": "true"}, {}, "Training took 1 minute since it was resumed on"),
+    ({"resume_from_checkpoint": "checkpoint-8"}, {}, "Training took 1 minute since it was resumed on"),
+    ({}, {"base_model": "dmis-lab/biobert"}, "It started from the encoder dmis-lab/biobert."),
+    ({}, {}, "held-out text of one of these corpora: 3. They were left out of training."),
+    ({"leaks": "warn"}, {}, "held-out text of one of these corpora: 3. **They were used for training.**"),
+    ({"teachers": ["auto"]}, TAUGHT, f"{ALONE}, on no held-out text of any task.\n"),
+    ({"teachers": ["auto"], "leaks": "warn"}, TAUGHT, f"{ALONE}.\n"),
+    ({"teachers": ["x"]}, TAUGHT, f"{OTHERS} `--leak_corpora`.\n"),
+    ({"teacher_weight": 2.0}, TAUGHT, "| teacher_weight | 2.0 |"),
+])  # fmt: skip
+def test_the_card_tells_how_the_model_was_trained(arguments, changes, told):
     assert told in render(arguments, RESULTS | {"train_runtime": 60.0}, **changes)
     assert "teacher" not in render({"teacher_weight": 2.0})
 
 
-def test_every_recorded_number_is_in_the_card() -> None:
+def test_every_recorded_number_is_in_the_card():
     """Changing any of them changes the card."""
     before = render()
     for key in (key for key in RESULTS if key.startswith("test_") and not key.endswith("_Disease")):
@@ -159,7 +150,7 @@ def test_every_recorded_number_is_in_the_card() -> None:
     assert render(ledger=ledger) != before
 
 
-def test_the_official_rule_is_in_the_card_and_the_table() -> None:
+def test_the_official_rule_is_in_the_card_and_the_table():
     """The test split of BC2GM lists alternatives."""
     scores = {f"test_gene_official_{metric}_bc2gm": 0.861 for metric in METRICS}
     task = {"name": "gene", "types": ["Gene"], "corpora": ["bc2gm", "mine"]}
@@ -169,7 +160,7 @@ def test_the_official_rule_is_in_the_card_and_the_table() -> None:
     assert row.split() == ["test", "gene", "bc2gm", "official", "rule", "86.10", "86.10", "86.10"]
 
 
-def test_the_arguments_that_limited_a_training_and_the_documents_used_are_shown() -> None:
+def test_the_arguments_that_limited_a_training_and_the_documents_used_are_shown():
     limited = {"num_train_epochs": 8.0, "max_steps": 2, "max_train_samples": 5, "max_eval_samples": 4}
     limited |= {"train_fraction": "ncbi=0.1", "early_stopping_patience": 3, "freeze_encoder": True}
     card = render(limited, documents_used={"ncbi": {"train": 4, "dev": 2}, "mine|<b>": {"train": 3}})
@@ -183,24 +174,19 @@ def test_the_arguments_that_limited_a_training_and_the_documents_used_are_shown(
     assert not any(name in whole for name in ("max_steps", "freeze_encoder", "limited"))
 
 
-MEASURED, NOTHING = (
-    "calibration error on the test split: a 0.",
-    "no calibration error for a: the model found no entity",
-)
+MEASURED = "calibration error on the test split: a 0."
+NOTHING = "no calibration error for a: the model found no entity"
 
 
-@pytest.mark.parametrize(
-    ("precision", "error", "told"),
-    [
-        (0.5, {"test_a_ece": 0.0625}, f"{MEASURED}062."),
-        (0.5, {"test_a_ece": 0.0}, f"{MEASURED}000."),
-        (0.0, {"test_a_ece": 0.25}, f"{MEASURED}250."),  # all that it found is wrong
-        (0.0, {"test_a_ece": 0.0}, NOTHING),
-        (0.0, {"test_a_ece": None}, NOTHING),
-        (0.0, {}, NOTHING),
-    ],
-)
-def test_a_task_that_found_nothing_has_no_calibration_error(precision: float, error: dict, told: str) -> None:
+@pytest.mark.parametrize(("precision", "error", "told"), [
+    (0.5, {"test_a_ece": 0.0625}, f"{MEASURED}062."),
+    (0.5, {"test_a_ece": 0.0}, f"{MEASURED}000."),
+    (0.0, {"test_a_ece": 0.25}, f"{MEASURED}250."),  # all that it found is wrong
+    (0.0, {"test_a_ece": 0.0}, NOTHING),
+    (0.0, {"test_a_ece": None}, NOTHING),
+    (0.0, {}, NOTHING),
+])  # fmt: skip
+def test_a_task_that_found_nothing_has_no_calibration_error(precision, error, told):
     tasks = [{"name": "a", "types": ["Gene"], "temperature": 1.5}, {"name": "b", "types": ["Gene"]}]
     card = make_card(CONFIG | {"tasks": tasks}, error | {"test_a_precision": precision}, RUN).text
     assert "An entity's score is the probability that it is correct" in card and told in card
@@ -208,7 +194,7 @@ def test_a_task_that_found_nothing_has_no_calibration_error(precision: float, er
     assert "calibration error" not in make_card(CONFIG | {"tasks": tasks}, {"eval_a_precision": 0.5}, RUN).text
 
 
-def test_scores_of_other_models_are_in_the_card() -> None:
+def test_scores_of_other_models_are_in_the_card():
     card = render(results={"single_test_a_f1": 0.5, "test_a_f1": 0.625, "before_b_f1": 0.75, "after_b_f1": 0.25})
     tables = {
         "F1 of a single-task model | F1 of this model": "a | 50.00 | 62.50",
@@ -220,22 +206,19 @@ def test_scores_of_other_models_are_in_the_card() -> None:
     assert "single-task model" not in card and "F1 before" not in card
 
 
-def test_spread_over_seeds_where_it_is_known() -> None:
+def test_spread_over_seeds_where_it_is_known():
     card = str(make_card(CONFIG, RESULTS, RUN, "me/ner", {"test_ncbi_f1": 0.0123}))
     assert "| ncbi | all | 81.00 | 81.10 | 81.20 | 1.23 |" in card
     assert "| chem | all | 72.00 | 72.10 | 72.20 |  |" in card
 
 
-def test_development_scores_where_there_are_no_others_and_no_index_of_them() -> None:
+def test_development_scores_where_there_are_no_others_and_no_index_of_them():
     card = make_card(CONFIG, {f"eval_ncbi_{metric}": 0.5 for metric in METRICS}, RUN)
     assert "| ncbi | all | 50.00 | 50.00 | 50.00 |" in str(card) and "development split" in str(card)
     assert card.data.eval_results is None
 
 
-# ---------------------------------------------------------------------------------------------------------- the markup
-
-
-def test_text_of_users_is_no_markup() -> None:
+def test_text_of_users_is_no_markup():
     markdown_it = pytest.importorskip("markdown_it")
     evil = "<b>*x*</b>|`"
     config = copy.deepcopy(CONFIG)
@@ -255,7 +238,7 @@ def test_text_of_users_is_no_markup() -> None:
     assert escape_markdown(odd) == r"\_u\_ \~s\~ shared_private xy \[l\](u) \`c\` \*"
 
 
-def test_every_card_is_well_formed() -> None:
+def test_every_card_is_well_formed():
     """Whichever parts are left out, headings and tables have a blank line before them, and there is one blank line."""
     for results, arguments, (teachers, plots), stock in itertools.product(
         ({}, RESULTS, {"single_test_a_f1": 0.5, "test_a_f1": 0.6, "test_ncbi_precision": 0.0}),
@@ -272,17 +255,14 @@ def test_every_card_is_well_formed() -> None:
                 assert before == "", line
 
 
-# --------------------------------------------------------------------------------------------------- files of a folder
-
-
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path) -> Path:
     for name, content in (("config", CONFIG), ("all_results", RESULTS), ("run", RUN)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     return tmp_path
 
 
-def test_a_card_tells_whether_it_was_edited(folder: Path) -> None:
+def test_a_card_tells_whether_it_was_edited(folder):
     card = folder / "README.md"
     assert not is_edited(folder)
     write_card(folder)
@@ -296,7 +276,7 @@ def test_a_card_tells_whether_it_was_edited(folder: Path) -> None:
     assert is_edited(folder) and 'model="me/three"' in card.read_text() and mine in card.read_text()
 
 
-def test_the_example_works_from_where_the_card_is_read(folder: Path) -> None:
+def test_the_example_works_from_where_the_card_is_read(folder):
     write_card(folder)
     local = (folder / "README.md").read_text()
     assert 'model=".", trust_remote_code=True)' in local and "`.` is the folder of this card: run the code" in local
@@ -306,7 +286,7 @@ def test_the_example_works_from_where_the_card_is_read(folder: Path) -> None:
     assert named == (folder / "README.md").read_text() and "`.` is the folder" not in named
 
 
-def test_card_is_written_from_the_files_of_a_training(folder: Path) -> None:
+def test_card_is_written_from_the_files_of_a_training(folder):
     (folder / "learning curves.png").write_bytes(b"")
     write_card(folder, "me/ner")
     assert "\n\n![learning curves.png](learning%20curves.png)\n" in (folder / "README.md").read_text()

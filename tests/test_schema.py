@@ -12,7 +12,7 @@ def dropped(raw: RawDocument) -> tuple[list[tuple[int, int, str]], dict[str, int
     return [(e.start, e.end, e.type) for e in document.entities], dict(ledger.dropped)
 
 
-def test_white_space_at_the_edges_is_no_part_of_a_mention(caplog) -> None:
+def test_white_space_at_the_edges_is_no_part_of_a_mention(caplog):
     spans = [((2, 8),), ((3, 7),), ((0, 4), (7, 9)), ((9, 10),)]
     mentions = [Mention(span, "x", where=f"f:{n}") for n, span in enumerate(spans, 1)]
     raw = RawDocument("1", "no\u200bgout\n a", mentions)
@@ -21,32 +21,29 @@ def test_white_space_at_the_edges_is_no_part_of_a_mention(caplog) -> None:
     assert message.startswith("f:1: a mention begins or ends with white space") and "(1 such mentions" in message
 
 
-@pytest.mark.parametrize(
-    ("span", "message"),
-    [
-        ((2, 4), "f:3: no visible character at .*, a x mention of document 7; correct the offsets"),
-        ((2, 2), "f:3: offsets 2-2 of a x mention are not inside the text of document 7"),
-        ((6, 9), r"f:3: offsets 6-9 of a x mention are not inside the text of document 7 \(8 characters\)"),
-    ],
-)
-def test_offsets_of_nothing_or_outside_the_text_are_refused(span, message) -> None:
+@pytest.mark.parametrize(("span", "message"), [
+    ((2, 4), "f:3: no visible character at .*, a x mention of document 7; correct the offsets"),
+    ((2, 2), "f:3: offsets 2-2 of a x mention are not inside the text of document 7"),
+    ((6, 9), r"f:3: offsets 6-9 of a x mention are not inside the text of document 7 \(8 characters\)"),
+])  # fmt: skip
+def test_offsets_of_nothing_or_outside_the_text_are_refused(span, message):
     with pytest.raises(CorpusError, match=f"^{message}"):
         to_documents([RawDocument("7", "no\u200b\ngout", [Mention((span,), "x", where="f:3")])])
 
 
-def test_parts_of_a_mention_are_one_if_only_white_space_is_between() -> None:
+def test_parts_of_a_mention_are_one_if_only_white_space_is_between():
     text = "acute renal\n failure"
     assert dropped(RawDocument("1", text, [Mention(((0, 11), (13, 20)), "x")])) == ([(0, 20, "x")], {})
     for parts in (((0, 5), (3, 11)), ((6, 11), (0, 5)), ((0, 5), (13, 20))):  # crossing, backwards, a word between
         assert dropped(RawDocument("1", text, [Mention(parts, "x")])) == ([], {"discontinuous": 1})
 
 
-def test_the_same_mention_twice_is_counted() -> None:
+def test_the_same_mention_twice_is_counted():
     twice = [Mention(((0, 4),), "x"), Mention(((0, 4),), "y"), Mention(((0, 4),), "x")]
     assert dropped(RawDocument("1", "Gout", twice)) == ([(0, 4, "x"), (0, 4, "y")], {"duplicate mention": 1})
 
 
-def test_other_texts_under_one_id_are_numbered_and_stay_a_group() -> None:
+def test_other_texts_under_one_id_are_numbered_and_stay_a_group():
     raws = [RawDocument(name, text) for name, text in (("1", "a"), ("1-2", "b"), ("1", "c"), ("1", "d"), ("1", "a"))]
     documents, ledger = to_documents(raws)
     stated = [(document.document_id, document.text, document.group) for document in documents]
@@ -54,19 +51,16 @@ def test_other_texts_under_one_id_are_numbered_and_stay_a_group() -> None:
     assert ledger.documents == 4
 
 
-def test_ledgers_add_up() -> None:
+def test_ledgers_add_up():
     one = Ledger(1, 3, bio.Counter(nested=1), bio.Counter(x=3), ["f:1"])
     both = one + Ledger(2, 4, bio.Counter(nested=1, crossing=1), bio.Counter(y=4), ["g:1"])
     assert (both.documents, both.read, both.kept, both.trimmed) == (3, 7, 4, ["f:1", "g:1"])
     assert both.as_dict()["dropped"] == {"crossing": 1, "nested": 2} and both.types == {"x": 3, "y": 4}
 
 
-def test_words_of_a_document_are_split_once_for_each_pattern_and_text(monkeypatch) -> None:
-    calls = []
-    split = bio.split_words
-    monkeypatch.setattr(
-        bio, "split_words", lambda text, pattern: calls.append((text, pattern)) or split(text, pattern)
-    )
+def test_words_of_a_document_are_split_once_for_each_pattern_and_text(monkeypatch):
+    split, calls = bio.split_words, []
+    monkeypatch.setattr(bio, "split_words", lambda *arguments: calls.append(arguments) or split(*arguments))
     document = Document("1", "IL-2 gene", [Entity(0, 4, "Gene")])
     for _ in range(2):
         words, tags, lost = bio.label_words(document)

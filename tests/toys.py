@@ -18,10 +18,14 @@ def document(document_id: str, text: str, mentions: Sequence[tuple[str, str]]) -
     return {"document_id": document_id, "text": text, "entities": entities}
 
 
-def write_jsonl(path: Path, documents: Iterable[dict[str, Any]]) -> Path:
+def put(path: Path, content: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(item) + "\n" for item in documents), encoding="utf-8")
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def write_jsonl(path: Path, documents: Iterable[dict[str, Any]]) -> Path:
+    return put(path, "".join(json.dumps(item) + "\n" for item in documents))
 
 
 def tiny_model(tasks: Sequence[dict[str, Any]], hidden_size: int = 4, **config_options: Any) -> Any:
@@ -76,6 +80,11 @@ def read_scores(folder: Path) -> dict[str, float]:
 def list_ids(rows: Any) -> list[str]:
     """Document ids of the texts of some rows, in their order."""
     return [text.document.document_id for text in rows.texts]
+
+
+def sizes(corpus: Any) -> list[int]:
+    """Numbers of training, development and test documents of a corpus."""
+    return [len(corpus.splits[split]) for split in ("train", "dev", "test")]
 
 
 def gout_cases(count: int, text: str = "Case {} had gout.") -> list[dict[str, Any]]:

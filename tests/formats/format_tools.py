@@ -1,7 +1,5 @@
 """What the tests of the formats share: files written by hand, and what was read of them in words."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -9,12 +7,6 @@ from dataset_scripts.schema import CorpusError, RawDocument
 
 
 FEW = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def put(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
 
 
 def describe(raw: RawDocument) -> tuple[str, ...]:

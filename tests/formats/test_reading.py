@@ -4,7 +4,8 @@ import gzip
 import logging
 
 import pytest
-from format_tools import BC2GM, BIOC, GENIA, describe, put
+from format_tools import BC2GM, BIOC, GENIA, describe
+from toys import put
 
 from dataset_scripts import formats
 from dataset_scripts.formats import find_companion_files, is_corpus_path, read_any, read_bc2gm, read_brat
@@ -28,34 +29,30 @@ JSONL = (
 
 
 @pytest.mark.parametrize("form", ["plain", "crlf", "bom", "gzip", "all"])
-@pytest.mark.parametrize(
-    ("name", "content", "documents", "dropped", "warnings"),
-    [
-        ("c.txt", PUBTATOR, [
-            ("7", "Gout and colic.\nColic \u2028 hurts.",
-             "4:0-4 Disease Gout", "5:0-14 Disease Gout and colic", "8:16-21 Disease Colic"),
-            ("x-8", "Empty\n", "13:0-5 Chemical Empty"),
-        ], {}, []),
-        ("c.iob2", JNLPBA, [
-            ("42", "IL-2 gene\nNF kB", "3:0-9 DNA IL-2 gene", "6:10-12 x NF", "7:13-15 x kB"),
-            ("42", "X"),
-        ], {}, []),
-        ("c.jsonl", JSONL, [("a", "x\n\U0001f9ecy", "1:2-3 T \U0001f9ec"), ("12", "")], {}, []),
-        ("c.xml", BIOC, [
-            ("11", "Gout < 3\nOne and two.  End\u2028.", "6:0-4 Disease Gout", "9:9-12,17-20 Number One two"),
-            ("12", "  x"),
-        ], {"discontinuous": 1}, []),
-        ("genia.xml", GENIA, [
-            ("95369245", "IL-2 gene expression & it.\nCD2 and CD25  receptors bind. T cells grow\u2028\U0001f9ec.",
-             "7:0-20 other_name IL-2 gene expression", "8:0-9 DNA_domain_or_region IL-2 gene",
-             "11:27-50 (AND G#protein_molecule G#protein_molecule) CD2 and CD25  receptors",
-             "14:57-64 cell_type T cells"),
-            ("82055447", "A bare title\nloose One.", "17:2-6 H#thing bare"),
-            ("genia-3", "None"),
-        ], {"coordination": 1}, [":18: <cons sem='G#x'> holds no text and is no mention"]),
-    ],
-    ids=["pubtator", "conll", "jsonl", "bioc", "genia"],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "content", "documents", "dropped", "warnings"), [
+    ("c.txt", PUBTATOR, [
+        ("7", "Gout and colic.\nColic \u2028 hurts.",
+         "4:0-4 Disease Gout", "5:0-14 Disease Gout and colic", "8:16-21 Disease Colic"),
+        ("x-8", "Empty\n", "13:0-5 Chemical Empty"),
+    ], {}, []),
+    ("c.iob2", JNLPBA, [
+        ("42", "IL-2 gene\nNF kB", "3:0-9 DNA IL-2 gene", "6:10-12 x NF", "7:13-15 x kB"),
+        ("42", "X"),
+    ], {}, []),
+    ("c.jsonl", JSONL, [("a", "x\n\U0001f9ecy", "1:2-3 T \U0001f9ec"), ("12", "")], {}, []),
+    ("c.xml", BIOC, [
+        ("11", "Gout < 3\nOne and two.  End\u2028.", "6:0-4 Disease Gout", "9:9-12,17-20 Number One two"),
+        ("12", "  x"),
+    ], {"discontinuous": 1}, []),
+    ("genia.xml", GENIA, [
+        ("95369245", "IL-2 gene expression & it.\nCD2 and CD25  receptors bind. T cells grow\u2028\U0001f9ec.",
+         "7:0-20 other_name IL-2 gene expression", "8:0-9 DNA_domain_or_region IL-2 gene",
+         "11:27-50 (AND G#protein_molecule G#protein_molecule) CD2 and CD25  receptors",
+         "14:57-64 cell_type T cells"),
+        ("82055447", "A bare title\nloose One.", "17:2-6 H#thing bare"),
+        ("genia-3", "None"),
+    ], {"coordination": 1}, [":18: <cons sem='G#x'> holds no text and is no mention"]),
+], ids=["pubtator", "conll", "jsonl", "bioc", "genia"])  # fmt: skip
 def test_files_are_read_in_every_form(tmp_path, caplog, name, content, documents, dropped, warnings, form):
     content = content.replace("\n", "\r\n") if form in ("crlf", "all") else content
     data = content.encode("utf-8-sig" if form in ("bom", "all") else "utf-8")
@@ -153,30 +150,27 @@ LISTS = (
 )
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "mentions", "warning"),
-    [
-        ("c.iob", "a I-x\nb I-x\nc B-x\nd I-y\n\ne I-y\nf E-y\ng I-y\n", ["a b", "c", "d", "e f", "g"], strays(4, 1)),
-        ("c.iob", "a S-x\nb I-x\nc E-x\n", ["a", "b c"], strays(1, 2)),
-        ("c.iob", "a O\nb E-x\n", ["b"], strays(1, 2)),
-        ("c.pubtator", relation("Species\t0\t5\thuman"), ["human"] * 2, SKIPPED),
-        ("c.pubtator", relation("zero\t5\thuman\tSpecies"), ["human"] * 2, SKIPPED),
-        ("c.pubtator", relation("CID\tD9\tD8"), ["human"] * 2, None),
-        ("c.pubtator", relation("CPR:4\tArg1:T1\tArg2:T2"), ["human"] * 2, None),
-        ("c.pubtator", relation("treats\thuman\ty"), ["human"] * 2, None),
-        ("c.pubtator", relation("Association\t7124\t3569\tNovel"), ["human"] * 2, None),
-        ("c.pubtator", relation("Association\t5\t6\tNo"), ["human"] * 2, None),
-        ("c.pubtator", "1|t|one\n1|a|two\n1\t0\t7\tone two\tX\n1\t0\t3\ttwo\tX\n", ["one\ntwo", "one"],
-         ":4: document 1 has 'one' at ((0, 3),), the mention says 'two'; the offsets are trusted"),
-        ("c.jsonl", JSONL.replace('"score": 1', '"text": "z"'), ["\U0001f9ec"],
-         ":1: document a has '\U0001f9ec' at ((2, 3),), the mention says 'z'; the offsets are trusted"),
-        ("c.xml", BIOC.replace("<text>One two", "<text>One too"), ["Gout", "One two"],
-         ":9: document 11 has 'One two' at ((9, 12), (17, 20)), the mention says 'One too'; the offsets are trusted"),
-        ("c.jsonl", unread('"spans": [{"start": 0}]'), [], LISTS.format("spans")),
-        ("c.jsonl", unread('"label": [[0, 5, "x"]], "meta": {}'), [], LISTS.format("label")),
-        ("c.jsonl", unread('"authors": ["A", "B"], "y": []'), [], None),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "content", "mentions", "warning"), [
+    ("c.iob", "a I-x\nb I-x\nc B-x\nd I-y\n\ne I-y\nf E-y\ng I-y\n", ["a b", "c", "d", "e f", "g"], strays(4, 1)),
+    ("c.iob", "a S-x\nb I-x\nc E-x\n", ["a", "b c"], strays(1, 2)),
+    ("c.iob", "a O\nb E-x\n", ["b"], strays(1, 2)),
+    ("c.pubtator", relation("Species\t0\t5\thuman"), ["human"] * 2, SKIPPED),
+    ("c.pubtator", relation("zero\t5\thuman\tSpecies"), ["human"] * 2, SKIPPED),
+    ("c.pubtator", relation("CID\tD9\tD8"), ["human"] * 2, None),
+    ("c.pubtator", relation("CPR:4\tArg1:T1\tArg2:T2"), ["human"] * 2, None),
+    ("c.pubtator", relation("treats\thuman\ty"), ["human"] * 2, None),
+    ("c.pubtator", relation("Association\t7124\t3569\tNovel"), ["human"] * 2, None),
+    ("c.pubtator", relation("Association\t5\t6\tNo"), ["human"] * 2, None),
+    ("c.pubtator", "1|t|one\n1|a|two\n1\t0\t7\tone two\tX\n1\t0\t3\ttwo\tX\n", ["one\ntwo", "one"],
+     ":4: document 1 has 'one' at ((0, 3),), the mention says 'two'; the offsets are trusted"),
+    ("c.jsonl", JSONL.replace('"score": 1', '"text": "z"'), ["\U0001f9ec"],
+     ":1: document a has '\U0001f9ec' at ((2, 3),), the mention says 'z'; the offsets are trusted"),
+    ("c.xml", BIOC.replace("<text>One two", "<text>One too"), ["Gout", "One two"],
+     ":9: document 11 has 'One two' at ((9, 12), (17, 20)), the mention says 'One too'; the offsets are trusted"),
+    ("c.jsonl", unread('"spans": [{"start": 0}]'), [], LISTS.format("spans")),
+    ("c.jsonl", unread('"label": [[0, 5, "x"]], "meta": {}'), [], LISTS.format("label")),
+    ("c.jsonl", unread('"authors": ["A", "B"], "y": []'), [], None),
+])  # fmt: skip
 def test_doubtful_content_is_reported_once(tmp_path, caplog, name, content, mentions, warning):
     path = put(tmp_path / name, content)
     with caplog.at_level(logging.WARNING):
@@ -196,32 +190,25 @@ def test_xml_is_the_same_wherever_the_file_is_read_in_pieces(tmp_path, words):
         assert raw.text == f"{'x' * words} gene expression interleukin receptor y"
 
 
+BRAT = (
+    "T1\tprotein 0 4\tIL-2\nT2\tDNA 0 4;14 19\tIL-2 genes\nT3\tDNA 9 19\tIL-4 genes\nT4\tx 14 17;17 19\tgen es\n"
+    "R1\tEquiv Arg1:T1 Arg2:T2\nE1\tx:T1\nA1\tNegation T1\nM1\tNegation T1\nN1\tRef T1 a:1\ta\n#1\tNote T1\tb\n"
+    "*\tEquiv T1 T2\n\n"
+)
+
+
 def test_brat_pairs_are_read_in_order(tmp_path, caplog):
     put(tmp_path / "b.txt", "IL-2 and IL-4\ngenes \U0001f9ec x\n")
-    put(
-        tmp_path / "b.ann",
-        "T1\tprotein 0 4\tIL-2\nT2\tDNA 0 4;14 19\tIL-2 genes\nT3\tDNA 9 19\tIL-4 genes\n"
-        "T4\tx 14 17;17 19\tgen es\n"
-        "R1\tEquiv Arg1:T1 Arg2:T2\nE1\tx:T1\nA1\tNegation T1\nM1\tNegation T1\nN1\tRef T1 a:1\ta\n#1\tNote T1\tb\n"
-        "*\tEquiv T1 T2\n\n",
-    )
-    others = {
-        "a.txt": "nothing",
-        "a.ann": "",
-        "annotation.conf": "[x]",
-        "README.txt": "of texts",
-        "._a.txt": b"\x00\xff",
-    }
-    for name, content in others.items():
+    put(tmp_path / "b.ann", BRAT)
+    others = {"a.ann": "", "annotation.conf": "[x]", "README.txt": "of texts", "._a.txt": b"\x00\xff"}
+    for name, content in {"a.txt": "nothing", **others}.items():
         put(tmp_path / name, content)
     with caplog.at_level(logging.WARNING):
         raws = list(read_any(tmp_path))
         _, ledger = to_documents(raws)
     mentions = ("1:0-4 protein IL-2", "2:0-4,14-19 DNA IL-2 genes", "3:9-19 DNA IL-4\ngenes", "4:14-17,17-19 x gen es")
-    assert [describe(raw) for raw in raws] == [
-        ("a", "nothing"),
-        ("b", "IL-2 and IL-4\ngenes \U0001f9ec x\n", *mentions),
-    ]
+    second = ("b", "IL-2 and IL-4\ngenes \U0001f9ec x\n", *mentions)
+    assert [describe(raw) for raw in raws] == [("a", "nothing"), second]
     assert raws[1].mentions[0].where == f"{tmp_path / 'b.ann'}:1"
     assert (ledger.dropped, caplog.messages) == ({"discontinuous": 1}, [])  # touching parts are one mention
 

@@ -3,9 +3,10 @@
 import gzip
 
 import pytest
-from format_tools import BC2GM, BIOC, FEW, error_of, put
+from format_tools import BC2GM, BIOC, FEW, error_of
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import put
 
 from dataset_scripts import formats
 from dataset_scripts.formats import read_any
@@ -27,16 +28,14 @@ PUBTATOR = [
     ("1|t|a\n1|a|b\n1\t0\t1\ta\n", ":3: 4 columns ['1', '0', '1', 'a']; expected, separated by tabs: document id"),
     ("1|t|a\n1|a|b\n1\t0\t1\ta\t\u200b\t-\n", ":3: 6 columns ['1', '0', '1', 'a', '\\u200b']; expected, separated"),
     ("1|t|a\n1|a|b\n1\t0\t1\ta\t\t-\n", ":3: 6 columns ['1', '0', '1', 'a', '']; expected, separated by tabs"),
-    (
-        "1|t|a\n1|a|b\n\n1\t0\t1\ta\tX\n",
-        ":4: '1\\t0\\t1\\ta\\tX' before a title; expected ID|t|TITLE, then ID|a|ABSTRACT",
-    ),
+    ("1|t|a\n1|a|b\n\n1\t0\t1\ta\tX\n",
+     ":4: '1\\t0\\t1\\ta\\tX' before a title; expected ID|t|TITLE, then ID|a|ABSTRACT"),
     ("1|a|b\n", ":1: '1|a|b' before a title"),
     ("1|t|Gout\r1|a|More.\r1\t0\t4\tGout\tDisease\r", ":1: carriage returns end lines"),
     (b"1|t|a\n1|a|caf\xe9\n", ":2: byte 0xe9 is not UTF-8"),
     (gzip.compress("".join(map(str, range(2000))).encode())[:-900], ": can't be read"),  # cut off
     (gzip.compress(b"1|t|Gout")[:12] + bytes(12), ": can't be read"),  # damaged
-]
+]  # fmt: skip
 CONLL = [
     *((f"Homo\tNN\tB-NP\tB-Species\n\n{line}\n", f":3: {line!r} has {count} columns, where PATH:1 has 4; give every")
       for count, line in [(3, "sapiens\tNN\tI-NP\t"), (3, "sapiens\tNN\tI-NP"), (3, "sapiens NN I-NP"),
@@ -117,18 +116,15 @@ OF_SEVERAL_FILES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        *(({"c.pubtator": content}, f"/c.pubtator{message}") for content, message in PUBTATOR),
-        *(({"c.conll": content}, f"/c.conll{message}") for content, message in CONLL),
-        *(({"c.jsonl": f"\n{line}\n"}, f"/c.jsonl:2: {message}") for line, message in JSONL),
-        *(({"c.xml": content}, f"/c.xml{message}") for content, message in XML),
-        *OF_SEVERAL_FILES,
-        ({"c.docx": ""}, "/c.docx: .docx ending; understood are .pubtator, .txt, .jsonl, .xml, .in, .iob2, .iob"),
-        ({"c.txt": "\nOnce upon a time\n"}, "/c.txt:2: 'Once upon a time' is neither PubTator (ID|t|TITLE) nor CoNLL"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("files", "message"), [
+    *(({"c.pubtator": content}, f"/c.pubtator{message}") for content, message in PUBTATOR),
+    *(({"c.conll": content}, f"/c.conll{message}") for content, message in CONLL),
+    *(({"c.jsonl": f"\n{line}\n"}, f"/c.jsonl:2: {message}") for line, message in JSONL),
+    *(({"c.xml": content}, f"/c.xml{message}") for content, message in XML),
+    *OF_SEVERAL_FILES,
+    ({"c.docx": ""}, "/c.docx: .docx ending; understood are .pubtator, .txt, .jsonl, .xml, .in, .iob2, .iob"),
+    ({"c.txt": "\nOnce upon a time\n"}, "/c.txt:2: 'Once upon a time' is neither PubTator (ID|t|TITLE) nor CoNLL"),
+])  # fmt: skip
 def test_malformed_files_are_refused(tmp_path, files, message):
     for name, content in files.items():
         if name != ".":
@@ -144,12 +140,8 @@ def test_entities_are_refused(tmp_path, root):
     bomb = f'<?xml version="1.0"?>\n<!DOCTYPE {root} [<!ENTITY l0 "ha">{levels}]>\n<{root}>&l9;</{root}>'
     declared = error_of(read_any, put(tmp_path / "bomb.xml", bomb))
     assert declared == f"{tmp_path / 'bomb.xml'}:2: declares the entity 'l0'; entities are not expanded, remove them"
-    for what in (
-        f'x SYSTEM "file://{secret}"',
-        'x SYSTEM "http://localhost:9/x"',
-        'x "text"',
-        f'% x SYSTEM "{secret}"',
-    ):
+    system = f'x SYSTEM "file://{secret}"'
+    for what in (system, 'x SYSTEM "http://localhost:9/x"', 'x "text"', f'% x SYSTEM "{secret}"'):
         content = f"<!DOCTYPE {root} [<!ENTITY {what}> {'%x;' if '%' in what else ''}]>\n<{root}>&x;</{root}>"
         assert "declares the entity 'x'" in error_of(read_any, put(tmp_path / "c.xml", content))
 
