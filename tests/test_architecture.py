@@ -125,3 +125,32 @@ def test_benchmarks_find_what_they_import(script: Path) -> None:
         if isinstance(node, ast.ImportFrom) and node.module in modules():
             module = importlib.import_module(node.module)
             assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+# ------------------------------------------------------------------------------------------------------------- sizes
+
+MOST_SOURCE, MOST_TESTS = 10_800, 11_300
+MOST_LINES = {"modeling_mtl_bioner": 900, "run_mtl_ner": 250}
+
+
+def count_lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_modules_and_functions_are_short(name: str) -> None:
+    path = modules()[name]
+    assert count_lines(path) <= MOST_LINES.get(name, 450)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{node.name} is long"
+
+
+@pytest.mark.parametrize(("name", "most"), [("README.md", 200), ("CHANGELOG.md", 60)])
+def test_documents_are_short(name: str, most: int) -> None:
+    assert count_lines(ROOT / name) <= most
+
+
+def test_the_whole_stays_small() -> None:
+    assert sum(map(count_lines, modules().values())) <= MOST_SOURCE
+    assert sum(map(count_lines, (ROOT / "tests").rglob("*.py"))) <= MOST_TESTS
