@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from toys import document, write_jsonl
 
-from mtl_bioner.training.checkpointing import last_complete_checkpoint
+from mtl_bioner.training.checkpointing import find_last_checkpoint
 
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,7 @@ def largest_difference(one: Path, other: Path) -> float:
 
 
 def latest(output: Path) -> Path:
-    return Path(last_complete_checkpoint(output))
+    return Path(find_last_checkpoint(output))
 
 
 NO_EVALUATION = {"eval_strategy": "no", "save_strategy": "no"}
