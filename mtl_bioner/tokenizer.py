@@ -37,25 +37,18 @@ def load_tokenizer(name_or_path: str, **hub_options: Any) -> Any:
             f"{name_or_path} has only a slow tokenizer ({type(tokenizer).__name__}); choose an encoder with a fast one"
         )
     if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
-        raise ValueError(
-            f"{name_or_path} has no vocabulary, and every word would be unknown; put its tokenizer.json or vocab.txt "
-            "there"
-        )
+        problem = "has no vocabulary, and every word would be unknown"
+        raise ValueError(f"{name_or_path} {problem}; put its tokenizer.json or vocab.txt there")
     if lowercases_cased_vocabulary(tokenizer):
         logger.warning("%s: the vocabulary is cased but its tokenizer lower-cases; lower-casing is off", name_or_path)
-        tokenizer = AutoTokenizer.from_pretrained(
-            name_or_path, do_lower_case=False, add_prefix_space=True, **hub_options
-        )
-    _set_prefix_space(tokenizer)
-    return tokenizer
-
-
-def _set_prefix_space(tokenizer: Any) -> None:
-    """Set `add_prefix_space` in a tokenizer that ignores the argument, having no class of its own (ModernBERT's)."""
+        hub_options["do_lower_case"] = False
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, add_prefix_space=True, **hub_options)
+    # Tokenizers that have no class of their own, such as ModernBERT's, ignore the argument `add_prefix_space`.
     steps = tokenizer.backend_tokenizer.pre_tokenizer
     for step in steps if isinstance(steps, pre_tokenizers.Sequence) else [steps]:
         if isinstance(step, pre_tokenizers.ByteLevel):
             step.add_prefix_space = True
+    return tokenizer
 
 
 def lowercases_cased_vocabulary(tokenizer: Any) -> bool:

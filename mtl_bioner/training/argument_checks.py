@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub.errors import HFValidationError
@@ -23,17 +23,18 @@ SEARCH_DATABASE = "search.db"
 
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: MultiTaskTrainingArguments) -> None:
-    """Check all that needs no corpus and no model.
-
-    Raises:
-        ValueError: names the argument, its value and the remedy.
-    """
+    """Check all that needs no corpus and no model; raises ValueError with the argument, its value and the remedy."""
     check_bounds(model_args)
     check_bounds(data_args)
     if data_args.search and importlib.util.find_spec("optuna") is None:
         raise ValueError("--search needs optuna, which is not installed: pip install optuna")
     if args.push_to_hub and args.hub_model_id is None:
-        check_repository(Path(args.output_dir).name)
+        name = Path(args.output_dir).name
+        try:
+            validate_repo_id(name)
+        except HFValidationError as error:
+            message = f"--push_to_hub: {name!r}, the name of --output_dir, can't be that of a repository"
+            raise ValueError(f"{message}; give --hub_model_id OWNER/NAME") from error
     if data_args.search and (data_args.dry_run or not args.do_train or args.eval_strategy == IntervalStrategy.NO):
         raise ValueError(
             "--search trains and goes by development scores; leave out --train_on_dev, --eval_strategy no, --dry_run, "
@@ -42,7 +43,13 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
     check_teachers(model_args, data_args, args)
     if data_args.train_on_dev and args.do_train and model_args.report_gates:
         raise ValueError("--report_gates reads the development split, which --train_on_dev takes; leave one out")
-    check_reports(args.report_to)
+    installed = get_available_reporting_integrations()
+    for name in args.report_to:
+        if name not in installed:
+            raise ValueError(
+                f"--report_to names {name!r}, which is not installed, or unknown; installed here: "
+                f"{', '.join(installed) or 'none'} (pip install tensorboard gives that)"
+            )
     check_output(args, data_args, model_args)
 
 
@@ -55,28 +62,6 @@ def check_teachers(model_args: ModelArguments, data_args: DataArguments, args: M
         raise ValueError(f"--teachers {' '.join(teachers)}: {NONE} goes with no other teacher; leave it out")
     if AUTO in teachers and (len(teachers) > 1 or data_args.search):
         raise ValueError("--teachers auto goes with no other teacher and no --search; train them first, and name them")
-
-
-def check_repository(name: str) -> None:
-    """Raises ValueError for a folder's name that can't be that of a repository, which it is by default."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise ValueError(
-            f"--push_to_hub: {name!r}, the name of --output_dir, can't be that of a repository; give --hub_model_id "
-            "OWNER/NAME"
-        ) from error
-
-
-def check_reports(names: Iterable[str]) -> None:
-    """Raises ValueError for a service of `--report_to` whose package isn't installed."""
-    installed = get_available_reporting_integrations()
-    for name in names:
-        if name not in installed:
-            raise ValueError(
-                f"--report_to names {name!r}, which is not installed, or unknown; installed here: "
-                f"{', '.join(installed) or 'none'} (pip install tensorboard gives that)"
-            )
 
 
 def check_metric(args: MultiTaskTrainingArguments, tasks: Sequence[Task]) -> None:
@@ -94,8 +79,7 @@ def check_metric(args: MultiTaskTrainingArguments, tasks: Sequence[Task]) -> Non
 
 
 def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, model_args: ModelArguments) -> None:
-    """Raises ValueError for an output folder that can't be written to, holds files and nobody said it may, or holds
-    what is still needed."""
+    """Raises ValueError for an output folder that can't be written to, or holds files still needed or not given up."""
     folder, resume = Path(args.output_dir), find_resumed_checkpoint(args)
     if not args.do_train and Path(model_args.model_name_or_path).resolve() == folder.resolve():
         raise ValueError(
@@ -115,27 +99,21 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, mod
             f"--output_dir {folder} is not empty; choose another, go on with an interrupted training by "
             "--resume_from_checkpoint true, or delete results and teachers that are there by --overwrite_output"
         )
-    if resume is not None and not Path(resume).is_dir():
-        raise ValueError(f"--resume_from_checkpoint {resume}: no such folder; give one named checkpoint-N, or `true`")
     if resume is not None and not is_complete(Path(resume)):
-        raise ValueError(
-            f"--resume_from_checkpoint {resume}: this checkpoint was not written to its end; give another, or `true` "
-            "for the newest whole one"
-        )
+        problem = "no such folder; give one named checkpoint-N, or `true`"
+        if Path(resume).is_dir():
+            problem = "this checkpoint was not written to its end; give another, or `true` for the newest whole one"
+        raise ValueError(f"--resume_from_checkpoint {resume}: {problem}")
 
 
 def check_sources(args: MultiTaskTrainingArguments, model_args: ModelArguments) -> None:
     """Raises ValueError for a model that training begins with, or is taught by, among what it deletes."""
     folder = Path(args.output_dir).resolve()
-    sources = {
-        "model_name_or_path": [model_args.model_name_or_path], "teachers": list_named_teachers(model_args.teachers)
-    }  # fmt: skip
-    for argument, name in ((argument, name) for argument, names in sources.items() for name in names):
+    sources = [("teachers", name) for name in list_named_teachers(model_args.teachers)]
+    for argument, name in [("model_name_or_path", model_args.model_name_or_path), *sources]:
         path = Path(name).resolve()
-        parts = path.relative_to(folder).parts if folder in path.parents else ()
-        deleted = (
-            parts and (parts[0] == run_record.TEACHERS or parts[0].startswith("checkpoint-")) and not is_resumed(args)
-        )
+        top = path.relative_to(folder).parts[0] if folder in path.parents else ""
+        deleted = (top == run_record.TEACHERS or top.startswith("checkpoint-")) and not is_resumed(args)
         if deleted or (argument == "teachers" and path == folder):
             raise ValueError(
                 f"--{argument} {name} is in --output_dir {args.output_dir}, where it would be deleted; give another "

@@ -1,5 +1,7 @@
 """Model and data arguments of `run_mtl_ner.py`."""
 
+from __future__ import annotations  # so that the choices of --sharing are those registered when they are read
+
 from dataclasses import MISSING, dataclass
 from typing import Literal
 

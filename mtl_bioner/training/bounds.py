@@ -32,11 +32,7 @@ BOUNDS = {
 
 
 def check_bounds(arguments: Any) -> None:
-    """Check the fields of a dataclass that are a `Literal` or in `BOUNDS`; None is always allowed.
-
-    Raises:
-        ValueError: a value is none of the choices or out of bounds; names the argument, its value and the remedy.
-    """
+    """Raise ValueError for a field, unless None, that is none of its `Literal`'s choices or out of its `BOUNDS`."""
     hints = typing.get_type_hints(type(arguments))
     for field in dataclasses.fields(arguments):
         if (value := getattr(arguments, field.name)) is None:

@@ -12,7 +12,6 @@ from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallbac
 def add_callbacks(trainer: Trainer) -> None:
     """Add the project's callbacks to a `MultiTaskTrainer`, in place of those that print logs as a dict."""
     trainer.add_callback(SetEpoch(trainer))
-    trainer.add_callback(LogEachEpoch())
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(SpeedProgress(trainer))
     trainer.pop_callback(PrinterCallback)
@@ -38,10 +37,18 @@ def format_log(logs: Mapping[str, float], task_names: list[str]) -> str:
 
 
 class OneLineLog(TrainerCallback):
-    """Print logs as `format_log` returns them, above the progress bar if there is one."""
+    """Print logs as `format_log` returns them, above the progress bar if there is one.
+
+    Log at the end of an epoch shorter than `logging_steps`, so that short trainings have learning curves; after a
+    longer epoch, the mean of its few last steps would stick out of the curves.
+    """
 
     def __init__(self, trainer: Trainer) -> None:
         self.task_names = trainer.task_names
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not any("loss" in entry and entry["epoch"] > state.epoch - 1 for entry in state.log_history):
+            control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         line = format_log(logs or {}, self.task_names)
@@ -80,14 +87,3 @@ class SetEpoch(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.train_sampler.set_epoch(int(state.epoch or 0))
-
-
-class LogEachEpoch(TrainerCallback):
-    """Log at the end of an epoch shorter than `logging_steps`, so that short trainings have learning curves.
-
-    After a longer epoch, the mean of its few last steps would stick out of the curves.
-    """
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if not any("loss" in entry and entry["epoch"] > state.epoch - 1 for entry in state.log_history):
-            control.should_log = True

@@ -23,11 +23,6 @@ HARMLESS = re.compile(
 INPUTS = "inputs"
 PROCESSES = "processes"
 
-_OPTIMIZER = re.compile("optimizer|global_step")  # the second is DeepSpeed's folder
-
-
-# -------------------------------------------------------------------------------------------------------- checkpoints
-
 
 def find_last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
     """Return the newest whole `checkpoint-N` in a folder, None if there is none."""
@@ -52,16 +47,15 @@ def is_resumed(args: MultiTaskTrainingArguments) -> bool:
 def find_resumed_checkpoint(args: MultiTaskTrainingArguments) -> str | None:
     """Return the checkpoint that `--resume_from_checkpoint` names; `true` is the newest whole one in the folder.
 
-    None without the argument, or where the training was interrupted before all its teachers were trained.
-
-    Raises:
-        ValueError: there is no checkpoint, or it holds no optimizer.
+    None without the argument, or where the training was interrupted before all its teachers were trained. Raises
+    ValueError if there is no checkpoint, or it holds no optimizer.
     """
     if not is_resumed(args):
         return None
     is_named = str(args.resume_from_checkpoint).lower() != "true"
     checkpoint = args.resume_from_checkpoint if is_named else find_last_checkpoint(args.output_dir)
-    if checkpoint and Path(checkpoint).is_dir() and not any(map(_OPTIMIZER.match, os.listdir(checkpoint))):
+    parts = os.listdir(checkpoint) if checkpoint and Path(checkpoint).is_dir() else None
+    if parts is not None and not any(part.startswith(("optimizer", "global_step")) for part in parts):  # DeepSpeed's
         raise ValueError(
             f"--resume_from_checkpoint: {checkpoint} holds no optimizer (--save_only_model), so no training can go on "
             "with it to the same weights; begin anew with --overwrite_output"
@@ -75,9 +69,6 @@ def find_resumed_folder(args: MultiTaskTrainingArguments) -> Path:
     """Return the output folder of the training that goes on."""
     checkpoint = find_resumed_checkpoint(args)
     return Path(checkpoint).parent if checkpoint else Path(args.output_dir)
-
-
-# ------------------------------------------------------------------------------------------------- what it began with
 
 
 def describe_beginning(
@@ -96,11 +87,8 @@ def describe_beginning(
 def check_same_beginning(beginning: Mapping[str, Any], args: MultiTaskTrainingArguments) -> None:
     """Check that a resumed training has the arguments, processes and teachers that it was begun with.
 
-    Args:
-        beginning: as `describe_beginning` returns it, of the command that resumes.
-
-    Raises:
-        ValueError: an argument differs, so that no single command would have given the scores.
+    Raises ValueError if one differs in `beginning`, what `describe_beginning` returns for the command that resumes: no
+    single command would have given the scores.
     """
     if not is_resumed(args):
         return
@@ -131,14 +119,7 @@ def check_same_beginning(beginning: Mapping[str, Any], args: MultiTaskTrainingAr
 
 
 def check_same_inputs(run: Any, args: MultiTaskTrainingArguments) -> None:
-    """Check that a resumed training has the corpora and the encoder that it was begun with.
-
-    Args:
-        run: has their hashes, `inputs`.
-
-    Raises:
-        ValueError: a corpus or the encoder differs.
-    """
+    """Raise ValueError if a resumed training has not the corpora and the encoder, by hash, that it was begun with."""
     if not is_resumed(args):
         return
     folder = find_resumed_folder(args)
@@ -156,11 +137,7 @@ def check_same_inputs(run: Any, args: MultiTaskTrainingArguments) -> None:
 
 
 def read_beginning(folder: Path) -> dict[str, Any] | None:
-    """Return what `begun_with.json` in a folder says, None if it isn't there.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
+    """Return what `begun_with.json` in a folder says, None if it isn't there; raises ValueError if it is damaged."""
     path = folder / run_record.BEGUN
     if not path.is_file():
         return None

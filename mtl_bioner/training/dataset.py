@@ -1,5 +1,6 @@
 """Load tasks and corpora, and build the rows of each split."""
 
+import itertools
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,13 +12,10 @@ from dataset_scripts import CorpusError, Document, LoadedCorpus, list_corpora, l
 from dataset_scripts.bio import label_words
 from dataset_scripts.leaks import Leak, drop_leaks
 from dataset_scripts.tasks import Task, infer_single_type, parse_tasks, resolve_tasks
-from modeling_mtl_bioner import MtlBionerConfig, find_sentence_breaks
+from modeling_mtl_bioner import find_sentence_breaks
 from mtl_bioner.training.arguments import DataArguments
 from mtl_bioner.training.loss_weights import values_by_task
 from mtl_bioner.training.run import Run
-
-
-# -------------------------------------------------------------------------------------------------- tasks and corpora
 
 
 def load_tasks(
@@ -58,16 +56,12 @@ def load_tasks(
         corpora, *leaks = drop_leaks(corpora, data_args.leaks, {name: loaded[name] for name in leak_sources})
     names = name_corpora(loaded, {name for task in tasks for name in task.types})
     tasks = [replace(task, corpora=tuple(names[source] for source in task.corpora)) for task in tasks]
-    return tasks, {names[source]: corpora[source] for source in sources}, report_leaks(*leaks, names)
-
-
-def report_leaks(train: Sequence[Leak], dev: Sequence[Leak], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return what `run.json` says of leaks; `names` are the corpora's by source."""
     report: dict[str, Any] = {
-        split: [leak.as_dict() | {"train": names[leak.train], "held_out": names[leak.held_out]} for leak in leaks]
-        for split, leaks in (("train", train), ("dev", dev))
+        split: [leak.as_dict() | {"train": names[leak.train], "held_out": names[leak.held_out]} for leak in found]
+        for split, found in zip(("train", "dev"), leaks, strict=True)
     }
-    return report | {"train_documents": len({(leak.train, name) for leak in train for name in leak.document_ids})}
+    report["train_documents"] = len({(leak.train, name) for leak in leaks[0] for name in leak.document_ids})
+    return tasks, {names[source]: corpora[source] for source in sources}, report
 
 
 def name_corpora(sources: Iterable[str], types: Collection[str] = ()) -> dict[str, str]:
@@ -78,15 +72,11 @@ def name_corpora(sources: Iterable[str], types: Collection[str] = ()) -> dict[st
     names: dict[str, str] = {}
     for source in sources:
         base = name = Path(source).resolve().name if "/" in source else source
-        number = 1
+        numbers = itertools.count(2)
         while name in names.values() or (name != source and name in list_corpora()) or name in types:
-            number += 1
-            name = f"{base}-{number}"
+            name = f"{base}-{next(numbers)}"
         names[source] = name
     return names
-
-
-# --------------------------------------------------------------------------------------------------------------- rows
 
 
 def list_needed_splits(run: Run) -> dict[str, int | None]:
@@ -103,11 +93,7 @@ def list_needed_splits(run: Run) -> dict[str, int | None]:
 
 
 def build_rows(run: Run, split: str, limit: int | None = None) -> TaskRows:
-    """Build the rows of all tasks in a split, of at most `limit` documents of a corpus.
-
-    Raises:
-        CorpusError: a task has no text in the split.
-    """
+    """Build the rows of all tasks in a split, of at most `limit` documents of a corpus; errors as in `check_texts`."""
     config, data_args = run.model.config, run.data_args
     task_ids = {name: index for index, name in enumerate(config.task_names)}
     shares = parse_fractions(data_args.train_fraction, run.task_names) if split == "train" else {}
@@ -115,8 +101,10 @@ def build_rows(run: Run, split: str, limit: int | None = None) -> TaskRows:
     for task in run.tasks:
         for corpus in task.corpora:
             documents = run.corpora[corpus].splits[split]
-            documents = sample_documents(documents, shares.get(task.name, 1), run.args.seed)[:limit]
-            texts += [build_text(document, task, task_ids[task.name], corpus, config) for document in documents]
+            for document in sample_documents(documents, shares.get(task.name, 1), run.args.seed)[:limit]:
+                words, tags, _ = label_words(document, config.word_pattern, task.types)
+                breaks = find_sentence_breaks(document.text, words, config.sentence_pattern)
+                texts.append(TaskText(task_ids[task.name], corpus, document, words, tags, breaks, task.types))
     check_texts(split, run.tasks, texts, task_ids)
     labels = [config.labels(task) for task in range(len(task_ids))]
     label_subwords = data_args.label_subwords if split == "train" else "first"
@@ -124,19 +112,8 @@ def build_rows(run: Run, split: str, limit: int | None = None) -> TaskRows:
     return rows if split == "train" else rows.sort_by_length()
 
 
-def build_text(document: Document, task: Task, task_id: int, corpus: str, config: MtlBionerConfig) -> TaskText:
-    """Label a document for a task, and find its sentences."""
-    words, tags, _ = label_words(document, config.word_pattern, task.types)
-    breaks = find_sentence_breaks(document.text, words, config.sentence_pattern)
-    return TaskText(task_id, corpus, document, words, tags, breaks, task.types)
-
-
 def parse_fractions(text: str | None, names: Sequence[str]) -> dict[str, float]:
-    """Return the share of training documents of each task that `--train_fraction` names.
-
-    Raises:
-        ValueError: an unknown task, or a share that is not above 0 and at most 1.
-    """
+    """Return the share of each task's training documents by `--train_fraction`; raises ValueError if it is none."""
     try:
         fractions = dict.fromkeys(names, float(text or 1))
     except ValueError:
@@ -154,11 +131,7 @@ def sample_documents(documents: Sequence[Document], share: float, seed: int) -> 
 
 
 def check_texts(split: str, tasks: Sequence[Task], texts: Sequence[TaskText], task_ids: Mapping[str, int]) -> None:
-    """Check that each task has a text, and in training a mention.
-
-    Raises:
-        CorpusError: a task has none.
-    """
+    """Raise CorpusError for a task without any text in the split, or in training without any mention."""
     for task in tasks:
         task_texts = [text for text in texts if text.task_id == task_ids[task.name]]
         if not any(text.words for text in task_texts):
@@ -169,7 +142,5 @@ def check_texts(split: str, tasks: Sequence[Task], texts: Sequence[TaskText], ta
                 "--leaks warn keeps them"
             )
         if split == "train" and not any(tag != "O" for text in task_texts for tag in text.tags):
-            raise CorpusError(
-                f"task {task.name} has no training mention of {', '.join(task.types)}; check its corpora, or "
-                "--max_train_samples"
-            )
+            mention = f"training mention of {', '.join(task.types)}"
+            raise CorpusError(f"task {task.name} has no {mention}; check its corpora, or --max_train_samples")

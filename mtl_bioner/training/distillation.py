@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from tqdm import tqdm
 
-from data_collators import TaskRows
+from data_collators import Row, TaskRows
 from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel, classify_windows
 from mtl_bioner.messages import summarize_error
 from mtl_bioner.tokenizer import load_tokenizer
@@ -32,17 +32,13 @@ def list_named_teachers(teachers: Sequence[str] | None) -> list[str]:
     return [name for name in teachers or () if name not in (AUTO, NONE)]
 
 
-# --------------------------------------------------------------------------------------------------- loading teachers
-
-
 def load_teachers(
     names: Sequence[str], tasks: Sequence[str], config: MtlBionerConfig, tokenizer: Any
 ) -> dict[str, MtlBionerModel]:
-    """Load the teacher of each task that has one; of several, the last.
+    """Load the teacher of each task that has one, by its name; of several, the last.
 
     Args:
         names: folders or Hub ids of saved models.
-        tasks: names of the tasks in training.
         config, tokenizer: the student's.
 
     Raises:
@@ -55,9 +51,8 @@ def load_teachers(
         taught = {task["name"]: list(task["types"]) for task in teacher.config.tasks if task["name"] in tasks}
         if not taught:
             heads = ", ".join(teacher.config.task_names)
-            raise ValueError(
-                f"--teachers names {name}, whose heads are {heads}; it has none of {', '.join(tasks)}: leave it out"
-            )
+            lacking = f"it has none of {', '.join(tasks)}: leave it out"
+            raise ValueError(f"--teachers names {name}, whose heads are {heads}; {lacking}")
         for task, teacher_types in taught.items():
             if teacher_types != types[task]:
                 raise ValueError(
@@ -72,13 +67,13 @@ _REMEDY = "give the --output_dir of a training with run_mtl_ner.py, or several, 
 
 
 def find_teacher(name: str) -> dict[str, Any]:
-    """Return the arguments of `from_pretrained` that find a teacher, without any download.
-
-    Raises:
-        ValueError: there is no such folder, or no multi-task model in it, or the Hub can't be reached.
-    """
+    """Return `from_pretrained`'s arguments for a teacher; raises ValueError where no folder or Hub id can hold one."""
     if Path(name).is_dir():
-        if not _is_multi_task(Path(name)):
+        try:
+            kind = json.loads((Path(name) / "config.json").read_bytes())["model_type"]
+        except (OSError, ValueError, KeyError, TypeError):
+            kind = None
+        if kind != MtlBionerConfig.model_type:
             raise ValueError(f"--teachers names {name}, which is no saved multi-task model; {_REMEDY}")
         return {}
     if name.startswith((".", "/", "~")) or name.count("/") != 1 or "," in name:
@@ -99,16 +94,6 @@ def load_teacher(name: str, tokenizer: Any) -> MtlBionerModel:
     if vocabulary != tokenizer.get_vocab():
         raise ValueError(f"--teachers names {name}, whose sub-words differ from the model's; give one with the same")
     return teacher
-
-
-def _is_multi_task(folder: Path) -> bool:
-    try:
-        return json.loads((folder / "config.json").read_bytes())["model_type"] == MtlBionerConfig.model_type
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-# -------------------------------------------------------------------------------------------------------- soft labels
 
 
 def add_soft_labels(
@@ -134,30 +119,23 @@ def add_soft_labels(
         row.soft_labels = torch.zeros(len(row.input_ids), sum(sizes), dtype=torch.float16)
     for place, task in enumerate(rows.taught):
         columns = slice(sum(sizes[:place]), sum(sizes[: place + 1]))
-        _write_soft_labels(rows, teachers[task].to(device).eval(), task, columns, names, tokenizer, bf16)
+        others = [row for row in rows.rows if names[row.task_id] != task]
+        teacher = teachers[task].to(device).eval()
+        with torch.autocast(teacher.device.type, torch.bfloat16, enabled=bf16):
+            _write_soft_labels(others, teacher, task, columns, tokenizer.pad_token_id or 0)
 
 
 @torch.inference_mode()
 def _write_soft_labels(
-    rows: TaskRows,
-    teacher: MtlBionerModel,
-    task: str,
-    columns: slice,
-    names: Sequence[str],
-    tokenizer: Any,
-    bf16: bool,
-    batch_size: int = 32,
+    rows: Sequence[Row], teacher: MtlBionerModel, task: str, columns: slice, pad_token_id: int, batch_size: int = 32
 ) -> None:
-    """Write a teacher's probabilities into the columns of its task, in the rows of the others."""
-    others = [row for row in rows.rows if names[row.task_id] != task]
-    windows, pad_token_id = [row.input_ids for row in others], tokenizer.pad_token_id or 0
-    with torch.autocast(teacher.device.type, torch.bfloat16, enabled=bf16):
-        batches = classify_windows(teacher, windows, [task], pad_token_id, batch_size)
-        count = -(-len(others) // batch_size)
-        for batch, logits in tqdm(batches, f"labels of {task}", count, leave=False, disable=None):
-            probabilities = logits[task].softmax(-1).to("cpu", torch.float16)  # (batch, length, labels)
-            for row, row_probabilities in zip((others[i] for i in batch), probabilities, strict=True):
-                row.soft_labels[:, columns] = row_probabilities[: len(row.input_ids)]
+    """Write a teacher's probabilities into the columns of its task."""
+    batches = classify_windows(teacher, [row.input_ids for row in rows], [task], pad_token_id, batch_size)
+    count = -(-len(rows) // batch_size)
+    for batch, logits in tqdm(batches, f"labels of {task}", count, leave=False, disable=None):
+        probabilities = logits[task].softmax(-1).to("cpu", torch.float16)  # (batch, length, labels)
+        for row, row_probabilities in zip((rows[i] for i in batch), probabilities, strict=True):
+            row.soft_labels[:, columns] = row_probabilities[: len(row.input_ids)]
 
 
 def distillation_loss(task_logits: Mapping[str, Tensor], soft_labels: Tensor, labels: Tensor) -> Tensor:

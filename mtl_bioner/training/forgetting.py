@@ -37,9 +37,8 @@ def build_other_rows(run: Run, saved: MtlBionerConfig | None) -> TaskRows | None
     recorded, splits = read_recorded_splits(run.model_args)
     unknown = [name for name in saved.task_names if name not in (*used, *recorded)]
     if unknown:
-        logger.warning(
-            "forgetting of %s is not measured: no record tells which splits they were trained on", ", ".join(unknown)
-        )
+        message = "forgetting of %s is not measured: no record tells which splits they were trained on"
+        logger.warning(message, ", ".join(unknown))
     tasks = spell_other_tasks(saved, [*used, *unknown])
     if not tasks:
         return None

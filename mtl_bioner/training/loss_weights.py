@@ -9,8 +9,7 @@ from modeling_mtl_bioner import IGNORE
 def parse_loss_weights(text: str, task_names: list[str]) -> list[float] | None:
     """Return the weights in the order of the tasks, all 1 for `equal`; None for `balanced`.
 
-    Raises:
-        ValueError: an unknown task, a weight below 0 or not finite, or none above 0.
+    Raises ValueError for an unknown task, a weight below 0 or not finite, or none above 0.
     """
     if text in ("balanced", "equal"):
         return None if text == "balanced" else [1.0] * len(task_names)
@@ -19,20 +18,15 @@ def parse_loss_weights(text: str, task_names: list[str]) -> list[float] | None:
         if not 0 <= weight < math.inf:
             raise ValueError(f"--task_loss_weights gives {name} the weight {weight}; it must be 0 or more, and finite")
     if not any(weights.values()):
-        raise ValueError(
-            f"--task_loss_weights {text} leaves nothing to learn; give at least one task a weight above 0"
-        )
+        remedy = "give at least one task a weight above 0"
+        raise ValueError(f"--task_loss_weights {text} leaves nothing to learn; {remedy}")
     return list(weights.values())
 
 
 def values_by_task(argument: str, what: str, text: str | None, task_names: list[str]) -> dict[str, float]:
     """Parse the number of each task from `ncbi=1,bc5cdr=0.5`; 1 for a task that is not named.
 
-    Args:
-        argument, what: name of the argument and of its numbers, for messages.
-
-    Raises:
-        ValueError: an unknown task, or no number.
+    Raises ValueError, with the names of the argument and of its numbers (`what`), for an unknown task or no number.
     """
     values = dict.fromkeys(task_names, 1.0)
     for item in filter(None, (text or "").split(",")):

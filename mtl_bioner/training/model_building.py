@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoModel
 
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, TaskModules
@@ -75,11 +74,7 @@ def _continue_head(head: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]
 
 
 def rename_task(model: MtlBionerModel, old: str, new: str) -> None:
-    """Give a head another name.
-
-    Raises:
-        ValueError: no head has the old name, or one has the new one.
-    """
+    """Give a head another name; raises ValueError if no head has the old name, or one has the new one."""
     names = model.config.task_names
     if old not in names or new in names:
         raise ValueError(f"can't rename head {old!r} to {new!r}; the model's are {', '.join(names)}")
@@ -96,8 +91,3 @@ def freeze_all_but(model: MtlBionerModel, tasks: Sequence[str]) -> None:
     trained = re.compile(rf"(heads|sharing\.(private|gates))\.({'|'.join(map(re.escape, tasks))})\.")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(bool(trained.match(name)))
-
-
-def learn_loss_weights(model: MtlBionerModel) -> None:
-    """Give each task a learned weight in the loss of this training: checkpoints keep it, a loaded model has none."""
-    model.log_variances = nn.Parameter(torch.zeros(len(model.config.tasks), device=model.device))

@@ -31,15 +31,8 @@ SHARING_OPTIONS = ("sharing", "sharing_size", "adversarial_weight", "difference_
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 
 
-# ------------------------------------------------------------------------------------------------------------ loading
-
-
 def load_saved_config(model_args: ModelArguments) -> MtlBionerConfig | None:
-    """Load the config of a saved multi-task model; None if the name is an encoder's.
-
-    Raises:
-        ValueError: nothing can be loaded from there; says how to avoid the Hub.
-    """
+    """Load the config of a saved multi-task model, None for an encoder's; raises ValueError if it can't be loaded."""
     name = model_args.model_name_or_path = os.path.expanduser(model_args.model_name_or_path)
     is_local = os.path.isdir(name)
     if not is_local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
@@ -84,11 +77,7 @@ def hub_answers(name: str, revision: str) -> bool:
 
 
 def find_tokenizer(model_args: ModelArguments, saved: MtlBionerConfig | None) -> Any:
-    """Load the encoder's tokenizer.
-
-    Raises:
-        ValueError: there is none, or a slow one only.
-    """
+    """Load the encoder's tokenizer; raises ValueError if there is none, or a slow one only."""
     options = get_hub_options(model_args)
     if saved is not None:  # else AutoTokenizer looks for the config's class, and asks whether to trust a saved model
         options["config"] = saved.encoder_config
@@ -101,28 +90,21 @@ def find_tokenizer(model_args: ModelArguments, saved: MtlBionerConfig | None) ->
 def make_model(model_args: ModelArguments, tasks: Sequence[Task], saved: MtlBionerConfig | None) -> MtlBionerModel:
     """Make a model with a head for each task: a new one on an encoder, or a saved one whose heads continue.
 
-    Raises:
-        ValueError: there are no weights, the encoder can't be used, or a head has other types.
+    Raises ValueError if there are no weights, the encoder can't be used, or a head has other types.
     """
     heads = [{"name": task.name, "types": list(task.types), "corpora": list(task.corpora)} for task in tasks]
     try:
-        model = build_new(model_args, heads) if saved is None else continue_saved(model_args, heads, saved)
+        if saved is not None:
+            model = continue_saved(model_args, heads, saved)
+        else:
+            dropouts = dict.fromkeys(ATTENTION_DROPOUT, model_args.attention_dropout or 0.0)
+            options = select_given(model_args, (*SHARING_OPTIONS, "head_dropout"))
+            name, hub_options = model_args.model_name_or_path, get_hub_options(model_args)
+            model = build_model(name, heads, dropouts, hub_options, sentence_pattern=SENTENCE_PATTERN, **options)
     except (OSError, RuntimeError, SafetensorError) as error:  # no weights, of other shapes, or damaged
         raise ValueError(f"--model_name_or_path {model_args.model_name_or_path}: {summarize_error(error)}") from error
     check_encoder(model, model_args.model_name_or_path)
     return model
-
-
-def build_new(model_args: ModelArguments, heads: Sequence[dict[str, Any]]) -> MtlBionerModel:
-    """Build a model with new heads on an encoder."""
-    return build_model(
-        model_args.model_name_or_path,
-        heads,
-        dict.fromkeys(ATTENTION_DROPOUT, model_args.attention_dropout or 0.0),
-        get_hub_options(model_args),
-        sentence_pattern=SENTENCE_PATTERN,
-        **select_given(model_args, (*SHARING_OPTIONS, "head_dropout")),
-    )
 
 
 def continue_saved(
@@ -142,11 +124,7 @@ def continue_saved(
 
 @torch.no_grad()
 def check_encoder(model: MtlBionerModel, name: str) -> None:
-    """Check that an encoder gives a hidden state for each sub-word of a text, as T5 and others don't.
-
-    Raises:
-        ValueError: it doesn't.
-    """
+    """Raise ValueError for an encoder, such as T5, that doesn't give a hidden state for each sub-word of a text."""
     ids = torch.ones(1, 4, dtype=torch.long)
     try:
         hidden = model.eval().encode(ids, torch.ones_like(ids))
@@ -163,9 +141,6 @@ def check_encoder(model: MtlBionerModel, name: str) -> None:
         )
 
 
-# ---------------------------------------------------------------------------------------------------------- arguments
-
-
 def select_given(arguments: Any, names: Iterable[str]) -> dict[str, Any]:
     """Return those of the named attributes that are not None."""
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
@@ -179,11 +154,7 @@ def list_dropped_tasks(model_args: ModelArguments) -> list[str]:
 def check_heads(
     model_args: ModelArguments, names: Sequence[str], saved: MtlBionerConfig | None, training: bool
 ) -> None:
-    """Check that `--tasks`, `--drop_tasks` and `--sharing` suit the saved model's heads.
-
-    Raises:
-        ValueError: a head is dropped and used, or used and never trained, or the sharing layer is another one.
-    """
+    """Raise ValueError if `--tasks`, `--drop_tasks` or `--sharing` doesn't suit the saved model's heads."""
     model, heads = model_args.model_name_or_path, saved.task_names if saved else []
     if saved is not None and saved.sharing == "cross" and model_args.freeze_encoder and set(names) != set(heads):
         raise ValueError(
@@ -219,8 +190,7 @@ def settle_arguments(
 ) -> None:
     """Fill unset arguments from the model's config, and set the size of windows in the config.
 
-    Raises:
-        ValueError: windows that the encoder can't take, or gates to report where there are none.
+    Raises ValueError for windows that the encoder can't take, and for gates to report where there are none.
     """
     config = model.config
     for name in (*SHARING_OPTIONS, "head_dropout"):
@@ -240,8 +210,7 @@ def settle_arguments(
             f"--max_seq_length is {data_args.max_seq_length}; this encoder takes 8 to {limit} (longer text becomes "
             "several windows, nothing is cut)"
         )
-    config.max_seq_length = data_args.max_seq_length
-    config.context_size = data_args.context_size
+    config.max_seq_length, config.context_size = data_args.max_seq_length, data_args.context_size
     if model_args.report_gates and (config.sharing != "cross" or len(config.tasks) < 2):
         raise ValueError(
             f"--report_gates: there are no gates in --sharing {config.sharing} with {len(config.tasks)} task(s); give "

@@ -29,30 +29,18 @@ TRAINER_GROUP = "Further arguments of the Hugging Face Trainer"
 
 # Names that other programs give to an argument, without dashes and underscores.
 ALIASES = {
-    "batch": "per_device_train_batch_size",
-    "batchsize": "per_device_train_batch_size",
-    "trainbatchsize": "per_device_train_batch_size",
-    "corpora": "tasks",
-    "corpus": "tasks",
-    "data": "data_dir",
-    "datadir": "data_dir",
-    "dataset": "tasks",
-    "encoder": "model_name_or_path",
-    "epochs": "num_train_epochs",
-    "numepochs": "num_train_epochs",
+    **dict.fromkeys(("task", "corpora", "corpus", "dataset"), "tasks"),
+    **dict.fromkeys(("data", "datadir"), "data_dir"),
+    **dict.fromkeys(("encoder", "model", "modelname"), "model_name_or_path"),
+    **dict.fromkeys(("out", "output", "outputdir"), "output_dir"),
+    **dict.fromkeys(("batch", "batchsize", "trainbatchsize"), "per_device_train_batch_size"),
+    **dict.fromkeys(("epochs", "numepochs"), "num_train_epochs"),
+    **dict.fromkeys(("maxlen", "maxlength"), "max_seq_length"),
     "evalbatchsize": "per_device_eval_batch_size",
     "lr": "learning_rate",
-    "maxlen": "max_seq_length",
-    "maxlength": "max_seq_length",
-    "model": "model_name_or_path",
-    "modelname": "model_name_or_path",
-    "out": "output_dir",
-    "output": "output_dir",
-    "outputdir": "output_dir",
     "overwriteoutputdir": "overwrite_output",
     "patience": "early_stopping_patience",
     "resume": "resume_from_checkpoint",
-    "task": "tasks",
     "weights": "task_loss_weights",
 }
 
@@ -93,7 +81,9 @@ def parse_arguments(source: Sequence[str] | Mapping[str, Any]) -> Arguments:
             "--tasks is missing; name one or more corpora, for example --tasks ncbi,bc5cdr, or a file of your own, "
             "--tasks mine=./corpus.jsonl; --help lists all arguments"
         )
-    values = {"output_dir": get_default_output(given["tasks"]), **given, **derive_arguments(given)}
+    # The default folder is outputs/ncbi-bc5cdr for the tasks ncbi,bc5cdr.
+    output_dir = "outputs/" + re.sub(r"[^\w.-]+", "-", strip_paths(given["tasks"])).strip("-.")
+    values = {"output_dir": output_dir, **given, **derive_arguments(given)}
     data, model, training = (cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values}) for cls in PARTS)
     if data.dry_run or data.search:
         training.push_to_hub = False  # there will be no model, and Trainer would create the repository at once
@@ -118,16 +108,10 @@ def collect_given_arguments(source: Sequence[str] | Mapping[str, Any]) -> dict[s
     return convert_values(parser, read_argument_file(Path(first))) | parse_command_line(parser, source[1:])
 
 
-def get_default_output(tasks: str) -> str:
-    """Return the default output folder: `outputs/ncbi-bc5cdr` for the tasks `ncbi,bc5cdr`."""
-    return "outputs/" + re.sub(r"[^\w.-]+", "-", strip_paths(tasks)).strip("-.")
-
-
 def derive_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that other arguments imply: no evaluation without a development split, no model of a search.
 
-    Raises:
-        ValueError: a given argument needs evaluations that there won't be.
+    Raises ValueError if a given argument needs evaluations that there won't be.
     """
     if given.get("train_on_dev"):
         if given.get("early_stopping_patience") is not None or given.get("save_strategy") == SaveStrategy.BEST:
@@ -140,11 +124,7 @@ def derive_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_argument_file(path: Path) -> dict[str, Any]:
-    """Read the arguments of a JSON file.
-
-    Raises:
-        ValueError: there is no such file, or it holds no JSON object.
-    """
+    """Read the arguments of a JSON file; raises ValueError if there is none, or it holds no JSON object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -154,9 +134,6 @@ def read_argument_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a JSON {type(content).__name__}; an object of arguments and values is needed")
     return content
-
-
-# ------------------------------------------------------------------------------------------------------------- parser
 
 
 class OneLineParser(HfArgumentParser):
@@ -204,11 +181,7 @@ _UNSET = object()
 
 
 def parse_command_line(parser: OneLineParser, argv: Sequence[str]) -> dict[str, Any]:
-    """Return the values that a command line gives, by argument name.
-
-    Raises:
-        ValueError: an unknown argument, or a value of the wrong type.
-    """
+    """Return a command line's values by argument name; raises ValueError for an unknown argument or a wrong value."""
     namespace = argparse.Namespace(**{action.dest: _UNSET for action in parser._actions})
     parsed, unknown = parser.parse_known_args(list(argv), namespace)
     if unknown and unknown[0].startswith("-"):

@@ -5,19 +5,14 @@ import math
 import time
 from collections.abc import Callable
 
-from data_collators import TaskBatchSampler, round_up_length
-from mtl_bioner.training.parsing import Arguments
+from data_collators import round_up_length
 from mtl_bioner.training.run import Run
 from mtl_bioner.training.teachers import plan_teachers, prepare_teacher
 from mtl_bioner.training.trainer import MultiTaskTrainer
 
 
 def check_optimizer(trainer: MultiTaskTrainer) -> None:
-    """Make optimizer and scheduler, which Trainer does only when training starts, and forget them again.
-
-    Raises:
-        ValueError: they can't be made.
-    """
+    """Raise ValueError if optimizer and scheduler, which Trainer makes only when training starts, can't be made."""
     try:
         trainer.create_optimizer_and_scheduler(num_training_steps=100)
     except (ValueError, TypeError, ImportError, RuntimeError) as error:
@@ -27,12 +22,7 @@ def check_optimizer(trainer: MultiTaskTrainer) -> None:
     trainer.optimizer = trainer.lr_scheduler = None
 
 
-def describe_plan(
-    run: Run,
-    trainer: MultiTaskTrainer,
-    prepare: Callable[[Arguments], Run],
-    make_trainer: Callable[[Run], MultiTaskTrainer],
-) -> str:
+def describe_plan(run: Run, trainer: MultiTaskTrainer, prepare: Callable, make_trainer: Callable) -> str:
     """Return what `--dry_run` shows: rows, steps and time of the training, and of its teachers' trainings."""
     if not run.args.do_train:
         return "nothing is trained"
@@ -55,7 +45,11 @@ def plan_training(trainer: MultiTaskTrainer) -> tuple[str, float]:
     for task, rows in sampler.rows.items():
         subwords = sum(sampler.lengths[row] for row in rows)
         lines.append(f"{trainer.task_names[task]:24}{len(rows):10,}{subwords:12,}{sampler.draws[task]:19,}")
-    subwords, padded = count_subwords(sampler)
+    subwords = padded = 0
+    for batch in sampler:
+        lengths = [sampler.lengths[row] for row in batch]
+        subwords += sum(lengths)
+        padded += len(batch) * round_up_length(max(lengths), sampler.padded_lengths)
     updates = -(-len(sampler) // (args.world_size * args.gradient_accumulation_steps))
     steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * updates)
     rate = measure_training_rate(trainer)
@@ -66,16 +60,6 @@ def plan_training(trainer: MultiTaskTrainer) -> tuple[str, float]:
         f"training: {steps:,} steps, about {minutes:.1f} minutes without evaluation, at {rate:,.0f} sub-words/s",
     ]
     return "\n".join(lines), minutes
-
-
-def count_subwords(sampler: TaskBatchSampler) -> tuple[int, int]:
-    """Return the sub-words of an epoch, without and with padding."""
-    subwords = padded = 0
-    for batch in sampler:
-        lengths = [sampler.lengths[row] for row in batch]
-        subwords += sum(lengths)
-        padded += len(batch) * round_up_length(max(lengths), sampler.padded_lengths)
-    return subwords, padded
 
 
 def measure_training_rate(trainer: MultiTaskTrainer, batches: int = 4) -> float:

@@ -1,7 +1,7 @@
 """Write what a run leaves: scores, record, predictions, plots, card."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ from data_collators import TaskRows
 from mtl_bioner.hub.model_card import write_card
 from mtl_bioner.reporting import plots, predictions, run_record
 from mtl_bioner.reporting.files import write_json
-from mtl_bioner.reporting.plots import plot_curves
 from mtl_bioner.training.checkpointing import INPUTS, describe_beginning, is_resumed
 from mtl_bioner.training.gates import measure_gates
 from mtl_bioner.training.parsing import Arguments
@@ -37,10 +36,16 @@ def write_results(run: Run, trainer: MultiTaskTrainer, scores: Mapping[str, floa
     gates = measure_gates(trainer, run.rows["dev"]) if run.model_args.report_gates else None
     if not trainer.is_world_process_zero():
         return
-    names = run.model.config.task_names
+    names, history = run.model.config.task_names, trainer.state.log_history
     if gates is not None:
         plots.write_gates(run.output, gates, names)
-    write_run(run, scores, trainer.state.log_history)
+    ledgers = {name: corpus.ledgers.items() for name, corpus in run.corpora.items()}
+    ledger = {name: {split: ledger.as_dict() for split, ledger in by_split} for name, by_split in ledgers.items()}
+    run.output.mkdir(parents=True, exist_ok=True)
+    write_json(run.output / "all_results.json", dict(scores))
+    write_json(run.output / "ledger.json", ledger)
+    write_json(run.output / run_record.RECORD, describe_run(run) | {"ledger": ledger, "history": history})
+    plots.plot_curves(run.output / "learning_curves.png", history, names)
     if run.args.do_predict:
         predictions.write_predictions(run.output, run.rows["test"], trainer.entities, names)
         scores_by_task = collect_scores(run.rows["test"], trainer.entities, names)
@@ -49,32 +54,11 @@ def write_results(run: Run, trainer: MultiTaskTrainer, scores: Mapping[str, floa
         write_card(run.output, getattr(trainer, "hub_model_id", None))
 
 
-def write_run(run: Run, scores: Mapping[str, float], history: Sequence[Mapping[str, Any]]) -> None:
-    """Write `all_results.json`, `run.json`, `ledger.json` and `learning_curves.png` to the output folder.
-
-    Args:
-        history: the log of the Trainer.
-    """
-    run.output.mkdir(parents=True, exist_ok=True)
-    ledger = {
-        name: {split: ledger.as_dict() for split, ledger in corpus.ledgers.items()}
-        for name, corpus in run.corpora.items()
-    }
-    write_json(run.output / "all_results.json", dict(scores))
-    write_json(run.output / "ledger.json", ledger)
-    write_json(run.output / run_record.RECORD, describe_run(run) | {"ledger": ledger, "history": list(history)})
-    plot_curves(run.output / "learning_curves.png", history, run.model.config.task_names)
-
-
 def describe_run(run: Run) -> dict[str, Any]:
     """Return what lets others repeat a run: versions, machine, arguments, hashes of inputs, leaks, documents used."""
     return {
         "versions": run_record.get_versions(),
-        "machine": {
-            **run_record.describe_machine(),
-            "device": run.args.device.type,
-            "processes": run.args.world_size,
-        },
+        "machine": run_record.describe_machine() | {"device": run.args.device.type, "processes": run.args.world_size},
         "seed": run.args.seed,
         "base_model": run_record.get_hub_name(run.model_args.model_name_or_path),
         "base_model_hash": run.inputs["base_model"],

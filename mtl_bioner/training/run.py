@@ -55,7 +55,6 @@ class Run:
 
     @property
     def output(self) -> Path:
-        """The output folder."""
         return Path(self.args.output_dir)
 
     @property

@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, Trainer
+    from transformers import Trainer
 
 
 def has_fast_bf16(use_cpu: bool) -> bool:
@@ -34,13 +34,10 @@ class LaunchError(RuntimeError):
 
 
 def check_processes(world_size: int) -> None:
-    """Check that this process trains with as many others as the launcher was asked for.
+    """Raise LaunchError if this process trains with fewer others than the launcher was asked for.
 
     `accelerate launch --cpu --num_processes 2` runs one process without a warning. It leaves an address for the others
     in the environment, but not their number.
-
-    Raises:
-        LaunchError: there are fewer processes.
     """
     expected = int(os.environ.get("WORLD_SIZE", 1))
     by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
@@ -154,11 +151,6 @@ def use_byte_dropout(model: nn.Module) -> None:
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, ByteDropout(child.p).train(child.training))
-
-
-def use_plain_attention(encoder: PreTrainedModel) -> None:
-    """Use matrix products instead of torch's fused attention, whose backward pass on CPU is slow in bfloat16."""
-    encoder.set_attn_implementation("eager")
 
 
 def set_up_process() -> bool:

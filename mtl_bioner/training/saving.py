@@ -55,10 +55,8 @@ class SavingTrainer(Trainer):
                 logger.warning("%s", error)
 
     def _push(self, folder: str, message: str) -> str:
-        args = self.args
-        return push_folder(
-            folder, self.hub_model_id, args.hub_private_repo, args.hub_revision, message, args.hub_token
-        )
+        name, args = self.hub_model_id, self.args
+        return push_folder(folder, name, args.hub_private_repo, args.hub_revision, message, args.hub_token)
 
 
 def share_weights(folder: Path) -> None:

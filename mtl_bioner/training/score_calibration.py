@@ -42,11 +42,7 @@ def forget_calibrations(config: MtlBionerConfig, tasks: Iterable[int]) -> None:
 def collect_scores(
     rows: TaskRows, entities: Sequence[Sequence[dict[str, Any]]], task_names: Sequence[str]
 ) -> dict[str, tuple[list[float], list[bool]]]:
-    """Return by task the score of each predicted entity, and whether the entity is right.
-
-    Args:
-        entities: of each text, as `decode_entities` returns them.
-    """
+    """Return by task the score of each text's predicted entities (from `decode_entities`), and whether it is right."""
     collected: dict[str, tuple[list[float], list[bool]]] = {}
     for text, predicted in zip(rows.texts, entities, strict=True):
         scores, correct = collected.setdefault(task_names[text.task_id], ([], []))

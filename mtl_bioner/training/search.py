@@ -56,9 +56,8 @@ class SearchSpace:
         rate = self.learning_rate
         values: dict[str, Any] = {"learning_rate": trial.suggest_float("learning_rate", rate / 3, rate * 3, log=True)}
         if self.task_weights:
-            values["task_sampling_alpha"] = trial.suggest_float(
-                "task_sampling_alpha", 0.0, max(1.0, self.task_sampling_alpha)
-            )
+            most = max(1.0, self.task_sampling_alpha)
+            values["task_sampling_alpha"] = trial.suggest_float("task_sampling_alpha", 0.0, most)
             factors = {name: trial.suggest_float(f"weight {name}", 1 / 3, 3.0, log=True) for name in self.task_weights}
             weights = {name: weight * factors[name] for name, weight in self.task_weights.items()}
             values["task_loss_weights"] = ",".join(f"{name}={weight:.4g}" for name, weight in weights.items())
@@ -87,11 +86,8 @@ def show_search(run: Run, make_trainer: Callable[..., MultiTaskTrainer]) -> int:
 def run_search(run: Run, make_trainer: Callable[..., MultiTaskTrainer]) -> str:
     """Run the trials of `--search`, write the argument file of the best, and return the table of trials.
 
-    Args:
-        make_trainer: makes the trainer of a run, given a function that makes a trial's model.
-
-    Raises:
-        ValueError: several processes, a search of other arguments in the folder, or another one at work there.
+    Raises ValueError for several processes, and as `search` does. `make_trainer` takes a run and a function that makes
+    a trial's model.
     """
     if run.args.world_size > 1:
         raise ValueError(f"--search was started with {run.args.world_size} processes; it trains on one")
@@ -120,9 +116,8 @@ def build_space(run: Run, trainer: MultiTaskTrainer, has_saved_width: bool) -> S
     """Build the search space around a run's arguments."""
     weights = dict(zip(trainer.task_names, trainer.task_weights.tolist(), strict=True))  # of a saved model's heads too
     weights = {name: weights[name] for name in run.task_names} if len(run.task_names) > 1 else {}
-    has_size = not has_saved_width and run.model.config.sharing != "hard"
-    sharing_size = run.model.config.sharing_size if has_size else None
-    return SearchSpace(trainer.args.learning_rate, trainer.args.task_sampling_alpha, weights, sharing_size)
+    size = None if has_saved_width or run.model.config.sharing == "hard" else run.model.config.sharing_size
+    return SearchSpace(trainer.args.learning_rate, trainer.args.task_sampling_alpha, weights, size)
 
 
 def search(
@@ -132,7 +127,6 @@ def search(
 
     Args:
         trainer: with a `model_init`.
-        trials: number of trials that are to be finished.
         output: folder of the trials (`search.db`) and of the argument file of the best.
         arguments: further content of that file.
 
@@ -189,15 +183,12 @@ def list_finished_trials(study: Any, space: SearchSpace) -> list[dict[str, Any]]
     import optuna
 
     states = [optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED]
-    return [
-        {
-            "trial": trial.number,
-            "macro_f1": trial.value,
-            "stopped": trial.state == optuna.trial.TrialState.PRUNED,
-            **space(optuna.trial.FixedTrial(trial.params)),
-        }
-        for trial in study.get_trials(deepcopy=False, states=states)
-    ]
+    rows = []
+    for trial in study.get_trials(deepcopy=False, states=states):
+        row = {"trial": trial.number, "macro_f1": trial.value}
+        row["stopped"] = trial.state == optuna.trial.TrialState.PRUNED
+        rows.append(row | space(optuna.trial.FixedTrial(trial.params)))
+    return rows
 
 
 def format_trials(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -205,9 +196,8 @@ def format_trials(rows: Sequence[Mapping[str, Any]]) -> str:
     names = [name for name in rows[0] if name not in ("trial", "macro_f1", "stopped")]
     lines = ["  ".join(["trial", "macro F1", *names])]
     for row in sorted(rows, key=lambda row: -row["macro_f1"]):
-        values = [f"{row[name]:.3g}" if isinstance(row[name], float) else str(row[name]) for name in names]
-        mark = " (stopped)" if row["stopped"] else ""
         cells = [f"{row['trial']:5}", f"{100 * row['macro_f1']:8.2f}"]
-        cells += [value.rjust(len(name)) for name, value in zip(names, values, strict=True)]
-        lines.append("  ".join(cells) + mark)
+        values = {name: f"{row[name]:.3g}" if isinstance(row[name], float) else str(row[name]) for name in names}
+        cells += [value.rjust(len(name)) for name, value in values.items()]
+        lines.append("  ".join(cells) + " (stopped)" * row["stopped"])
     return "\n".join(lines)

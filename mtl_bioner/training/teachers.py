@@ -42,8 +42,7 @@ def choose_teachers(
 ) -> None:
     """Set `--teachers` to `auto` where nothing was said and several tasks are trained from an encoder.
 
-    Raises:
-        ValueError: teachers of a single task, or `auto` that doesn't begin with an encoder.
+    Raises ValueError for teachers of a single task, and for `auto` that doesn't begin with an encoder.
     """
     if model_args.teachers not in (None, [NONE]) and len(names) < 2:
         raise ValueError(f"--teachers label the text of other tasks, and {names[0]} is the only one; leave it out")
@@ -80,16 +79,12 @@ def plan_teachers(run: Run) -> dict[str, dict[str, Any]]:
     leak_corpora = [name for name in (run.data_args.leak_corpora or "").split(",") if name]
     changes["leak_corpora"] = ",".join(dict.fromkeys([*corpora, *leak_corpora]))
     shares = parse_fractions(run.data_args.train_fraction, run.task_names)
-    return {
-        name: changes
-        | {
-            "tasks": spec,
-            "output_dir": str(run.output / run_record.TEACHERS / name),
-            "train_fraction": str(share) if share < 1 else None,
-            "overwrite_output": True,
-        }
-        for spec, (name, share) in zip(split_tasks(tasks), shares.items(), strict=True)
-    }
+    changes["overwrite_output"] = True
+    plans = {}
+    for spec, (name, share) in zip(split_tasks(tasks), shares.items(), strict=True):
+        plans[name] = {**changes, "tasks": spec, "output_dir": str(run.output / run_record.TEACHERS / name)}
+        plans[name]["train_fraction"] = str(share) if share < 1 else None
+    return plans
 
 
 def prepare_teacher(arguments: Arguments, student: Run, prepare: Callable[[Arguments], Run]) -> Run:
@@ -102,11 +97,7 @@ def prepare_teacher(arguments: Arguments, student: Run, prepare: Callable[[Argum
 
 
 def check_own_teachers(run: Run) -> None:
-    """Check that `--teachers auto` can train its teachers, and writes over nothing that it didn't write.
-
-    Raises:
-        ValueError: an argument that no teacher can have, or a folder of another origin.
-    """
+    """Raise ValueError if `--teachers auto` can't train a teacher, or would write over what it didn't write."""
     plans = plan_teachers(run)
     for task in run.tasks if plans else ():
         check_metric(run.arguments.replace(**plans[task.name]).training, [task])
@@ -148,8 +139,6 @@ def train_teachers(run: Run, train_one: Callable[[Arguments, Run], None]) -> dic
 def label_rows(run: Run) -> None:
     """Let the teachers, if there are any, label the training rows, and let go of them."""
     if run.teacher_models:
-        begin = time.perf_counter()
-        add_soft_labels(
-            run.rows["train"], run.teacher_models, run.model.config, run.tokenizer, run.args.device, run.args.bf16
-        )
+        begin, args = time.perf_counter(), run.args
+        add_soft_labels(run.rows["train"], run.teacher_models, run.model.config, run.tokenizer, args.device, args.bf16)
         run.teaching_seconds, run.teacher_models = time.perf_counter() - begin, {}

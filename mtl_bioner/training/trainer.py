@@ -16,8 +16,7 @@ from mtl_bioner.evaluation.spans import compute_span_metrics, decode_entities
 from mtl_bioner.training.callbacks import add_callbacks
 from mtl_bioner.training.distillation import distillation_loss
 from mtl_bioner.training.loss_weights import balanced_weights, parse_loss_weights
-from mtl_bioner.training.model_building import learn_loss_weights
-from mtl_bioner.training.runtime import check_processes, use_byte_dropout, use_plain_attention
+from mtl_bioner.training.runtime import check_processes, use_byte_dropout
 from mtl_bioner.training.saving import SavingTrainer
 from mtl_bioner.training.score_calibration import forget_calibrations, list_calibrations
 
@@ -54,12 +53,12 @@ class MultiTaskTrainer(SavingTrainer):
         self.entities: list[list[dict[str, Any]]] = []
 
     def _prepare_model(self, model: MtlBionerModel) -> None:
-        if self.args.loss_weighting == "uncertainty":
-            learn_loss_weights(model)
+        if self.args.loss_weighting == "uncertainty":  # checkpoints keep learned weights, a loaded model has none
+            model.log_variances = nn.Parameter(torch.zeros(len(model.config.tasks), device=model.device))
         if self.args.device.type == "cpu":
             use_byte_dropout(model)
             if self.args.bf16:
-                use_plain_attention(model.encoder)
+                model.encoder.set_attn_implementation("eager")  # the fused one's backward pass is slow in bfloat16
 
     def _set_sampling_and_weights(self) -> None:
         """Make the sampler and the tasks' weights from the arguments, which differ between trials of a search."""
@@ -68,8 +67,6 @@ class MultiTaskTrainer(SavingTrainer):
         if weights is None and self.train_dataset is not None:
             weights = balanced_weights(self.train_dataset, self.train_sampler, len(self.task_names))
         self.task_weights = torch.tensor(weights or [1.0] * len(self.task_names))
-
-    # -- search
 
     def call_model_init(self, trial: Any = None) -> MtlBionerModel:
         """Make the model of a trial."""
@@ -93,8 +90,6 @@ class MultiTaskTrainer(SavingTrainer):
             self._trial_scores.append(metrics["eval_macro_f1"])
             step, metrics = len(self._trial_scores), {**metrics, "eval_macro_f1": max(self._trial_scores)}
         super()._report_to_hp_search(trial, step, metrics)
-
-    # -- order of batches
 
     def _make_sampler(self) -> TaskBatchSampler:
         devices = max(1, self.args.n_gpu)  # that one process feeds
@@ -122,8 +117,6 @@ class MultiTaskTrainer(SavingTrainer):
             persistent_workers=self.args.dataloader_persistent_workers,
         )
         return self.accelerator.prepare(loader)
-
-    # -- loss
 
     def compute_loss(
         self, model: nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -177,15 +170,8 @@ class MultiTaskTrainer(SavingTrainer):
                 logs |= {f"weight_{name}": round(math.exp(-value), 4) for name, value in log_variances}
         super().log(logs, start_time)
 
-    # -- evaluation
-
     def evaluation_loop(
-        self,
-        dataloader: DataLoader,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
+        self, dataloader: DataLoader, description: str, *, metric_key_prefix: str = "eval", **options: Any
     ) -> EvalLoopOutput:
         """Run the model, decode `entities`, and score them for all tasks.
 
@@ -195,7 +181,8 @@ class MultiTaskTrainer(SavingTrainer):
         """
         self.args.eval_do_concat_batches = False
         try:
-            output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
+            options |= {"prediction_loss_only": False, "metric_key_prefix": metric_key_prefix}
+            output = super().evaluation_loop(dataloader, description, **options)
         finally:
             self.args.eval_do_concat_batches = True
         rows, config = dataloader.dataset, self.model.config
@@ -207,12 +194,9 @@ class MultiTaskTrainer(SavingTrainer):
         return output._replace(predictions=logits, label_ids=labels)
 
     def _compute_mean_loss(self, rows: TaskRows, logits: Sequence[Any], labels: Sequence[Any]) -> float:
-        """Return the mean over the labelled tokens of the weighted cross-entropy.
+        """Return the mean over the labelled tokens of the weighted cross-entropy, given each row's arrays.
 
         Losses of different trainings can't be compared: `balanced` takes the weights from the training rows.
-
-        Args:
-            logits, labels: of each row, (length, labels) and (length,), as arrays.
         """
         loss, tokens = 0.0, 0
         for row, row_logits, row_labels in zip(rows.rows, logits, labels, strict=True):

@@ -12,17 +12,14 @@ from mtl_bioner.training.options import EVALUATION, OUTPUT, SWITCH, TEACHERS, TR
 from mtl_bioner.training.runtime import has_fast_bf16
 
 
+NO_EFFECT = "has no effect on multi-task training"
 # Arguments of Trainer that `MultiTaskTrainingArguments` refuses unless they have their default, and why.
 REFUSED = {
-    "label_smoothing_factor": "has no effect on multi-task training",
-    "dataloader_drop_last": "has no effect on multi-task training",
-    "batch_eval_metrics": "has no effect on multi-task training",
-    "prediction_loss_only": "has no effect on multi-task training",
-    "optim_target_modules": "has no effect on multi-task training",
+    **dict.fromkeys(("label_smoothing_factor", "dataloader_drop_last", "batch_eval_metrics"), NO_EFFECT),
+    **dict.fromkeys(("prediction_loss_only", "optim_target_modules"), NO_EFFECT),
     "label_names": "would score something else than labels",
     "use_liger_kernel": "serves language models only",
-    "bf16_full_eval": "would leave the saved weights in that type",
-    "fp16_full_eval": "would leave the saved weights in that type",
+    **dict.fromkeys(("bf16_full_eval", "fp16_full_eval"), "would leave the saved weights in that type"),
     "eval_do_concat_batches": "false leaves nothing to score whole documents by",
     "average_tokens_across_devices": "false would scale the loss by devices",
     "train_sampling_strategy": "is {}, which multi-task batches don't follow",
