@@ -235,12 +235,12 @@ def test_killed_and_resumed_training_ends_with_the_same_weights(
 def test_a_stopped_training_says_in_one_line_how_to_resume_and_ends_with_the_same_weights(
     workplace: Path, tmp_path: Path, processes: int, name: str, workers: int
 ) -> None:
-    options = {"max_steps": 300, "save_strategy": "steps", "save_steps": 20, "eval_strategy": "no"}
+    options = {"max_steps": 150, "save_strategy": "steps", "save_steps": 20, "eval_strategy": "no"}
     options |= {"dataloader_num_workers": workers}
     launcher, output, log = ONE if processes == 1 else TWO, tmp_path / "out", tmp_path / "log"
     whole = train(workplace, tmp_path / "whole", launcher, 0.1, **options)
     arguments = make_command(workplace, output, launcher, 0.1, **options)
-    with running(arguments, lambda text: text.count("  loss ") >= 30, log) as process:
+    with running(arguments, lambda text: text.count("  loss ") >= 25, log) as process:
         process.send_signal(getattr(signal, name))
         status = process.wait(60)
     told = log.read_text()
