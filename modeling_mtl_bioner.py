@@ -604,9 +604,8 @@ def classify_windows(
 ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
     """Run windows, given by their `input_ids`, through the model in evaluation mode, in batches of like length.
 
-    Yields the indices of the windows in a batch, and task name -> their logits (batch, length, labels).
-
-    Raises ValueError for logits that are not finite.
+    Yields the indices of the windows in a batch, and task name -> their logits (batch, length, labels). Raises
+    ValueError for logits that are not finite.
     """
     model.eval()
     order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
@@ -626,11 +625,11 @@ def classify_windows(
 def fill_word_logits(word_logits: Tensor, window: Window, logits: Tensor) -> None:
     """Write a window's logits (length, labels) into its text's (words, labels): each word's from its first sub-word.
 
-    A word without sub-words keeps minus infinity, its mark in `decode_spans`. Further labels are left out.
+    A word without sub-words gets minus infinity, its mark in `decode_spans`. Further labels are left out.
     """
-    positions = torch.tensor(window.positions, dtype=torch.long)
-    known = positions >= 0
-    word_logits[slice(*window.core)][known] = logits[positions[known], : word_logits.size(1)]
+    positions = torch.tensor(window.positions, dtype=torch.long)  # -1 without sub-words: the last row, then masked
+    core_logits = logits[positions, : word_logits.size(1)].masked_fill(positions[:, None] < 0, -math.inf)
+    word_logits[slice(*window.core)] = core_logits
 
 
 # ----------------------------------------------------------------------------------------------------------- decoding
@@ -823,6 +822,7 @@ class MtlBionerPipeline(Pipeline):
         windows = make_windows(self.tokenizer, strings, config.max_seq_length, config.context_size, breaks)
         return {"text": text, "words": words, "windows": windows}
 
+    @torch.inference_mode()
     def _forward(
         self, items: list[dict[str, Any]], batch_size: int = 16, tasks: Sequence[str] | None = None
     ) -> list[dict[str, Any]]:

@@ -19,19 +19,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
-from toys import assert_same_entities
-from transformers import BertConfig, BertTokenizer
+from toys import assert_same_entities, tiny_model
+from transformers import BertTokenizer
 
 from data_collators import MultiTaskCollator, TaskRows, TaskText
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN, decode_bio, split_words
-from modeling_mtl_bioner import (
-    MtlBionerConfig,
-    MtlBionerModel,
-    MtlBionerPipeline,
-    find_words,
-    make_windows,
-    resolve_overlaps,
-)  # fmt: skip
+from modeling_mtl_bioner import MtlBionerConfig, MtlBionerPipeline, find_words, make_windows, resolve_overlaps
 from mtl_bioner.evaluation.spans import compute_span_metrics, decode_entities
 from mtl_bioner.tokenizer import load_tokenizer
 from mtl_bioner.training.model_building import build_model
@@ -58,10 +51,7 @@ def make_oracle(max_length: int, context: int) -> MtlBionerPipeline:
     """
     tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(VOCABULARY)}, do_lower_case=False)
     tokenizer.backend_tokenizer.model.max_input_chars_per_word = 10_000  # longer words would be one [UNK]
-    encoder = BertConfig(
-        vocab_size=len(VOCABULARY), hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1
-    )
-    model = MtlBionerModel(MtlBionerConfig(encoder, TASKS, max_seq_length=max_length, context_size=context)).eval()
+    model = tiny_model(TASKS, max_seq_length=max_length, context_size=context)
 
     def encode(input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         assert input_ids.size(1) <= max_length

@@ -33,24 +33,16 @@ def hidden() -> Tensor:
     return torch.randn(7, 4, HIDDEN, generator=torch.Generator().manual_seed(1))
 
 
-def elu(x: Tensor) -> Tensor:
-    return torch.where(x > 0, x, x.exp() - 1)
-
-
-def linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    return layer.weight @ x + layer.bias
-
-
 def slow_features(model: MtlBionerModel, token: Tensor, task: str) -> Tensor:
     """The features of one token, (hidden,), as the head of a task sees them."""
     layer, names = model.sharing, model.config.task_names
     if model.config.sharing == "hard":
         return token
-    private = {name: elu(linear(layer.private[name], token)) for name in names}  # P_k
-    shared = elu(linear(layer.shared, token))  # S
+    private = {name: nn.functional.elu(layer.private[name](token)) for name in names}  # P_k
+    shared = nn.functional.elu(layer.shared(token))  # S
     gate = torch.ones(WIDTH)
     if model.config.sharing == "cross" and len(names) > 1:
-        gates = [torch.sigmoid(linear(layer.gates[task][k], private[k]) + 2.0) for k in names if k != task]
+        gates = [torch.sigmoid(layer.gates[task][k](private[k]) + 2.0) for k in names if k != task]
         gate = torch.stack(gates).mean(0)
     return torch.cat([private[task] * gate, shared])
 
@@ -82,7 +74,7 @@ def slow_penalty(model: MtlBionerModel, hidden: Tensor, task: int) -> tuple[Tens
     """Cross-entropy of the discriminator, and the norm, of one row (length, hidden)."""
     features = torch.stack([slow_features(model, token, "abc"[task]) for token in hidden])
     private, shared = features.split(WIDTH, -1)
-    logits = torch.stack([linear(layer, shared.mean(0))[0] for layer in model.sharing.discriminator.values()])
+    logits = torch.stack([layer(shared.mean(0))[0] for layer in model.sharing.discriminator.values()])
     cross_entropy = logits.exp().sum().log() - logits[task]
     product = sum(torch.outer(s / s.norm(), p / p.norm()) for s, p in zip(shared, private, strict=True))
     return cross_entropy, product.pow(2).sum().sqrt()

@@ -4,6 +4,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -139,44 +140,37 @@ def test_subwords_do_not_depend_on_the_neighbours(encoder_type: str, toy_tokeniz
 
 
 @pytest.mark.parametrize(
-    ("words", "length", "context", "breaks", "windows"),
+    ("words", "length", "context", "breaks", "tokens", "expected"),
     [
-        # Breaks begin windows without context; else it stands on both sides.
-        ("a b c d", 20, 5, [0, 2, 4], [("a b", (0, 2), [1, 2], [1, 1]), ("c d", (2, 4), [1, 2], [1, 1])]),
+        # Context stands on both sides, but not over breaks.
+        ("abcd", 20, 5, [0, 2, 4], ["a b", "c d"], [((0, 2), [1, 2], [1, 1]), ((2, 4), [1, 2], [1, 1])]),
         (
-            "a b c d e f g h i j", 8, 1, [],
-            [
-                ("a b c d e f", (0, 5), [1, 2, 3, 4, 5], [1] * 5),
-                ("e f g h i j", (5, 10), [2, 3, 4, 5, 6], [1] * 5),
-            ],
+            "abcdefghij", 8, 1, [], ["a b c d e f", "e f g h i j"],
+            [((0, 5), [1, 2, 3, 4, 5], [1] * 5), ((5, 10), [2, 3, 4, 5, 6], [1] * 5)],
         ),
-        # Characters that the tokenizer drops have no sub-words.
+        # Characters that the tokenizer drops have no sub-words; a word longer than a window is cut for the encoder.
         (
-            "BRCA1 \x00 \u200b \ufeff \u00ad gene", 10, 2, [],
-            [("BRCA ##1 gene", (0, 6), [1, -1, -1, -1, -1, 3], [2, 0, 0, 0, 0, 1])],
+            ["BRCA1", "\x00", "\u200b", "\ufeff", "\u00ad", "gene"], 10, 2, [], ["BRCA ##1 gene"],
+            [((0, 6), [1, -1, -1, -1, -1, 3], [2, 0, 0, 0, 0, 1])],
         ),
-        # A word longer than a window is cut, for the encoder only.
         (
-            f"gene {'x' * 50} gene", 10, 2, [],
-            [
-                ("gene", (0, 1), [1], [1]),
-                ("x ##x ##x ##x ##x ##x ##x ##x", (1, 2), [1], [8]),
-                ("gene", (2, 3), [1], [1]),
-            ],
+            ["gene", "x" * 50, "gene"], 10, 2, [], ["gene", "x" + 7 * " ##x", "gene"],
+            [((0, 1), [1], [1]), ((1, 2), [1], [8]), ((2, 3), [1], [1])],
         ),
     ],
 )  # fmt: skip
 def test_windows_by_hand(
-    toy_tokenizer: Callable, words: str, length: int, context: int, breaks: list[int], windows: list[tuple]
+    toy_tokenizer: Callable, words: Any, length: int, context: int, breaks: list, tokens: list[str], expected: list
 ) -> None:
+    windows = make_windows(toy_tokenizer("bert"), list(words), length, context, breaks)
     ids = toy_tokenizer("bert").convert_tokens_to_ids
-    assert make_windows(toy_tokenizer("bert"), words.split(" "), length, context, breaks) == [
-        Window(core, ids(["[CLS]", *tokens.split(), "[SEP]"]), positions, sizes)
-        for tokens, core, positions, sizes in windows
-    ]
+    assert [window.input_ids for window in windows] == [ids(["[CLS]", *row.split(), "[SEP]"]) for row in tokens]
+    assert [(window.core, window.positions, window.sizes) for window in windows] == expected
 
 
-def test_no_words_and_no_room_for_words(toy_tokenizer: Callable) -> None:
+def test_padding_and_no_words_and_no_room_for_words(toy_tokenizer: Callable) -> None:
+    assert pad_batch([[1, 2, 3], [], [4]], 9).tolist() == [[1, 2, 3], [9, 9, 9], [4, 9, 9]]
+    assert pad_batch([[], []], 9).tolist() == [[9], [9]]  # an encoder can't take a length of zero
     assert split_subwords(toy_tokenizer("bert"), []) == make_windows(toy_tokenizer("bert"), [], 3, 0) == []
     with pytest.raises(ValueError, match="max_seq_length is 2; the special tokens alone take 2"):
         make_windows(toy_tokenizer("bert"), ["a"], 2, 0)
@@ -214,8 +208,3 @@ def test_truncation_and_padding_of_the_tokenizer_file_do_not_count(minilm: str) 
     tokenizer = load_tokenizer(minilm)
     assert [len(ids) for ids in split_subwords(tokenizer, ["cancer"] * 700)] == [1] * 700
     assert get_special_ids(tokenizer) == ([101], [102])
-
-
-def test_pad_batch() -> None:
-    assert pad_batch([[1, 2, 3], [], [4]], 9).tolist() == [[1, 2, 3], [9, 9, 9], [4, 9, 9]]
-    assert pad_batch([[], []], 9).tolist() == [[9], [9]]  # an encoder can't take a length of zero
