@@ -12,9 +12,13 @@ SWITCH = {"nargs": "?", "const": True}  # for `bool | None`: the bare argument m
 
 
 class _Metadata(dict):
+    """Field metadata whose `group` is read by key only: `HfArgumentParser` passes all others on to argparse."""
+
     def keys(self) -> list[str]:
-        """List what `HfArgumentParser` passes on to argparse, which knows no `group`."""
         return [key for key in self if key != "group"]
+
+    def copy(self) -> dict:  # which transformers 5.18 takes, where later versions build a dict
+        return {key: self[key] for key in self.keys()}
 
 
 def option(group: str, default: Any, help_text: str, **argparse_options: Any) -> Any:
