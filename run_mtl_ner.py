@@ -111,7 +111,7 @@ def prepare(source: Arguments | Sequence[str] | Mapping[str, Any]) -> Run:
     model = make_model(model_args, tasks if args.do_train else [widen_to_head(task, saved) for task in tasks], saved)
     settle_arguments(model, tokenizer, model_args, data_args)
     run = Run(arguments, tasks, corpora, leaks, tokenizer, model)
-    check_same_inputs(run, args)
+    check_same_inputs(run.inputs, args)
     check_own_teachers(run)
     run.teachers = list_named_teachers(model_args.teachers)
     run.teacher_models = load_teachers(run.teachers, names, model.config, tokenizer)

@@ -118,7 +118,7 @@ def check_same_beginning(beginning: Mapping[str, Any], args: MultiTaskTrainingAr
             )
 
 
-def check_same_inputs(run: Any, args: MultiTaskTrainingArguments) -> None:
+def check_same_inputs(inputs: Mapping[str, Any], args: MultiTaskTrainingArguments) -> None:
     """Raise ValueError if a resumed training has not the corpora and the encoder, by hash, that it was begun with."""
     if not is_resumed(args):
         return
@@ -126,8 +126,8 @@ def check_same_inputs(run: Any, args: MultiTaskTrainingArguments) -> None:
     before = (read_beginning(folder) or {}).get(INPUTS)
     if before is None:
         return
-    names = [*(f"corpus {name}" for name in run.inputs["corpora"]), "encoder"]
-    old, new = ([*hashes["corpora"].values(), hashes["base_model"]] for hashes in (before, run.inputs))
+    names = [*(f"corpus {name}" for name in inputs["corpora"]), "encoder"]
+    old, new = ([*hashes["corpora"].values(), hashes["base_model"]] for hashes in (before, inputs))
     for name, old_hash, new_hash in zip(names, old, new, strict=False):  # in order, since paths may be others
         if old_hash != new_hash:
             raise ValueError(

@@ -168,8 +168,6 @@ def build_parser() -> OneLineParser:
     for action in list(parser._optionals._group_actions):
         if action.dest in REFUSED or action.option_strings[0].startswith("--no_"):
             action.help = argparse.SUPPRESS
-        if action.dest == "bf16":  # alone it means true, like the switches that have a default
-            action.nargs, action.const = "?", True
         if action.dest in group_of:
             action.required = False  # `parse_arguments` says better what is missing
             parser._optionals._group_actions.remove(action)
