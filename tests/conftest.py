@@ -180,17 +180,13 @@ def encoder_type(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def toy_tokenizer(toy_encoder: Callable[[str], str]) -> Callable[[str], Any]:
-    """`toy_tokenizer("bert")` gives its tokenizer, loaded as the project loads it."""
+    """`toy_tokenizer("bert")` gives its tokenizer, loaded as the project loads it.
+
+    Each test has one of its own, since a call with `padding` changes what `save_pretrained` writes later.
+    """
     from mtl_bioner.tokenizer import load_tokenizer
 
-    loaded: dict[str, Any] = {}
-
-    def load(model_type: str) -> Any:
-        if model_type not in loaded:
-            loaded[model_type] = load_tokenizer(toy_encoder(model_type))
-        return loaded[model_type]
-
-    return load
+    return lambda model_type: load_tokenizer(toy_encoder(model_type))
 
 
 @pytest.fixture(scope="session")
