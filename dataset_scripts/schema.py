@@ -16,9 +16,12 @@ from dataclasses import dataclass, field, fields, replace
 
 logger = logging.getLogger(__name__)
 
-# Causes of loss, in the order in which a mention can meet them. The first five are found while reading, and such
-# mentions are no gold; the last three concern BIO labels only: the mention stays gold, and is a miss for the model.
+# Causes of loss, in the order in which a mention can meet them. All but the last three are found while reading, and
+# such mentions are no gold. The last three concern BIO labels only: the mention stays gold, and the model misses it.
 DUPLICATE_DOCUMENT = "duplicate document"
+NO_TYPE = "no type"
+OUTSIDE_TEXT = "outside the text"
+EMPTY_SPAN = "empty span"
 COORDINATION = "coordination"
 OTHER_TYPE = "other type"
 DISCONTINUOUS = "discontinuous"
@@ -37,6 +40,18 @@ class CorpusError(ValueError):
 
 
 @dataclass(frozen=True)
+class ReadOptions:
+    """How to read a file that several readings fit; None detects, or refuses what can't be known."""
+
+    tag_column: str | None = None  # CoNLL: its number from 1, -1 for the last; tables and data sets: its name
+    token_column: str | None = None  # the same, of the tokens
+    tag_scheme: str | None = None  # of `bio.SCHEMES`
+
+
+DETECT = ReadOptions()
+
+
+@dataclass(frozen=True)
 class Mention:
     """A mention as a file states it."""
 
@@ -44,7 +59,7 @@ class Mention:
     type: str  # the corpus' own name
     text: str | None = None  # as the file repeats it; None if the format doesn't
     where: str = ""  # `file:line`, for messages
-    lost: str = ""  # a cause of loss that the reader itself establishes (`COORDINATION`)
+    lost: str = ""  # a cause of loss that the reader itself establishes (`COORDINATION`, `NO_TYPE`)
 
     def cut(self, text: str) -> str:
         """Return the document's text at the spans, joined by spaces."""

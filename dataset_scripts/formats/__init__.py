@@ -17,7 +17,7 @@ from dataset_scripts.formats.genia import read_genia_xml
 from dataset_scripts.formats.jsonl import read_jsonl, write_jsonl
 from dataset_scripts.formats.pubtator import TEXT_LINE, read_pubtator, write_pubtator
 from dataset_scripts.formats.xml import read_root
-from dataset_scripts.schema import CorpusError, RawDocument
+from dataset_scripts.schema import DETECT, CorpusError, RawDocument, ReadOptions
 
 
 __all__ = [
@@ -32,7 +32,7 @@ def is_corpus_path(source: str) -> bool:
     return "/" in source or os.sep in source or source.lower().removesuffix(".gz").endswith(KNOWN_ENDINGS)
 
 
-def read_any(path: FilePath) -> Iterator[RawDocument]:
+def read_any(path: FilePath, options: ReadOptions = DETECT) -> Iterator[RawDocument]:
     """Read a corpus file or brat folder with the reader that fits its name ending or content.
 
     `.txt` is PubTator if its first line that isn't blank is a PubTator title, else CoNLL; `.xml` is told by its root;
@@ -48,10 +48,10 @@ def read_any(path: FilePath) -> Iterator[RawDocument]:
     if ending not in _READERS:
         known = f"{', '.join(KNOWN_ENDINGS)}, each also with .gz, and folders of brat .txt/.ann pairs"
         raise CorpusError(f"{path}: {ending or 'no'} ending; understood are {known}")
-    return _READERS[ending](path)
+    return _READERS[ending](path, options)
 
 
-def _read_txt(path: Path) -> Iterator[RawDocument]:
+def _read_txt(path: Path, options: ReadOptions) -> Iterator[RawDocument]:
     lines = read_lines(path, skip_blank=True)
     first = next(((where, line) for where, line in lines if not COMMENT.match(line)), None)
     if first and TEXT_LINE.fullmatch(first[1]):
@@ -60,10 +60,10 @@ def _read_txt(path: Path) -> Iterator[RawDocument]:
         problem = f"{first[0]}: {first[1][:60]!r} is neither PubTator (ID|t|TITLE) nor CoNLL (token and BIO tag)"
         remedy = "a .txt file must be one of them, and brat texts are read by giving their folder"
         raise CorpusError(f"{problem}; {remedy}")
-    return read_conll(path)
+    return read_conll(path, options)
 
 
-def _read_xml(path: Path) -> Iterator[RawDocument]:
+def _read_xml(path: Path, options: ReadOptions) -> Iterator[RawDocument]:
     root = read_root(path)
     readers = {"set": read_genia_xml, "collection": read_bioc}
     if root not in readers:
@@ -71,12 +71,12 @@ def _read_xml(path: Path) -> Iterator[RawDocument]:
     return readers[root](path)
 
 
-_READERS: dict[str, Callable[[Path], Iterator[RawDocument]]] = {
-    ".pubtator": read_pubtator,
+_READERS: dict[str, Callable[[Path, ReadOptions], Iterator[RawDocument]]] = {
+    ".pubtator": lambda path, _: read_pubtator(path),
     ".txt": _read_txt,
-    ".jsonl": read_jsonl,
+    ".jsonl": lambda path, _: read_jsonl(path),
     ".xml": _read_xml,
-    ".in": read_bc2gm_folder,
+    ".in": lambda path, _: read_bc2gm_folder(path),
     **dict.fromkeys((".iob2", ".iob", ".conll", ".bio", ".tsv"), read_conll),
 }
 KNOWN_ENDINGS = tuple(_READERS)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from dataset_scripts.formats.files import BLANK, COLUMN, FilePath, OffsetText, get_stem, read_lines
-from dataset_scripts.schema import CorpusError, Mention, RawDocument, strip_invisible
+from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions, strip_invisible
 
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class _Row(NamedTuple):
     tabs: int
 
 
-def read_conll(path: FilePath) -> Iterator[RawDocument]:
+def read_conll(path: FilePath, options: ReadOptions = DETECT) -> Iterator[RawDocument]:
     """Read one token a line: first column the token, last one its IOB2, IOB1 or IOBES tag; blank line = sentence end.
 
     `###MEDLINE:id` (JNLPBA), `-DOCSTART-` and `# newdoc id = id` lines begin documents; if the file has none, each
