@@ -45,6 +45,8 @@ def find_words(document: Document, pattern: str = DEFAULT_WORD_PATTERN) -> list[
     The document keeps the offsets as two arrays: 8 bytes a word, where a list of tuples takes 120.
     """
     key = (pattern, document.text)
+    if document.word_offsets is None:
+        document.word_offsets = {}
     if key not in document.word_offsets:
         columns = zip(*split_words(document.text, pattern), strict=True)
         document.word_offsets[key] = [array("I", column) for column in columns]
@@ -62,6 +64,14 @@ def label_words(
     words = find_words(document, pattern)
     tags, unaligned = encode_bio(words, entities)
     return words, tags, lost + unaligned
+
+
+def count_label_losses(document: Document, pattern: str = DEFAULT_WORD_PATTERN) -> Counter[str]:
+    """Return the number of entities that BIO tags can't hold by cause, as `label_words` does; keep no words."""
+    entities, lost = flatten(document.entities)
+    if entities:
+        lost += encode_bio(split_words(document.text, pattern), entities)[1]
+    return lost
 
 
 def flatten(entities: Iterable[Entity]) -> tuple[list[Entity], Counter[str]]:

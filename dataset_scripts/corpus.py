@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from dataset_scripts.schema import CorpusError, RawDocument
-from dataset_scripts.splits import RawSplits
+from dataset_scripts.schema import CorpusError, Document, RawDocument
 
 
 class Files(NamedTuple):
@@ -90,13 +89,13 @@ class Corpus:
         remedy = f"unpack into {folder}, and give its parent folder as --data_dir (or omit --data_dir to download it)"
         raise CorpusError(f"{self.name}: {missing} is missing; download {sources}, {remedy}")
 
-    def compare_counts(self, split: str, raws: Sequence[RawDocument]) -> tuple[str, str]:
+    def compare_counts(self, split: str, documents: Sequence[Document]) -> tuple[str, str]:
         """Say how the numbers of documents and of mentions differ from the expected ones, each "" if it doesn't."""
-        documents, *editions = self.expected.get(split, (None,))
-        read = len({(raw.document_id, raw.text) for raw in raws})
-        mentions, known = sum(len(raw.mentions) for raw in raws), " or ".join(map(str, editions))
+        expected, *editions = self.expected.get(split, (None,))
+        distinct = len({(document.document_id, document.text) for document in documents})
+        mentions, known = sum(document.count_read() for document in documents), " or ".join(map(str, editions))
         return (
-            "" if documents in (None, read) else f"{read} documents, {documents} expected",
+            "" if expected in (None, distinct) else f"{distinct} documents, {expected} expected",
             "" if mentions in (editions or [mentions]) else f"{mentions} mentions, {known} expected",
         )
 
@@ -109,14 +108,6 @@ def strip_number(document_id: str) -> str:
 def find_path(path: Path) -> Path | None:
     """Return the path or its `.gz`, whichever exists."""
     return next((candidate for candidate in (path, path.with_name(f"{path.name}.gz")) if candidate.exists()), None)
-
-
-def read_parts(parts: Iterable[Part]) -> RawSplits:
-    """Read the documents of each split."""
-    splits: RawSplits = {}
-    for part in parts:
-        splits.setdefault(part.split, []).extend(part.read())
-    return splits
 
 
 def hash_parts(root: Path, parts: Iterable[Part]) -> dict[str, str]:

@@ -23,7 +23,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from dataset_scripts.corpus import Archive, Corpus, compute_sha256, find_path, read_parts
+from dataset_scripts.corpus import Archive, Corpus, compute_sha256, find_path
+from dataset_scripts.documents import read_parts
 from dataset_scripts.schema import CorpusError
 
 
@@ -184,9 +185,9 @@ def verify(info: Corpus, root: Path) -> None:
     """Check a freshly unpacked corpus: recorded hashes, complete files, the number of documents (CorpusError)."""
     for name, expected in info.sha256.items():
         _check_hash(info, name, expected, find_path(root / info.folder / name))
-    for split, raws in read_parts(info.find_files(root)).items():
-        documents, mentions = info.compare_counts(split, raws)
-        if documents:
-            raise CorpusError(f"{info.name} {split}: {documents}; the download is refused, give --data_dir instead")
+    for split, documents in read_parts(info.find_files(root)).items():
+        number, mentions = info.compare_counts(split, documents)
+        if number:
+            raise CorpusError(f"{info.name} {split}: {number}; the download is refused, give --data_dir instead")
         if mentions:
             logger.warning("%s %s: %s", info.name, split, mentions)

@@ -8,6 +8,7 @@ The sums over the splits are equal, unless `test_size` pools files: a document i
 """
 
 import copy
+import functools
 import hashlib
 import logging
 import os
@@ -19,19 +20,18 @@ from itertools import chain
 from pathlib import Path
 
 from dataset_scripts import download
-from dataset_scripts.bio import DEFAULT_WORD_PATTERN, label_words
+from dataset_scripts.bio import DEFAULT_WORD_PATTERN, count_label_losses
 from dataset_scripts.corpora import CORPORA, get_corpus
-from dataset_scripts.corpus import Corpus, Part, hash_parts, read_parts, strip_number
+from dataset_scripts.corpus import Corpus, Part, hash_parts, strip_number
+from dataset_scripts.documents import merge_documents, read_parts
 from dataset_scripts.formats import is_corpus_path
 from dataset_scripts.formats.conll import UNTYPED
 from dataset_scripts.local_corpus import find_local_files
-from dataset_scripts.schema import NOT_ALIGNABLE, CorpusError, Document, Ledger, TypeMap, to_documents
-from dataset_scripts.splits import SPLITS, RawSplits, complete_splits
+from dataset_scripts.schema import DETECT, NOT_ALIGNABLE, CorpusError, Document, Ledger, ReadOptions
+from dataset_scripts.splits import SPLITS, Splits, complete_splits
 
 
 logger = logging.getLogger(__name__)
-
-Splits = dict[str, list[Document]]
 
 SAMPLE = "sample"
 NOTABLE_LOSS = 0.02  # a user's own corpus that loses a larger share of its mentions gets a warning
@@ -61,6 +61,7 @@ def load_corpus(
     native_types: bool = False,
     scoring_only: bool = False,
     untyped: str | None = None,
+    options: ReadOptions = DETECT,
 ) -> LoadedCorpus:
     """Read a corpus, complete its splits, harmonise its types, label it, and count every mention.
 
@@ -74,30 +75,41 @@ def load_corpus(
         native_types: keep the corpus' own type names.
         scoring_only: nothing will be trained, so a corpus without splits is all test, unless `test_size` is given.
         untyped: the type of mentions in a user's own corpus whose file names none; `UNTYPED` by default.
+        options: how to read files of a user's own corpus that several readings fit, and what to refuse.
 
     Raises:
-        CorpusError: unknown name, missing or malformed file, empty corpus, no training mention, bad argument.
+        CorpusError: unknown name, missing or malformed file, empty corpus, no training mention, bad argument, or
+            more than half of the mentions of a user's own corpus lost (see `ReadOptions.allow_losses`).
     """
     check_arguments(test_size, dev_size, word_pattern)
     name = str(source)
-    info, raw_splits, hashes = _read(source, data_dir)
-    type_map = _build_type_map(info, raw_splits, native_types, untyped)
-    raw_splits = complete_splits(name, raw_splits, test_size, dev_size, seed, scoring_only)
-    splits, ledgers = _label({split: raw_splits.get(split, []) for split in SPLITS}, type_map, word_pattern)
+    info, splits, hashes = _read(source, data_dir, options, native_types)
+    if info is None and untyped:
+        _name_untyped(splits, untyped)
+    splits = complete_splits(name, splits, test_size, dev_size, seed, scoring_only)
+    splits = {split: merge_documents(splits.get(split, []), f"{name} {split}") for split in SPLITS}
+    ledgers = {split: _count(documents, word_pattern) for split, documents in splits.items()}
     _check_content(name, splits, info)
     types = info.types if info and not native_types else tuple(sorted(_list_types(*splits.values())))
     if info is None:
-        _warn_of_likely_mistakes(name, types, splits["train"], sum(ledgers.values(), Ledger()))
+        total = sum(ledgers.values(), Ledger())
+        _check_losses(name, total, options.allow_losses)
+        _warn_of_doubtful_types(name, types, splits["train"])
     return LoadedCorpus(name, info, types, splits, ledgers, hashes, word_pattern)
 
 
 def file_ledgers(
-    source: str | Path, data_dir: str | Path | None = None, *, word_pattern: str = DEFAULT_WORD_PATTERN
+    source: str | Path,
+    data_dir: str | Path | None = None,
+    *,
+    word_pattern: str = DEFAULT_WORD_PATTERN,
+    options: ReadOptions = DETECT,
 ) -> dict[str, Ledger]:
     """Count the mentions of each official split, uncut (`all` if a corpus has none); errors as in `load_corpus`."""
     check_arguments(None, 0.1, word_pattern)
-    info, raw_splits, _ = _read(source, data_dir)
-    return _label(raw_splits, _build_type_map(info, raw_splits, native=False), word_pattern)[1]
+    _, splits, _ = _read(source, data_dir, options)
+    merged = {split: merge_documents(documents, f"{source} {split}") for split, documents in splits.items()}
+    return {split: _count(documents, word_pattern) for split, documents in merged.items()}
 
 
 def hash_corpus(source: str | Path, data_dir: str | Path | None = None) -> str:
@@ -129,48 +141,51 @@ def find_data_dir(data_dir: str | Path) -> Path:
     return root
 
 
-def _find(source: str | Path, data_dir: str | Path | None) -> tuple[Corpus | None, Path, list[Part]]:
+def _find(
+    source: str | Path, data_dir: str | Path | None, options: ReadOptions = DETECT
+) -> tuple[Corpus | None, Path, list[Part]]:
     """Find a registered corpus, or a user's own (None), the folder to which paths are relative, and the files."""
     path = Path(os.path.expanduser(source))
     if str(source) not in CORPORA and (isinstance(source, Path) or is_corpus_path(source) or path.exists()):
-        return None, path if path.is_dir() else path.parent, find_local_files(path)
+        return None, path if path.is_dir() else path.parent, find_local_files(path, options)
     info = get_corpus(str(source))
     root = download.fetch(info) if data_dir is None else find_data_dir(data_dir)
     return info, root, info.find_files(root)
 
 
-def _read(source: str | Path, data_dir: str | Path | None) -> tuple[Corpus | None, RawSplits, dict[str, str]]:
+def _read(
+    source: str | Path, data_dir: str | Path | None, options: ReadOptions, native_types: bool = False
+) -> tuple[Corpus | None, Splits, dict[str, str]]:
     """Read all documents, in the splits of the files; warn if a registered corpus has other counts than expected."""
-    info, root, parts = _find(source, data_dir)
-    splits = read_parts(parts)
-    for split, raws in splits.items() if info and str(data_dir) != SAMPLE else ():
-        if problem := next(filter(None, info.compare_counts(split, raws)), None):
+    info, root, parts = _find(source, data_dir, options)
+    map_type = functools.cache(lambda name: info.map_types([name], native_types).get(name)) if info else None
+    splits = read_parts(parts, map_type, options, allow_empty=info is not None or len(parts) == 1)
+    for split, documents in splits.items() if info and str(data_dir) != SAMPLE else ():
+        if problem := next(filter(None, info.compare_counts(split, documents)), None):
             logger.warning("%s %s: %s; is the file complete?", info.name, split, problem)
-    if info and info.numbered:
-        for raw in chain(*splits.values()):
-            raw.group = raw.group or strip_number(raw.document_id)
+    for document in chain(*splits.values()) if info and info.numbered else ():
+        document.group = strip_number(document.group) if document.group == document.document_id else document.group
     if not any(splits.values()):
         raise CorpusError(f"{source} holds no document; is it the right file, and does its ending name its format?")
     return info, splits, hash_parts(root, parts)
 
 
-def _build_type_map(info: Corpus | None, raws: RawSplits, native: bool, untyped: str | None = None) -> TypeMap | None:
-    """Map the type names in the files to harmonised ones; None keeps them all."""
-    mentions = (mention for raw in chain(*raws.values()) for mention in (*raw.mentions, *raw.alternatives))
-    names = {mention.type for mention in mentions}
-    if info is None:
-        return {UNTYPED: untyped} if untyped and names == {UNTYPED} else None
-    return info.map_types(names, native)
+def _name_untyped(splits: Splits, untyped: str) -> None:
+    """Give entities without a type the only one that is asked for, if none of the corpus has a type."""
+    if _list_types(*splits.values()) == {UNTYPED}:
+        for document in chain(*splits.values()):
+            document.entities = [replace(entity, type=untyped) for entity in document.entities]
+            if document.loss:
+                document.loss.types = Counter({untyped: document.loss.types.total()})
 
 
-def _label(raw_splits: RawSplits, type_map: TypeMap | None, word_pattern: str) -> tuple[Splits, dict[str, Ledger]]:
-    """Harmonise the documents of each split; count in its ledger what is lost from the file to BIO labels."""
-    splits, ledgers = {}, {}
-    for split, raws in raw_splits.items():
-        splits[split], ledgers[split] = to_documents(raws, type_map)
-        for document in splits[split]:
-            ledgers[split].dropped.update(label_words(document, word_pattern)[2])
-    return splits, ledgers
+def _count(documents: Iterable[Document], word_pattern: str) -> Ledger:
+    """Count the mentions of documents, and what is lost from the file to BIO labels."""
+    ledger = Ledger()
+    for document in documents:
+        ledger.add_document(document)
+        ledger.dropped.update(count_label_losses(document, word_pattern))
+    return ledger
 
 
 def _list_types(*splits: Iterable[Document]) -> set[str]:
@@ -187,13 +202,21 @@ def _check_content(name: str, splits: Mapping[str, Sequence[Document]], info: Co
         raise CorpusError(f"{problem}; check the annotations and their type names")
 
 
-def _warn_of_likely_mistakes(name: str, types: Sequence[str], train: Sequence[Document], ledger: Ledger) -> None:
-    """Warn of mentions in a user's own corpus that become no labels, and of doubtful type names."""
-    if (lost := ledger.read - ledger.kept) > NOTABLE_LOSS * ledger.read:
-        causes = ", ".join(f"{count} {cause}" for cause, count in ledger.dropped.most_common())
-        unaligned = ledger.dropped[NOT_ALIGNABLE] > ledger.dropped.total() / 2
-        remedy = "; do the offsets count characters?" if unaligned else ""
-        logger.warning("%s: %d of %d mentions become no labels (%s)%s", name, lost, ledger.read, causes, remedy)
+def _check_losses(name: str, ledger: Ledger, allow_losses: bool) -> None:
+    """Warn of mentions in a user's own corpus that become no labels; refuse to lose more than half of them."""
+    lost = ledger.read - ledger.kept
+    causes = ", ".join(f"{count} {cause}" for cause, count in ledger.dropped.most_common())
+    unaligned = ledger.dropped[NOT_ALIGNABLE] > lost / 2
+    remedy = "; do the offsets count characters?" if unaligned else ""
+    line = f"{name}: {lost} of {ledger.read} mentions become no labels ({causes}){remedy}"
+    if lost > ledger.read / 2 and not allow_losses:
+        raise CorpusError(f"{line}; correct the corpus, or accept the losses with --allow_losses")
+    if lost > NOTABLE_LOSS * ledger.read:
+        logger.warning("%s", line)
+
+
+def _warn_of_doubtful_types(name: str, types: Sequence[str], train: Sequence[Document]) -> None:
+    """Warn of types of a user's own corpus that differ in case only, or that nothing will predict."""
     counts = Counter(map(str.casefold, types))
     if alike := [type_name for type_name in types if counts[type_name.casefold()] > 1]:
         logger.warning("%s: the types %s differ in case only, and are learned apart", name, ", ".join(alike))
@@ -221,6 +244,6 @@ def drop_documents(corpus: LoadedCorpus, split: str, document_ids: Iterable[str]
     kept = [document for document in corpus.splits[split] if document.document_id not in gone]
     ledger = copy.deepcopy(corpus.ledgers[split])
     ledger.documents -= len(dropped)
-    if losses := sum(len(doc.entities) - label_words(doc, corpus.word_pattern)[2].total() for doc in dropped):
+    if losses := sum(len(doc.entities) - count_label_losses(doc, corpus.word_pattern).total() for doc in dropped):
         ledger.dropped[cause] += losses
     return replace(corpus, splits={**corpus.splits, split: kept}, ledgers={**corpus.ledgers, split: ledger})

@@ -17,7 +17,7 @@ from dataset_scripts.corpus import Part
 from dataset_scripts.formats import KNOWN_ENDINGS, read_any
 from dataset_scripts.formats.bc2gm import find_companion_files
 from dataset_scripts.formats.files import NO_DATA
-from dataset_scripts.schema import CorpusError
+from dataset_scripts.schema import DETECT, CorpusError, ReadOptions
 from dataset_scripts.splits import SPLITS, WHOLE, infer_split
 
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 HIDDEN = (".", "__MACOSX")  # what macOS and Jupyter leave in folders, too
 
 
-def find_local_files(path: Path) -> list[Part]:
+def find_local_files(path: Path, options: ReadOptions = DETECT) -> list[Part]:
     """Find the files, or the folders of brat pairs, of each split (`WHOLE` if no name states one)."""
     if not path.exists():
         remedy = f"check the path (it is relative to {Path.cwd().name}/, and can't hold ',', '+' or ':' in --tasks)"
@@ -42,7 +42,7 @@ def find_local_files(path: Path) -> list[Part]:
         _check_groups(path, children)
         files = {split: _list_data_files(children[split]) for split in SPLITS if split in children}
     located = ((split, file) for split, paths in files.items() for file in paths)
-    return [Part(split, partial(read_any, file), find_companion_files(file)) for split, file in located]
+    return [Part(split, partial(read_any, file, options), find_companion_files(file)) for split, file in located]
 
 
 def _group_by_split(folder: Path) -> dict[str, list[Path]]:

@@ -1,20 +1,17 @@
 """What every corpus becomes: documents of text with typed character spans, and a ledger of what was read and lost.
 
-A reader of `formats` yields `RawDocument`s, which say what the file says. `to_documents` turns them into `Document`s:
-offsets checked, types harmonised, duplicates dropped. Every mention is either kept or counted in the `Ledger` with the
+A reader of `formats` yields `RawDocument`s, which say what the file says. `documents.py` turns them into `Document`s:
+offsets checked, types harmonised, duplicates merged. Every mention is either kept or counted in the `Ledger` with the
 reason it was dropped.
 """
 
 from __future__ import annotations
 
-import logging
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-
-logger = logging.getLogger(__name__)
 
 # Causes of loss, in the order in which a mention can meet them. All but the last three are found while reading, and
 # such mentions are no gold. The last three concern BIO labels only: the mention stays gold, and the model misses it.
@@ -31,7 +28,7 @@ CROSSING = "crossing"
 NOT_ALIGNABLE = "not alignable"
 
 Span = tuple[int, int]  # half-open character offsets
-TypeMap = Mapping[str, str]  # a file's type name -> its harmonised name
+TypeMap = Callable[[str], str | None]  # a file's type name -> its harmonised name, None for a type to drop
 LINE_BREAKERS = str.maketrans("\t\n\r", "   ")  # no line format can hold these; a space for each keeps the offsets
 
 
@@ -46,6 +43,8 @@ class ReadOptions:
     tag_column: str | None = None  # CoNLL: its number from 1, -1 for the last; tables and data sets: its name
     token_column: str | None = None  # the same, of the tokens
     tag_scheme: str | None = None  # of `bio.SCHEMES`
+    strict: bool = False  # refuse a file with mentions that can't be read, instead of counting them as lost
+    allow_losses: bool = False  # accept a corpus that loses more than half of its mentions
 
 
 DETECT = ReadOptions()
@@ -87,7 +86,7 @@ class RawDocument:
     where: str = ""  # `file:line` of its beginning, for messages
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Entity:
     """A typed span, gold or predicted. Two are equal when start, end and type are."""
 
@@ -104,16 +103,21 @@ class Entity:
         return score | ({"task": self.task} if self.task else {})
 
 
-@dataclass
+@dataclass(slots=True)
 class Document:
     """A text and its distinct mentions, sorted; nested and crossing ones are among them (they are gold)."""
 
     document_id: str
     text: str
     entities: list[Entity] = field(default_factory=list)
-    alternatives: list[Entity] = field(default_factory=list)
+    alternatives: Sequence[Entity] = ()
     group: str = ""
-    word_offsets: dict = field(default_factory=dict, init=False, repr=False, compare=False)  # see `bio.find_words`
+    loss: Ledger | None = field(default=None, repr=False, compare=False)  # what reading lost of its mentions
+    word_offsets: dict | None = field(default=None, init=False, repr=False, compare=False)  # see `bio.find_words`
+
+    def count_read(self) -> int:
+        """Return the number of mentions that the file states."""
+        return len(self.entities) + (self.loss.read if self.loss else 0)
 
 
 @dataclass
@@ -124,7 +128,6 @@ class Ledger:
     read: int = 0  # mentions that the files state
     dropped: Counter[str] = field(default_factory=Counter)  # mentions by cause of loss
     types: Counter[str] = field(default_factory=Counter)  # mentions read by harmonised type, if they have one
-    trimmed: list[str] = field(default_factory=list, compare=False)  # where mentions lost invisible edges
 
     @property
     def kept(self) -> int:
@@ -134,67 +137,26 @@ class Ledger:
     def __add__(self, other: Ledger) -> Ledger:
         return Ledger(*(getattr(self, count.name) + getattr(other, count.name) for count in fields(Ledger)))
 
+    def add_lost(self, cause: str, type_name: str = "") -> None:
+        """Count a mention that is read and lost."""
+        self.read += 1
+        self.dropped[cause] += 1
+        if type_name:
+            self.types[type_name] += 1
+
+    def add_document(self, document: Document) -> None:
+        """Count a document and what reading lost of it."""
+        self.documents += 1
+        self.read += document.count_read()
+        self.types.update([entity.type for entity in document.entities])
+        if document.loss:
+            self.dropped.update(document.loss.dropped)
+            self.types.update(document.loss.types)
+
     def as_dict(self) -> dict[str, object]:
         """Return the form of `stats --json` and `ledger.json`."""
         counts = {"documents": self.documents, "read": self.read, "kept": self.kept}
         return {**counts, "dropped": dict(sorted(self.dropped.items())), "types": dict(sorted(self.types.items()))}
-
-
-def to_documents(raws: Iterable[RawDocument], type_map: TypeMap | None = None) -> tuple[list[Document], Ledger]:
-    """Check, harmonise and deduplicate documents; count what is lost.
-
-    White space and invisible characters at the edges of a mention are left out of it: no word begins or ends there.
-    `type_map` gives the harmonised name of each own type; types not in it are dropped and counted, and None keeps all
-    as named. Offsets outside the text, or a mention without a visible character, raise CorpusError.
-    """
-    ledger = Ledger()
-    documents: dict[str, Document] = {}
-    ids: defaultdict[str, dict[str, str]] = defaultdict(dict)  # by stated id: text -> id of its document
-    for raw in raws:
-        ledger.read += len(raw.mentions)
-        known_ids = ids[raw.document_id]
-        if raw.text in known_ids:  # the same document again, as PMID 8528200 in NCBI's training file
-            repeated = Ledger()
-            entities = _to_entities(raw, raw.mentions, type_map, repeated)
-            new = set(entities) - set(documents[known_ids[raw.text]].entities)
-            lost = f", with {len(new)} mentions that the first lacks; put all into one record" if new else ""
-            logger.warning("%s: document %s appears twice; the second is dropped%s", raw.where, raw.document_id, lost)
-            ledger.dropped[DUPLICATE_DOCUMENT] += len(raw.mentions)
-            ledger.types.update(repeated.types)
-            continue
-        document_id, number = raw.document_id, max(1, len(known_ids))
-        while document_id in documents:  # another text has it
-            number += 1
-            document_id = f"{raw.document_id}-{number}"
-        known_ids[raw.text] = document_id
-        entities = _to_entities(raw, raw.mentions, type_map, ledger)
-        alternatives = _to_entities(raw, raw.alternatives, type_map, Ledger())
-        documents[document_id] = Document(document_id, raw.text, entities, alternatives, raw.group or raw.document_id)
-    ledger.documents = len(documents)
-    if ledger.trimmed:
-        logger.warning("%s: a mention begins or ends with white space or invisible characters, which are left out of "
-                       "it (%d such mentions in all)", ledger.trimmed[0], len(ledger.trimmed))  # fmt: skip
-    return list(documents.values()), ledger
-
-
-def _to_entities(raw: RawDocument, mentions: list[Mention], type_map: TypeMap | None, ledger: Ledger) -> list[Entity]:
-    """Return the distinct entities of a document, sorted; count in the ledger what is lost."""
-    entities: set[Entity] = set()
-    for mention in mentions:
-        _check_mention(raw, mention)
-        spans = _join_touching(raw.text, mention.spans)
-        harmonised = mention.type if type_map is None else type_map.get(mention.type)
-        ledger.types.update([harmonised] if harmonised else [])
-        trimmed = trim_span(raw.text, *spans[0])
-        if len(spans) == 1 and trimmed != spans[0]:
-            ledger.trimmed.append(mention.where)
-        entity = Entity(*trimmed, harmonised or "", native_type=mention.type)
-        cause = mention.lost or (not harmonised and OTHER_TYPE) or (len(spans) > 1 and DISCONTINUOUS)
-        if cause or entity in entities:
-            ledger.dropped[cause or DUPLICATE_MENTION] += 1
-        else:
-            entities.add(entity)
-    return sorted(entities)
 
 
 def trim_span(text: str, start: int, end: int) -> Span:
@@ -214,29 +176,3 @@ def strip_invisible(text: str) -> str:
     """Strip what `trim_span` does: in the name of a type it would make another type."""
     start, end = trim_span(text, 0, len(text))
     return text[start:end]
-
-
-def _join_touching(text: str, spans: Sequence[Span]) -> list[Span]:
-    """Join parts of a mention with nothing but white space between: brat cuts mentions at line breaks."""
-    joined = [spans[0]]
-    for start, end in spans[1:]:
-        if start >= joined[-1][1] and not text[joined[-1][1] : start].strip():
-            joined[-1] = (joined[-1][0], end)
-        else:
-            joined.append((start, end))
-    return joined
-
-
-def _check_mention(raw: RawDocument, mention: Mention) -> None:
-    for start, end in mention.spans:
-        if not 0 <= start < end <= len(raw.text):
-            problem = f"{mention.where}: offsets {start}-{end} of a {mention.type} mention are not inside the text of"
-            size = f"{len(raw.text)} characters"
-            raise CorpusError(f"{problem} document {raw.document_id} ({size}); correct the offsets or the text")
-    text = mention.cut(raw.text)
-    if not strip_invisible(text):
-        problem = f"{mention.where}: no visible character at {mention.spans}, a {mention.type} mention of document"
-        raise CorpusError(f"{problem} {raw.document_id}; correct the offsets or the text")
-    if mention.text is not None and text != mention.text:
-        message = "%s: document %s has %r at %s, the mention says %r; the offsets are trusted"
-        logger.warning(message, mention.where, raw.document_id, text[:80], mention.spans, mention.text[:80])

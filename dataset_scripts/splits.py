@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from dataset_scripts.schema import RawDocument
+from dataset_scripts.schema import Document
 
 
 logger = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ SPLITS = ("train", "dev", "test")
 WHOLE = "all"  # the only part of a corpus that is published without splits
 DEFAULT_TEST_SIZE = 0.15
 
-RawSplits = dict[str, list[RawDocument]]
+Splits = dict[str, list[Document]]
 
 _SPLIT_OF_WORD = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -40,8 +40,8 @@ def infer_split(name: str) -> str | None:
 
 
 def complete_splits(
-    name: str, splits: RawSplits, test_size: float | None, dev_size: float, seed: int, scoring_only: bool
-) -> RawSplits:
+    name: str, splits: Splits, test_size: float | None, dev_size: float, seed: int, scoring_only: bool
+) -> Splits:
     """Cut the splits that are missing from the training documents; with `test_size`, pool all documents first.
 
     With `scoring_only`, a corpus without splits is all test, unless `test_size` is given.
@@ -63,34 +63,36 @@ def complete_splits(
     return splits
 
 
-def hold_out(raws: Sequence[RawDocument], share: float, seed: int) -> tuple[list[RawDocument], list[RawDocument]]:
+def hold_out(documents: Sequence[Document], share: float, seed: int) -> tuple[list[Document], list[Document]]:
     """Hold out a share of the documents; return `(the others, held out)`, each in the order given.
 
     Whole groups are drawn until the share is reached, so sentences of one abstract, or documents of one id, stay
     together. The draw depends on ids, groups and seed only, not on the order of the files. At least one group is held
     out, and at least one is left, if there are two.
     """
-    distinct = {(raw.document_id, raw.text): _get_group(raw) for raw in raws}  # counts a repeated document once
+    # A repeated document counts once.
+    distinct = {(document.document_id, document.text): _get_group(document) for document in documents}
     sizes = Counter(distinct.values())
     groups = sorted(sizes)
     random.Random(seed).shuffle(groups)
     target = max(1, round(share * len(distinct)))
     sums = itertools.accumulate((sizes[group] for group in groups), initial=0)  # of the documents in earlier groups
     drawn = {group for group, drawn_before in zip(groups[:-1], sums, strict=False) if drawn_before < target}
-    rest = [raw for raw in raws if _get_group(raw) not in drawn]
-    return rest, [raw for raw in raws if _get_group(raw) in drawn]
+    rest = [document for document in documents if _get_group(document) not in drawn]
+    return rest, [document for document in documents if _get_group(document) in drawn]
 
 
-def _get_group(raw: RawDocument) -> str:
-    return raw.group or raw.document_id
+def _get_group(document: Document) -> str:
+    return document.group or document.document_id
 
 
-def _warn_of_large_groups(name: str, raws: Sequence[RawDocument], held_out: int, share: float) -> None:
+def _warn_of_large_groups(name: str, documents: Sequence[Document], held_out: int, share: float) -> None:
     """Warn if documents that stay together made the cut far larger, or smaller, than the share."""
-    if raws and (not held_out or (len(raws) >= 20 and not share / 2 <= held_out / len(raws) <= 2 * share)):
-        group, size = Counter(map(_get_group, raws)).most_common(1)[0]
+    far_off = len(documents) >= 20 and not share / 2 <= held_out / len(documents) <= 2 * share
+    if documents and (far_off or not held_out):
+        group, size = Counter(map(_get_group, documents)).most_common(1)[0]
         logger.warning(
             "%s: %d of %d documents are held out instead of a share of %g: %d have the id or group %r and stay "
             "together; give each text its own id, and begin it with -DOCSTART- in a CoNLL file",
-            name, held_out, len(raws), share, size, group,
+            name, held_out, len(documents), share, size, group,
         )  # fmt: skip

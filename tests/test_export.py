@@ -15,6 +15,7 @@ from dataset_scripts.__main__ import add_commands, main, run_command
 from dataset_scripts.bio import decode_bio, label_words
 from dataset_scripts.export import FORMATS, export_corpus, list_labels
 from dataset_scripts.formats.conll import read_conll
+from dataset_scripts.schema import ReadOptions
 
 
 ROOT = Path(__file__).parents[1]
@@ -147,7 +148,9 @@ def test_conll_ids_hold_no_white_space_and_empty_splits_have_no_file(tmp_path):
 def test_an_export_that_fails_leaves_nothing(local, tmp_path):
     output = tmp_path / "exports/out"
     with pytest.raises(CorpusError, match="the word 'The TNF' holds white space"):
-        export_corpus(load_corpus(local, word_pattern=r"The TNF|\S+"), "conll", output)
+        export_corpus(
+            load_corpus(local, word_pattern=r"The TNF|\S+", options=ReadOptions(allow_losses=True)), "conll", output
+        )
     path = write_jsonl(tmp_path / "test.jsonl", [document("1", "HeLa cells.", [("HeLa", "Cell Line")])])
     with pytest.raises(CorpusError, match="the tag 'B-Cell Line' holds white space"):
         export_corpus(load_corpus(path), "conll", output)

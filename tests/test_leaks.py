@@ -202,8 +202,8 @@ def test_an_error_names_the_corpora_and_the_remedy(corpora):
 
 def test_an_own_corpus_is_compared_with_a_registered_one(tmp_path):
     sample = load_corpus("ncbi", "sample")
-    entities = [{"start": 0, "end": 1, "type": "Disease"}]
-    leaked = {"document_id": "x", "text": sample.splits["test"][0].text, "entities": entities}
+    entities = [{"start": 0, "end": 3, "type": "Disease"}]
+    leaked = {"document_id": "x", "text": sample.splits["test"][0].text, "entities": []}
     for split, text in {"train": "Oak.", "dev": "Ash.", "test": "Fir."}.items():
         rows = [{"document_id": "y", "text": text, "entities": entities}]
         write_jsonl(tmp_path / f"{split}.jsonl", [leaked] * (split == "train") + rows)

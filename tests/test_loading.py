@@ -10,7 +10,7 @@ from toys import document, put, sizes, write_jsonl
 from dataset_scripts import CorpusError, LoadedCorpus, file_ledgers, get_corpus, hash_corpus, list_corpora, load_corpus
 from dataset_scripts.bio import flatten
 from dataset_scripts.loading import with_dev_in_train
-from dataset_scripts.schema import Entity, Ledger, RawDocument
+from dataset_scripts.schema import Document, Entity, Ledger, ReadOptions
 from dataset_scripts.splits import hold_out
 
 
@@ -98,7 +98,9 @@ def test_losses_of_a_flat_tag_sequence_are_counted_by_cause(tmp_path):
     places = [(4, 9, "Gene"), (0, 9, "Gene"), (4, 17, "Gene"), (18, 23, "Z"), (18, 23, "A"), (0, 3, "Gene")]
     entities = [{"start": start, "end": end, "type": name} for start, end, name in [*places, (24, 26, "Gene")]]
     record = {"document_id": "1", "text": "TNF alpha binding cells p53", "entities": entities}
-    ledger = load_corpus(put(tmp_path / "test.jsonl", json.dumps(record))).ledgers["test"]
+    path = put(tmp_path / "test.jsonl", json.dumps(record))
+    assert "5 of 7 mentions become no labels (3 nested, 1 crossing, 1 not alignable); correct" in error_of(path)
+    ledger = load_corpus(path, options=ReadOptions(allow_losses=True)).ledgers["test"]
     assert (ledger.read, ledger.kept, ledger.dropped) == (7, 2, {"nested": 3, "crossing": 1, "not alignable": 1})
     kept, lost = flatten([Entity(0, 3, "Z"), Entity(0, 3, "A")])  # in whatever order they come
     assert (kept, lost) == ([Entity(0, 3, "A")], {"nested": 1})
@@ -171,12 +173,12 @@ def test_a_cut_depends_on_the_seed_only(tmp_path, present, missing, size):
     assert held_out[0] == held_out[-1]
 
 
-def make_raws(count: int, groups: int) -> list[RawDocument]:
-    return [RawDocument(f"d{n:03}", "text", group=f"g{n % groups}") for n in range(count)]
+def make_documents(count: int, groups: int) -> list[Document]:
+    return [Document(f"d{n:03}", "text", group=f"g{n % groups}") for n in range(count)]
 
 
 def test_a_cut_ignores_the_order_of_files_and_keeps_groups_whole():
-    documents = make_raws(60, 20)
+    documents = make_documents(60, 20)
     rest, held_out = hold_out(documents, 0.1, 7)
     _, reversed_held_out = hold_out(documents[::-1], 0.1, 7)
     assert len(held_out) == 6 and len(rest) == 54
@@ -187,7 +189,7 @@ def test_a_cut_ignores_the_order_of_files_and_keeps_groups_whole():
 
 @pytest.mark.parametrize(("count", "expected"), [(1, (1, 0)), (2, (1, 1)), (3, (2, 1))])
 def test_a_cut_of_very_few_documents_leaves_one_on_each_side(count, expected):
-    rest, held_out = hold_out(make_raws(count, count), 0.1, 42)
+    rest, held_out = hold_out(make_documents(count, count), 0.1, 42)
     assert (len(rest), len(held_out)) == expected
 
 

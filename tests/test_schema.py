@@ -1,14 +1,17 @@
 """From what a file states to documents, and from documents to words and labels."""
 
 import pytest
+from toys import collect
 
 from dataset_scripts import bio
-from dataset_scripts.schema import CorpusError, Document, Entity, Ledger, Mention, RawDocument, to_documents
+from dataset_scripts.documents import to_documents
+from dataset_scripts.problems import Problems
+from dataset_scripts.schema import CorpusError, Document, Entity, Ledger, Mention, RawDocument
 
 
 def dropped(raw: RawDocument) -> tuple[list[tuple[int, int, str]], dict[str, int]]:
-    """What `to_documents` keeps of a document, and what it counts as lost."""
-    ((document,), ledger) = to_documents([raw])
+    """What `collect` keeps of a document, and what it counts as lost."""
+    ((document,), ledger) = collect([raw])
     return [(e.start, e.end, e.type) for e in document.entities], dict(ledger.dropped)
 
 
@@ -17,18 +20,32 @@ def test_white_space_at_the_edges_is_no_part_of_a_mention(caplog):
     mentions = [Mention(span, "x", where=f"f:{n}") for n, span in enumerate(spans, 1)]
     raw = RawDocument("1", "no\u200bgout\n a", mentions)
     assert dropped(raw) == ([(3, 7, "x"), (9, 10, "x")], {"duplicate mention": 1, "discontinuous": 1})
-    (message,) = caplog.messages
-    assert message.startswith("f:1: a mention begins or ends with white space") and "(1 such mentions" in message
+    assert caplog.messages == [
+        "FILE: 1 mentions in 1 documents begin or end with white space or invisible characters, which are left out of "
+        "them; the first is x 2-8 of document 1 (f:1)"
+    ]
 
 
-@pytest.mark.parametrize(("span", "message"), [
-    ((2, 4), "f:3: no visible character at .*, a x mention of document 7; correct the offsets"),
-    ((2, 2), "f:3: offsets 2-2 of a x mention are not inside the text of document 7"),
-    ((6, 9), r"f:3: offsets 6-9 of a x mention are not inside the text of document 7 \(8 characters\)"),
+@pytest.mark.parametrize(("span", "cause", "told"), [
+    ((2, 4), "empty span", "hold no visible character and are dropped; the first is x 2-4 of document 7 (f:3)"),
+    ((2, 2), "empty span", "hold no visible character and are dropped; the first is x 2-2 of document 7 (f:3)"),
+    ((4, 2), "empty span", "hold no visible character and are dropped; the first is x 4-2 of document 7 (f:3)"),
+    ((6, 9), "outside the text", "lie outside the text of their document and are dropped; the first is x 6-9 of "
+                                 "document 7 (f:3), whose text has 8 characters"),
+    ((-1, 2), "outside the text", "lie outside the text of their document and are dropped; the first is x -1-2 of "
+                                  "document 7 (f:3), whose text has 8 characters"),
 ])  # fmt: skip
-def test_offsets_of_nothing_or_outside_the_text_are_refused(span, message):
-    with pytest.raises(CorpusError, match=f"^{message}"):
-        to_documents([RawDocument("7", "no\u200b\ngout", [Mention((span,), "x", where="f:3")])])
+def test_mentions_of_nothing_or_outside_the_text_are_dropped_with_one_line_a_cause(caplog, span, cause, told):
+    mentions = [Mention((span,), "x", where=f"f:{n}") for n in (3, 4)] + [Mention(((4, 8),), "x")]
+    raws = [RawDocument("7", "no\u200b\ngout", mentions), RawDocument("8", "gout\ngout", mentions[:1])]
+    _, ledger = collect(raws)
+    lost = 3 - (cause == "empty span" and span in ((2, 4),)) - (span == (6, 9))
+    assert (ledger.read, dict(ledger.dropped)) == (4, {cause: lost})
+    assert caplog.messages == [f"FILE: {lost} mentions in {lost - 1} documents {told}"]
+    problems = Problems()
+    list(to_documents(raws, problems=problems))
+    with pytest.raises(CorpusError, match="correct the file, or read it without --strict"):
+        problems.report("FILE", strict=True)
 
 
 def test_parts_of_a_mention_are_one_if_only_white_space_is_between():
@@ -45,16 +62,16 @@ def test_the_same_mention_twice_is_counted():
 
 def test_other_texts_under_one_id_are_numbered_and_stay_a_group():
     raws = [RawDocument(name, text) for name, text in (("1", "a"), ("1-2", "b"), ("1", "c"), ("1", "d"), ("1", "a"))]
-    documents, ledger = to_documents(raws)
+    documents, ledger = collect(raws)
     stated = [(document.document_id, document.text, document.group) for document in documents]
     assert stated == [("1", "a", "1"), ("1-2", "b", "1-2"), ("1-3", "c", "1"), ("1-4", "d", "1")]
     assert ledger.documents == 4
 
 
 def test_ledgers_add_up():
-    one = Ledger(1, 3, bio.Counter(nested=1), bio.Counter(x=3), ["f:1"])
-    both = one + Ledger(2, 4, bio.Counter(nested=1, crossing=1), bio.Counter(y=4), ["g:1"])
-    assert (both.documents, both.read, both.kept, both.trimmed) == (3, 7, 4, ["f:1", "g:1"])
+    one = Ledger(1, 3, bio.Counter(nested=1), bio.Counter(x=3))
+    both = one + Ledger(2, 4, bio.Counter(nested=1, crossing=1), bio.Counter(y=4))
+    assert (both.documents, both.read, both.kept) == (3, 7, 4)
     assert both.as_dict()["dropped"] == {"crossing": 1, "nested": 2} and both.types == {"x": 3, "y": 4}
 
 

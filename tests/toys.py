@@ -7,6 +7,20 @@ from typing import Any
 
 import pytest
 
+from dataset_scripts.documents import merge_documents, to_documents
+from dataset_scripts.problems import Problems
+from dataset_scripts.schema import Document, Ledger, RawDocument
+
+
+def collect(raws: Iterable[RawDocument], name: object = "FILE") -> tuple[list[Document], Ledger]:
+    """Return the documents of what a reader yields, merged, and their ledger; log what is wrong with mentions."""
+    problems, ledger = Problems(), Ledger()
+    documents = merge_documents(to_documents(raws, problems=problems), str(name))
+    problems.report(str(name), allow_losses=True)
+    for one in documents:
+        ledger.add_document(one)
+    return documents, ledger
+
 
 def document(document_id: str, text: str, mentions: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """A JSONL document; each `(words, type)` is the next place in the text where the words stand."""

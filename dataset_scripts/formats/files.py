@@ -20,6 +20,8 @@ BLANK = " \t"  # never str.strip() or str.split() without argument: a text may h
 COLUMN = re.compile(f"[^{BLANK}]+")
 INTEGER = re.compile(r"[0-9]{1,15}")
 BOM = "\ufeff"
+_BOM = BOM.encode()
+_BLOCK = 1 << 18  # bytes
 SURROGATES = "\ud800-\udfff"  # halves of a character; JSON can escape them, UTF-8 and tokenizers can't hold them
 NOT_IN_NAMES = re.compile(f"[\t\n\r{SURROGATES}]")  # of documents and types
 NO_DATA = re.compile(r"(readme|licen[cs]es?|notices?|citations?|changelog)(\..*)?", re.IGNORECASE)  # beside a corpus
@@ -50,13 +52,30 @@ def read_text(path: FilePath) -> str:
 def read_lines(path: FilePath, skip_blank: bool = False) -> Iterator[tuple[str, str]]:
     """Yield each line as (`file:line`, text). Only LF ends a line: a text may hold U+2028, \\x0b or \\x85."""
     name = os.fspath(path)
-    with open_file(path) as file:
-        for number, data in enumerate(file, 1):
-            if number == 1:
-                data = data.removeprefix(BOM.encode())
-            line = _decode(data.removesuffix(b"\n").removesuffix(b"\r"), name, number)
+    for first, lines in read_blocks(path):
+        for number, line in enumerate(lines, first):
             if not skip_blank or line.strip(BLANK):
                 yield f"{name}:{number}", line
+
+
+def read_blocks(path: FilePath) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of a line, from 1, and some lines from there on, which is faster than one by one."""
+    with open_file(path) as file:
+        number, rest = 1, [file.read(len(_BOM)).removeprefix(_BOM)]
+        while chunk := file.read(_BLOCK):
+            complete, newline, tail = chunk.rpartition(b"\n")
+            if newline:
+                lines = _decode(b"".join([*rest, complete]), path, number).split("\n")
+                yield number, _drop_returns(lines)
+                number, rest = number + len(lines), [tail]
+            else:
+                rest.append(tail)
+        if last := b"".join(rest):
+            yield number, _drop_returns(_decode(last, path, number).removesuffix("\n").split("\n"))
+
+
+def _drop_returns(lines: list[str]) -> list[str]:
+    return [line.removesuffix("\r") for line in lines]
 
 
 def _decode(data: bytes, path: FilePath, first_line: int = 1) -> str:

@@ -5,11 +5,10 @@ import logging
 
 import pytest
 from format_tools import BC2GM, BIOC, GENIA, describe
-from toys import put
+from toys import collect, put
 
 from dataset_scripts import formats
 from dataset_scripts.formats import find_companion_files, is_corpus_path, read_any, read_bc2gm, read_brat
-from dataset_scripts.schema import to_documents
 
 
 PUBTATOR = (
@@ -59,7 +58,7 @@ def test_files_are_read_in_every_form(tmp_path, caplog, name, content, documents
     path = put(tmp_path / name, gzip.compress(data) if form in ("gzip", "all") else data)
     with caplog.at_level(logging.WARNING):
         raws = list(read_any(path))
-        _, ledger = to_documents(raws)
+        _, ledger = collect(raws)
     assert [describe(raw) for raw in raws] == documents
     assert raws[0].where == f"{path}:{ {'c.txt': 2, 'c.iob2': 3, 'c.jsonl': 1, 'c.xml': 4, 'genia.xml': 4}[name] }"
     assert (ledger.dropped, caplog.messages) == (dropped, [f"{path}{warning}" for warning in warnings])
@@ -133,6 +132,11 @@ def strays(count: int, line: int) -> str:
     )
 
 
+def other_text(example: str) -> str:
+    numbers = ": 1 mentions in 1 documents"
+    return f"{numbers} state another text than stands at their offsets, which are trusted; the first is {example}"
+
+
 def relation(columns: str) -> str:
     return "\n".join(f"{n}|t|human y z\n{n}\t0\t5\thuman\tx\tD1\n{n}\t{columns}\n" for n in (1, 2))
 
@@ -162,11 +166,11 @@ LISTS = (
     ("c.pubtator", relation("Association\t7124\t3569\tNovel"), ["human"] * 2, None),
     ("c.pubtator", relation("Association\t5\t6\tNo"), ["human"] * 2, None),
     ("c.pubtator", "1|t|one\n1|a|two\n1\t0\t7\tone two\tX\n1\t0\t3\ttwo\tX\n", ["one\ntwo", "one"],
-     ":4: document 1 has 'one' at ((0, 3),), the mention says 'two'; the offsets are trusted"),
+     other_text("X 0-3 of document 1 (PATH:4), 'one' in the text and 'two' in the mention")),
     ("c.jsonl", JSONL.replace('"score": 1', '"text": "z"'), ["\U0001f9ec"],
-     ":1: document a has '\U0001f9ec' at ((2, 3),), the mention says 'z'; the offsets are trusted"),
+     other_text("T 2-3 of document a (PATH:1), '\U0001f9ec' in the text and 'z' in the mention")),
     ("c.xml", BIOC.replace("<text>One two", "<text>One too"), ["Gout", "One two"],
-     ":9: document 11 has 'One two' at ((9, 12), (17, 20)), the mention says 'One too'; the offsets are trusted"),
+     other_text("Number 9-12 17-20 of document 11 (PATH:9), 'One two' in the text and 'One too' in the mention")),
     ("c.jsonl", unread('"spans": [{"start": 0}]'), [], LISTS.format("spans")),
     ("c.jsonl", unread('"label": [[0, 5, "x"]], "meta": {}'), [], LISTS.format("label")),
     ("c.jsonl", unread('"authors": ["A", "B"], "y": []'), [], None),
@@ -175,7 +179,7 @@ def test_doubtful_content_is_reported_once(tmp_path, caplog, name, content, ment
     path = put(tmp_path / name, content)
     with caplog.at_level(logging.WARNING):
         raws = list(read_any(path))
-        to_documents(raws[:1])
+        collect(raws[:1], path)
     assert [m.cut(raw.text) for raw in raws for m in raw.mentions] == mentions
     assert len(caplog.messages) == bool(warning)
     assert not warning or caplog.messages[0].startswith(f"{path}{warning}".replace("PATH", str(path)))
@@ -205,7 +209,7 @@ def test_brat_pairs_are_read_in_order(tmp_path, caplog):
         put(tmp_path / name, content)
     with caplog.at_level(logging.WARNING):
         raws = list(read_any(tmp_path))
-        _, ledger = to_documents(raws)
+        _, ledger = collect(raws)
     mentions = ("1:0-4 protein IL-2", "2:0-4,14-19 DNA IL-2 genes", "3:9-19 DNA IL-4\ngenes", "4:14-17,17-19 x gen es")
     second = ("b", "IL-2 and IL-4\ngenes \U0001f9ec x\n", *mentions)
     assert [describe(raw) for raw in raws] == [("a", "nothing"), second]

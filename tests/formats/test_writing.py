@@ -12,11 +12,11 @@ import pytest
 from format_tools import FEW, describe
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import put
+from toys import collect, put
 
 from dataset_scripts import formats
 from dataset_scripts.formats.files import write_then_rename
-from dataset_scripts.schema import CorpusError, Document, Entity, to_documents
+from dataset_scripts.schema import CorpusError, Document, Entity
 
 
 PREDICTED = Document(
@@ -127,7 +127,7 @@ def test_documents_survive_a_round_trip(tmp_path_factory, caplog, write, read, c
     write(corpus, path)
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        back, ledger = to_documents(read(path))
+        back, ledger = collect(read(path))
     assert not caplog.records  # no mention disagrees with its text
     assert ledger.kept == ledger.read
     assert as_set(back) == as_set(corpus, change)

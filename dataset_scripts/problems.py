@@ -1,0 +1,91 @@
+"""Gather what is wrong with the mentions of a file, to one message for each cause."""
+
+import logging
+from dataclasses import dataclass, field
+
+from dataset_scripts.schema import EMPTY_SPAN, NO_TYPE, OUTSIDE_TEXT, CorpusError, Mention, RawDocument
+
+
+logger = logging.getLogger(__name__)
+
+TRIMMED = "trimmed"
+OTHER_TEXT = "other text"
+
+# Causes in the order of their messages: what such mentions do, and what becomes of them.
+_DROPPED = {
+    OUTSIDE_TEXT: "lie outside the text of their document and are dropped",
+    EMPTY_SPAN: "hold no visible character and are dropped",
+    NO_TYPE: "have no type and are dropped",
+}
+_KEPT = {
+    OTHER_TEXT: "state another text than stands at their offsets, which are trusted",
+    TRIMMED: "begin or end with white space or invisible characters, which are left out of them",
+}
+_MOST_EVIDENCE = 200  # documents that are kept to find out how their offsets are counted
+
+
+@dataclass
+class Problem:
+    """The mentions of a file that have one problem."""
+
+    example: str  # the first one, with `file:line`
+    document: RawDocument  # the last one that was counted
+    mentions: int = 0
+    documents: int = 0
+
+    def count(self, document: RawDocument) -> None:
+        self.documents += not self.mentions or document is not self.document
+        self.document = document
+        self.mentions += 1
+
+
+@dataclass
+class Problems:
+    """What is wrong with the mentions of one file or folder."""
+
+    problems: dict[str, Problem] = field(default_factory=dict)  # by cause
+    stated: int = 0  # mentions whose text the file states
+    evidence: list[RawDocument] = field(default_factory=list)  # documents with mentions of another text
+
+    def add(self, cause: str, raw: RawDocument, mention: Mention) -> None:
+        """Count a mention under a cause that has a message."""
+        if cause in _DROPPED or cause in _KEPT:
+            if cause not in self.problems:
+                self.problems[cause] = Problem(_describe(cause, raw, mention), raw)
+            self.problems[cause].count(raw)
+
+    def compare_texts(self, raw: RawDocument, mention: Mention) -> None:
+        """Count a mention whose stated text is not the one at its offsets."""
+        if mention.text is not None:
+            self.stated += 1
+            if mention.text != mention.cut(raw.text):
+                self.add(OTHER_TEXT, raw, mention)
+                if len(self.evidence) < _MOST_EVIDENCE and (not self.evidence or self.evidence[-1] is not raw):
+                    self.evidence.append(raw)
+
+    def report(self, name: str, strict: bool = False, allow_losses: bool = False) -> None:
+        """Log one line for each cause.
+
+        Raises:
+            CorpusError: with `strict`, for the first cause that drops mentions; without `allow_losses`, if most
+                mentions state another text than stands at their offsets.
+        """
+        for cause, what in (_DROPPED | _KEPT).items():
+            if problem := self.problems.get(cause):
+                numbers = f"{problem.mentions} mentions in {problem.documents} documents"
+                line = f"{name}: {numbers} {what}; the first is {problem.example}"
+                if strict and cause in _DROPPED:
+                    raise CorpusError(f"{line}; correct the file, or read it without --strict")
+                if cause == OTHER_TEXT and problem.mentions > self.stated / 2 and not allow_losses:
+                    raise CorpusError(f"{line}; correct the offsets, or trust them with --allow_losses")
+                logger.warning("%s", line)
+
+
+def _describe(cause: str, raw: RawDocument, mention: Mention) -> str:
+    offsets = " ".join(f"{start}-{end}" for start, end in mention.spans) or "without offsets"
+    place = f"{mention.type or '?'} {offsets} of document {raw.document_id} ({mention.where})"
+    if cause == OUTSIDE_TEXT:
+        return f"{place}, whose text has {len(raw.text)} characters"
+    if cause == OTHER_TEXT:
+        return f"{place}, {mention.cut(raw.text)[:80]!r} in the text and {(mention.text or '')[:80]!r} in the mention"
+    return place
