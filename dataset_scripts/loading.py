@@ -25,7 +25,7 @@ from dataset_scripts.corpora import CORPORA, get_corpus
 from dataset_scripts.corpus import Corpus, Part, hash_parts, strip_number
 from dataset_scripts.documents import merge_documents, read_parts
 from dataset_scripts.formats import is_corpus_path
-from dataset_scripts.formats.conll import UNTYPED
+from dataset_scripts.formats.tags import UNTYPED
 from dataset_scripts.local_corpus import find_local_files
 from dataset_scripts.schema import DETECT, NOT_ALIGNABLE, CorpusError, Document, Ledger, ReadOptions
 from dataset_scripts.splits import SPLITS, Splits, complete_splits

@@ -1,57 +1,57 @@
-"""CoNLL: one token and its BIO tag a line, a blank line after each sentence.
+"""CoNLL: one token and its tag a line, a blank line after each sentence.
 
     Gout<tab>B-Disease
     hurts<tab>O
 Source: https://www.clips.uantwerpen.be/conll2003/ner/; JNLPBA's `###MEDLINE:` lines, doi:10.3115/1567594.1567610
 """
 
-import itertools
 import logging
+import os
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
-from dataset_scripts.formats.files import BLANK, COLUMN, FilePath, OffsetText, get_stem, read_lines
-from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions, strip_invisible
+from dataset_scripts.formats.files import BLANK, COLUMN, FilePath, get_stem, open_file, read_blocks
+from dataset_scripts.formats.tags import EXPECTED, TagReader, is_tag
+from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions
 
 
 logger = logging.getLogger(__name__)
 
-UNTYPED = "Entity"  # the type of mentions whose file names none
 COMMENT = re.compile(r"# ?[\w.:-]+( [\w.:-]+)* =( |$)|# ?newpar$")  # CoNLL-U: `# sent_id = 1`
 _BREAK = re.compile(r"-DOCSTART-.*|# ?newdoc(?: id = (.*))?|(?P<jnlpba>###MEDLINE:)[ \t]*([^ \t]*).*", re.DOTALL)
-_TAG = re.compile(r"O|([BIES])(?:-(.+))?", re.DOTALL)
+_ANY_BREAK = re.compile(rb"^(-DOCSTART-|# ?newdoc|###MEDLINE:)", re.MULTILINE)
+_CHUNKS = {"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"}  # of phrases, no entities
 
 
-class _Row(NamedTuple):
-    token: str
-    prefix: str  # O, or one of B, I, E, S
-    type: str
-    where: str
-    columns: int
-    tabs: int
+class _Sentence(NamedTuple):
+    tokens: Sequence[str]
+    tags: Sequence[str]
+    lines: Sequence[int]  # the line of each token
 
 
 def read_conll(path: FilePath, options: ReadOptions = DETECT) -> Iterator[RawDocument]:
-    """Read one token a line: first column the token, last one its IOB2, IOB1 or IOBES tag; blank line = sentence end.
+    """Read one token a line: first column the token, last one its tag; a blank line ends a sentence.
 
-    `###MEDLINE:id` (JNLPBA), `-DOCSTART-` and `# newdoc id = id` lines begin documents; if the file has none, each
-    sentence is one. Missing ids are `<file stem>-<n>`, from 1. The text is made up: tokens joined by a space,
-    sentences by "\\n". CoNLL-U comments (`# key = value`) are skipped. An `I-` or `E-` tag that continues nothing
-    begins a mention, as in IOB1; a warning counts them. Bare tags (`B`, `I`) give the type `UNTYPED`.
+    Columns are apart by tabs (then a token may hold spaces) or spaces, and every row has the same number of them.
+    `options` choose other columns, and the scheme of the tags (see `TagReader`). A warning names other columns of
+    entity tags. `###MEDLINE:id` (JNLPBA), `-DOCSTART-` and `# newdoc id = id` lines begin documents; if the file has
+    none, each sentence is one. Missing ids are `<file stem>-<n>`, from 1. The text is made up: tokens joined by a
+    space, sentences by "\\n". Comments before a sentence, and AIONER's markers around it (`<ALL>`, `</ALL>`), are left
+    out. Bare tags (`B`, `I`) give the type `UNTYPED`.
     """
-    strays: list[str] = []
-    for number, (document_id, sentences) in enumerate(_read_documents(path), 1):
-        yield _build_document(document_id or f"{get_stem(path)}-{number}", sentences, strays)
-    if strays:
-        message = "%s: %d mentions begin with I- or E- instead of B- or S- (the first at %s); they are read as in IOB1"
-        logger.warning(message, path, len(strays), strays[0])
+    rows, tags = _RowReader(path, options), TagReader(path, options.tag_scheme)
+    for number, (document_id, sentences) in enumerate(_read_documents(path, rows), 1):
+        yield _build_document(document_id or f"{get_stem(path)}-{number}", sentences, tags)
+    tags.report()
+    rows.report()
 
 
 def is_conll_line(where: str, line: str) -> bool:
     """Whether a line begins a document, or ends in a tag."""
-    return _read_break(line, where) is not None or _TAG.fullmatch(COLUMN.findall(line)[-1]) is not None
+    return _read_break(line, where) is not None or is_tag(COLUMN.findall(line)[-1])
 
 
 def _read_break(line: str, where: str) -> str | None:
@@ -64,67 +64,206 @@ def _read_break(line: str, where: str) -> str | None:
     return match[3] or (match[1] or "").strip(BLANK)
 
 
-def _read_documents(path: FilePath) -> Iterator[tuple[str, list[list[_Row]]]]:
-    """Yield the id of each document, "" if it has none, and the rows of its sentences."""
-    has_breaks = any(_read_break(line, where) is not None for where, line in read_lines(path))
-    document_id, sentences, rows = "", [], []
-    first, all_counted = None, True
-    for where, line in itertools.chain(read_lines(path), [("", "")]):  # a blank line ends the last sentence
-        new_id = _read_break(line, where)
-        if new_id is None and COMMENT.match(line):
-            continue
-        if new_id is None and line.strip(BLANK):
-            rows.append(_read_row(line, where, first))
-            first = first or rows[0]
-            continue
-        if rows:
-            is_counted = rows[0].columns > 2 and all(row.token == str(n) for n, row in enumerate(rows, 1))
-            all_counted = all_counted and is_counted
-            if all_counted and len(rows) > 2:  # one or two numbers may be tokens
-                problem = f"{rows[0].where}: the first column counts the tokens"
-                raise CorpusError(f"{problem}, as in CoNLL-U; the token itself must stand there")
-            sentences.append(rows)
-            rows = []
+def _has_breaks(path: FilePath) -> bool:
+    with open_file(path) as file:
+        first = file.readline().removeprefix(b"\xef\xbb\xbf")
+        return any(_ANY_BREAK.search(line) for line in [first]) or any(
+            _ANY_BREAK.search(b"".join(lines)) for lines in iter(lambda: file.readlines(1 << 20), [])
+        )
+
+
+def _read_documents(path: FilePath, rows: "_RowReader") -> Iterator[tuple[str, list[_Sentence]]]:
+    """Yield the id of each document, "" if it has none, and its sentences."""
+    has_breaks, document_id, sentences = _has_breaks(path), "", []
+    for new_id, first_line, lines in _read_sentences(path):
         if sentences and (new_id is not None or not has_breaks):
             yield document_id, sentences
             document_id, sentences = "", []
         document_id = document_id if new_id is None else new_id
+        if lines and (sentence := rows.read(first_line, lines)):
+            sentences.append(sentence)
     if sentences:
         yield document_id, sentences
 
 
-def _read_row(line: str, where: str, first: _Row | None) -> _Row:
-    """Read a token and its tag; refuse a row with other columns than the first, whose last may not be the tag."""
-    if "\r" in line:
-        raise CorpusError(f"{where}: a carriage return inside a line; save the file with line feeds")
-    shown, columns = f"{where}: {line[:60]!r}", COLUMN.findall(line)
-    if "\t" in line and any(" " in column.strip(BLANK) for column in line.split("\t")):
-        raise CorpusError(f"{shown} has a space in a column between tabs; write one token a line, without spaces")
-    tag = _TAG.fullmatch(columns[-1])
-    if len(columns) < 2 or tag is None:
-        tags = "O, B-TYPE, I-TYPE (IOBES: also E-TYPE, S-TYPE), or bare B and I"
-        raise CorpusError(f"{shown}; expected a token and, as last column after a tab or space, a tag: {tags}")
-    prefix = tag[1] or "O"
-    mention_type = "" if prefix == "O" else strip_invisible(tag[2] or "") or UNTYPED
-    row = _Row(columns[0], prefix, mention_type, where, len(columns), line.rstrip(BLANK).count("\t"))
-    if first and row.columns != first.columns and row.tabs != first.tabs:
-        counts = f"{row.columns} columns, where {first.where} has {first.columns}"
-        raise CorpusError(f"{shown} has {counts}; give every row the same columns")
-    return row
+def _read_sentences(path: FilePath) -> Iterator[tuple[str | None, int, list[str]]]:
+    """Yield (None, number of the first line, lines) of each sentence, and (id, 0, []) where a document begins."""
+    sentence: list[str] = []
+    first = 0
+    for number, lines in read_blocks(path):
+        for number, line in enumerate(lines, number):  # noqa: B020, PLW2901
+            new_id = None
+            if not line or line[0] in "-# \t":  # few tokens begin so
+                new_id = _read_break(line, f"{os.fspath(path)}:{number}")
+                if new_id is not None or not line.strip(BLANK):
+                    if sentence:
+                        yield None, first, sentence
+                        sentence = []
+                    if new_id is not None:
+                        yield new_id, 0, []
+                    continue
+            if not sentence:
+                first = number
+            sentence.append(line)
+    if sentence:
+        yield None, first, sentence
 
 
-def _build_document(document_id: str, sentences: list[list[_Row]], strays: list[str]) -> RawDocument:
-    """Join tokens to a text and tags to mentions; add to `strays` where a mention begins with an inner tag."""
-    text = OffsetText()
+class _RowReader:
+    """Splits rows into columns; all rows of a file have as many as the first."""
+
+    def __init__(self, path: FilePath, options: ReadOptions) -> None:
+        self.path = os.fspath(path)
+        self.chosen = options.tag_column is not None
+        self.token_column, self.tag_column = options.token_column or "1", options.tag_column or "-1"
+        self.has_counter = options.token_column is None  # whether the first column may count the tokens
+        self.width, self.first = 0, ""  # of the first row: number of columns and `file:line`
+        self.filled: list[int] = []  # its columns that aren't empty
+        self.token = self.tag = 0  # indices of these columns
+        self.other_tags: dict[int, Counter[str]] = {}  # by column: how often each tag stands there
+        self.comments: list[str] = []
+        self.markers = 0
+
+    def read(self, first_line: int, lines: list[str]) -> _Sentence | None:
+        """Return a sentence's tokens and tags; None if its lines are all comments."""
+        numbers: Sequence[int] = range(first_line, first_line + len(lines))
+        if any(line.startswith("#") for line in lines):
+            kept = [index for index, line in enumerate(lines) if not self._is_comment(lines, index, first_line)]
+            lines, numbers = [lines[index] for index in kept], [numbers[index] for index in kept]
+        if not lines:
+            return None
+        rows, is_plain = _split_rows(lines)
+        if not self.width:
+            self._set_columns(rows[0], f"{self.path}:{numbers[0]}", lines[0])
+        if not is_plain or set(map(len, rows)) != {self.width}:
+            rows = [self._fit_row(*item) for item in zip(rows, lines, numbers, strict=True)]
+        columns = list(zip(*rows, strict=True))
+        self._check_counter(columns[0], numbers[0])
+        self._count_other_tags(columns)
+        return self._drop_markers(_Sentence(columns[self.token], columns[self.tag], numbers))
+
+    def _is_comment(self, lines: list[str], index: int, first_line: int) -> bool:
+        """Whether a line is a comment: of CoNLL-U, or before a sentence and no row."""
+        line = lines[index]
+        if not line.startswith("#") or COMMENT.match(line):
+            return line.startswith("#")
+        columns = _split_row(line)
+        is_row = len(columns) == (self.width or max(2, len(columns))) and is_tag(
+            columns[self.tag if self.width else -1]
+        )
+        if is_row or not all(earlier.startswith("#") for earlier in lines[:index]):
+            return False
+        self.comments.append(f"{self.path}:{first_line + index}")
+        return True
+
+    def _set_columns(self, row: list[str], where: str, line: str) -> None:
+        if "\r" in line:
+            raise CorpusError(f"{where}: a carriage return inside a line; save the file with line feeds")
+        self.width, self.first = len(row), where
+        self.filled = [index for index, column in enumerate(row) if column]
+        if self.width < 2 or (not self.chosen and not is_tag(row[-1])):
+            problem = f"{where}: {line[:60]!r}; expected a token and, as last column after a tab or space, a tag"
+            raise CorpusError(f"{problem}: {EXPECTED}; if this is a header line, remove it")
+        self.token = self._find_column("--token_column", self.token_column)
+        self.tag = self._find_column("--tag_column", self.tag_column)
+        others = set(range(1, self.width)) - {self.token, self.tag}
+        self.other_tags = {} if self.chosen else {column: Counter() for column in others}
+
+    def _find_column(self, option: str, value: str) -> int:
+        number = int(value) if re.fullmatch(r"-?[0-9]{1,3}", value) else 0
+        if not 1 <= abs(number) <= self.width:
+            expected = f"a number from 1 to {self.width}, or from -1 for the last one"
+            raise CorpusError(f"{option} {value}: {self.first} has {self.width} columns; give {expected}")
+        return number - 1 if number > 0 else self.width + number
+
+    def _fit_row(self, row: list[str], line: str, number: int) -> list[str]:
+        """Return a row in the columns of the first one; both must have the same number, with or without empty ones."""
+        where, values = f"{self.path}:{number}", [column for column in row if column]
+        if "\r" in line:
+            raise CorpusError(f"{where}: a carriage return inside a line; save the file with line feeds")
+        if len(row) != self.width and len(values) == len(self.filled):  # several tabs may part two columns
+            row = [""] * self.width
+            for index, value in zip(self.filled, values, strict=True):
+                row[index] = value
+        if len(row) != self.width or not row[self.token] or not row[self.tag]:
+            shown, counts = f"{where}: {line[:60]!r}", f"{len(values)} columns, where {self.first} has {self.width}"
+            raise CorpusError(f"{shown} has {counts}; give every row the same columns")
+        return row
+
+    def _check_counter(self, column: Sequence[str], number: int) -> None:
+        """Refuse a first column that counts the tokens in every sentence so far."""
+        counted = self.has_counter and self.width > 2 and column == tuple(map(str, range(1, len(column) + 1)))
+        if counted and len(column) > 2:  # one or two numbers may be tokens
+            problem = f"{self.path}:{number}: the first column counts the tokens, as in CoNLL-U"
+            raise CorpusError(f"{problem}; name the column of the tokens: --token_column 2")
+        self.has_counter = counted
+
+    def _count_other_tags(self, columns: list[tuple[str, ...]]) -> None:
+        for column, counts in list(self.other_tags.items()):
+            values = set(columns[column])
+            if values <= counts.keys() or all(map(is_tag, values)):
+                counts.update(columns[column])
+            else:
+                del self.other_tags[column]
+
+    def _drop_markers(self, sentence: _Sentence) -> _Sentence | None:
+        """Leave out `<ALL>` before and `</ALL>` behind the words of a sentence, in AIONER's files."""
+        first, last = sentence.tokens[0], sentence.tokens[-1]
+        if not (re.fullmatch(r"<[\w-]+>", first) and last == f"</{first[1:]}"):
+            return sentence
+        self.markers += 1
+        return _Sentence(*(values[1:-1] for values in sentence)) if len(sentence.tokens) > 2 else None
+
+    def report(self) -> None:
+        """Log what was left out, one line a cause."""
+        for column, counts in self.other_tags.items():
+            types = {tag.partition("-")[2] for tag in counts if tag[:1] != "O"}
+            if types and not types <= _CHUNKS:
+                mentions = sum(n for tag, n in counts.items() if tag[0] in "BSU")
+                shown = ", ".join(sorted(types)[:5])
+                logger.warning(
+                    "%s: column %d holds tags too (%d mentions of %s), and column %d is read; --tag_column chooses",
+                    self.path, column + 1, mentions, shown, self.tag + 1,
+                )  # fmt: skip
+        if self.comments:
+            message = "%s: %d lines that begin with # are read as comments, the first at %s"
+            logger.warning(message, self.path, len(self.comments), self.comments[0])
+        if self.markers:
+            logger.warning("%s: markers such as <ALL> around %d sentences are left out", self.path, self.markers)
+
+
+def _split_rows(lines: list[str]) -> tuple[list[list[str]], bool]:
+    """Split rows into columns; tell whether each column is apart by one separator, and none is empty."""
+    joined = "\n".join(lines)
+    for separator, other in (("\t", " "), (" ", "\t")):
+        odd = (other, "\r", separator * 2, f"\n{separator}", f"{separator}\n")
+        if joined.strip(separator) == joined and not any(part in joined for part in odd):
+            return [line.split(separator) for line in lines], True
+    return [_split_row(line) for line in lines], False
+
+
+def _split_row(line: str) -> list[str]:
+    """Split a row at its tabs, where columns may be empty and tokens hold spaces, or else at its spaces."""
+    line = line.rstrip(BLANK)
+    return [column.strip(BLANK) for column in line.split("\t")] if "\t" in line else COLUMN.findall(line)
+
+
+def _build_document(document_id: str, sentences: list[_Sentence], tags: TagReader) -> RawDocument:
+    """Join tokens to a text and tags to mentions."""
+    texts: list[str] = []
     mentions: list[Mention] = []
-    for rows in sentences:
-        separator, open_type = "\n", ""  # the type of the mention that the next row may continue
-        for row in rows:
-            start, end = text.add(row.token, separator)
-            if row.prefix in "IE" and row.type == open_type:
-                mentions[-1] = replace(mentions[-1], spans=((mentions[-1].spans[0][0], end),))
-            elif row.prefix != "O":
-                strays += [row.where] if row.prefix in "IE" else []
-                mentions.append(Mention(((start, end),), row.type, where=row.where))
-            separator, open_type = " ", "" if row.prefix in "OES" else row.type
-    return RawDocument(document_id, text.getvalue(), mentions, where=sentences[0][0].where)
+    begin = 0  # of the sentence in the text
+    for sentence in sentences:
+
+        def locate(index: int, lines: Sequence[int] = sentence.lines) -> str:
+            return f"{tags.path}:{lines[index]}"
+
+        texts.append(" ".join(sentence.tokens))
+        if found := tags.find_mentions(sentence.tags, locate):
+            starts = list(accumulate((len(token) + 1 for token in sentence.tokens), initial=begin))
+            mentions += [
+                Mention(((starts[first], starts[last + 1] - 1),), mention_type, where=locate(first))
+                for first, last, mention_type in found
+            ]
+        begin += len(texts[-1]) + 1
+    return RawDocument(document_id, "\n".join(texts), mentions, where=f"{tags.path}:{sentences[0].lines[0]}")

@@ -126,10 +126,9 @@ def test_documents_are_read(tmp_path, caplog, name, content, documents):
     assert not caplog.messages
 
 
-def strays(count: int, line: int) -> str:
-    return (
-        f": {count} mentions begin with I- or E- instead of B- or S- (the first at PATH:{line}); they are read as in"
-    )
+def strays(count: int, line: int, scheme: str = "IOB1") -> str:
+    place = f"{count} mentions begin with an inner tag (I, E or L; the first at PATH:{line})"
+    return f": {place}; they are read as in {scheme}; --tag_scheme"
 
 
 def other_text(example: str) -> str:

@@ -40,9 +40,11 @@ CONLL = [
     *((f"Homo\tNN\tB-NP\tB-Species\n\n{line}\n", f":3: {line!r} has {count} columns, where PATH:1 has 4; give every")
       for count, line in [(3, "sapiens\tNN\tI-NP\t"), (3, "sapiens\tNN\tI-NP"), (3, "sapiens NN I-NP"),
                           (2, "sapiens\tI-Species"), (5, "x x x x B-y")]),
-    *((f"a\tO\n{line}\n", f":2: {line!r}; expected a token and, as last column")
-      for line in ["alone", "a\tL-x", "a\tB-", "\tO", "a\to", "a\tB-x\tNN"]),
-    ("Gout\t B-Disease \nheart attack\tB-Disease\n", ":2: 'heart attack\\tB-Disease' has a space in a column"),
+    *((f"{line}\na\tO\n", f":1: {line!r}; expected a token and, as last column") for line in ["alone", "token\ttag"]),
+    *((f"a\tO\n{line}\n", f":2: {line!r} has {count} columns, where PATH:1 has 2; give every row the same columns")
+      for count, line in [(1, "alone"), (1, "\tO"), (3, "a\tB-x\tNN"), (3, "heart attack B-Disease")]),
+    *((f"a\tO\na\t{tag}\n", f":2: {tag!r} is no tag; expected O, B-TYPE") for tag in ["B-", "o", "X-x", "b-x"]),
+    ("a\tL-x\nb\tU-x\nc\tE-x\n", ": the tags mix BILOU's L or U (PATH:1) and IOBES' E or S (PATH:3); write them in"),
     ("1\ta\tO\n2\tb\tO\n\n1\tBRCA1\tB-x\n2\tis\tO\n3\t.\tO\n", ":4: the first column counts the tokens"),
     ("Homo\tB-x\r\rsapiens\tI-x\r", RETURN),
     ("Homo\tB-x\r\r\nsapiens\tI-x\r\r\n", RETURN),

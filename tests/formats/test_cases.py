@@ -1,0 +1,44 @@
+"""Small files from public bug reports, in `../shared/cases`: each is read right, or refused with file and line."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from format_tools import describe, error_of
+from toys import collect
+
+from dataset_scripts.formats import read_any
+from dataset_scripts.schema import ReadOptions
+
+
+CASES = Path(__file__).parents[3] / "shared/cases"
+pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="no ../shared/cases")
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("conll_short_row/in.conll", "2: 'received VBD B-VP' has 3 columns, where PATH:1 has 4; give every row the same"),
+    ("conll_two_words_space/in.conll", "2: 'Growth hormone _ O I-GENE' has 5 columns, where PATH:1 has 4; give every"),
+])  # fmt: skip
+def test_refused(name, message):
+    path = CASES / name
+    assert error_of(read_any, path).startswith(f"{path}:{message}".replace("PATH", str(path)))
+
+
+TWO_LAYERS = "column 2 holds tags too (3 mentions of CHEM, GENE, ORG), and column 3 is read; --tag_column chooses"
+
+
+@pytest.mark.parametrize(("name", "options", "documents", "dropped", "told"), [
+    ("conll_space_in_token/in.conll", {}, [("in-1", "viaje a EE. UU. con asma .", "5:20-24 Disease asma")], {}, None),
+    ("conll_two_layers/in.conll", {}, [("in-1", "Interleukin 2 of Harlan Farm", "4:17-28 PLACE Harlan Farm"),
+                                       ("in-2", "Ibuprofen helps")], {}, TWO_LAYERS),
+    ("conll_two_layers/in.conll", {"tag_column": "2"},
+     [("in-1", "Interleukin 2 of Harlan Farm", "1:0-13 GENE Interleukin 2", "4:17-28 ORG Harlan Farm"),
+      ("in-2", "Ibuprofen helps", "7:0-9 CHEM Ibuprofen")], {}, None),
+])  # fmt: skip
+def test_read(caplog, name, options, documents, dropped, told):
+    with caplog.at_level(logging.WARNING):
+        raws = list(read_any(CASES / name, ReadOptions(**options)))
+        _, ledger = collect(raws)
+    assert [describe(raw) for raw in raws] == documents
+    assert dict(ledger.dropped) == dropped
+    assert [told in message for message in caplog.messages] == ([True] if told else [])
