@@ -25,7 +25,6 @@ from dataset_scripts.schema import (
     ReadOptions,
     Span,
     TypeMap,
-    strip_invisible,
     trim_span,
 )
 from dataset_scripts.splits import Splits
@@ -142,11 +141,13 @@ def _to_entities(
 
 def _find_fault(mention: Mention, text: str) -> str:
     """Return why a mention's offsets can't be used, "" if they can."""
-    if any(start < 0 or end > len(text) for start, end in mention.spans):
-        return OUTSIDE_TEXT
-    if any(start >= end for start, end in mention.spans) or not strip_invisible(mention.cut(text)):
-        return EMPTY_SPAN
-    return ""
+    for start, end in mention.spans:
+        if start < 0 or end > len(text):
+            return OUTSIDE_TEXT
+        if start >= end:
+            return EMPTY_SPAN
+    visible = any(start < end for start, end in (trim_span(text, *span) for span in mention.spans))
+    return "" if visible else EMPTY_SPAN
 
 
 def _join_touching(text: str, spans: Sequence[Span]) -> list[Span]:

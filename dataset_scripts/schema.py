@@ -161,6 +161,8 @@ class Ledger:
 
 def trim_span(text: str, start: int, end: int) -> Span:
     """Return the range without white space and format characters (Unicode's Cf: zero-width space) at its edges."""
+    if start < end and text[start].isalnum() and text[end - 1].isalnum():  # most mentions, without further looks
+        return start, end
     while start < end and _is_invisible(text[start]):
         start += 1
     while start < end and _is_invisible(text[end - 1]):

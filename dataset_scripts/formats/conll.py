@@ -43,8 +43,9 @@ def read_conll(path: FilePath, options: ReadOptions = DETECT) -> Iterator[RawDoc
     out. Bare tags (`B`, `I`) give the type `UNTYPED`.
     """
     rows, tags = _RowReader(path, options), TagReader(path, options.tag_scheme)
+    stem = get_stem(path)
     for number, (document_id, sentences) in enumerate(_read_documents(path, rows), 1):
-        yield _build_document(document_id or f"{get_stem(path)}-{number}", sentences, tags)
+        yield _build_document(document_id or f"{stem}-{number}", sentences, tags)
     tags.report()
     rows.report()
 
@@ -127,12 +128,14 @@ class _RowReader:
     def read(self, first_line: int, lines: list[str]) -> _Sentence | None:
         """Return a sentence's tokens and tags; None if its lines are all comments."""
         numbers: Sequence[int] = range(first_line, first_line + len(lines))
-        if any(line.startswith("#") for line in lines):
+        joined = "\n".join(lines)
+        if joined[0] == "#" or "\n#" in joined:
             kept = [index for index, line in enumerate(lines) if not self._is_comment(lines, index, first_line)]
             lines, numbers = [lines[index] for index in kept], [numbers[index] for index in kept]
+            joined = "\n".join(lines)
         if not lines:
             return None
-        rows, is_plain = _split_rows(lines)
+        rows, is_plain = _split_rows(lines, joined)
         if not self.width:
             self._set_columns(rows[0], f"{self.path}:{numbers[0]}", lines[0])
         if not is_plain or set(map(len, rows)) != {self.width}:
@@ -232,9 +235,8 @@ class _RowReader:
             logger.warning("%s: markers such as <ALL> around %d sentences are left out", self.path, self.markers)
 
 
-def _split_rows(lines: list[str]) -> tuple[list[list[str]], bool]:
+def _split_rows(lines: list[str], joined: str) -> tuple[list[list[str]], bool]:
     """Split rows into columns; tell whether each column is apart by one separator, and none is empty."""
-    joined = "\n".join(lines)
     for separator, other in (("\t", " "), (" ", "\t")):
         odd = (other, "\r", separator * 2, f"\n{separator}", f"{separator}\n")
         if joined.strip(separator) == joined and not any(part in joined for part in odd):

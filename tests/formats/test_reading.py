@@ -156,7 +156,7 @@ LISTS = (
 @pytest.mark.parametrize(("name", "content", "mentions", "warning"), [
     ("c.iob", "a I-x\nb I-x\nc B-x\nd I-y\n\ne I-y\nf E-y\ng I-y\n", ["a b", "c", "d", "e f", "g"], strays(4, 1)),
     ("c.iob", "a S-x\nb I-x\nc E-x\n", ["a", "b c"], strays(1, 2)),
-    ("c.iob", "a O\nb E-x\n", ["b"], strays(1, 2)),
+    ("c.iob", "a O\nb E-x\n", ["b"], strays(1, 2, "IOE2")),
     ("c.pubtator", relation("Species\t0\t5\thuman"), ["human"] * 2, SKIPPED),
     ("c.pubtator", relation("zero\t5\thuman\tSpecies"), ["human"] * 2, SKIPPED),
     ("c.pubtator", relation("CID\tD9\tD8"), ["human"] * 2, None),
