@@ -19,6 +19,7 @@ FilePath = str | os.PathLike[str]
 BLANK = " \t"  # never str.strip() or str.split() without argument: a text may hold U+00A0, \x85 and others
 COLUMN = re.compile(f"[^{BLANK}]+")
 INTEGER = re.compile(r"[0-9]{1,15}")
+OFFSET = re.compile(r"-?[0-9]{1,15}")  # one below 0 is outside the text, which isn't for readers to judge
 BOM = "\ufeff"
 _BOM = BOM.encode()
 _BLOCK = 1 << 18  # bytes

@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import BLANK, INTEGER, FilePath, read_lines, write_text
+from dataset_scripts.formats.files import BLANK, INTEGER, OFFSET, FilePath, read_lines, write_text
 from dataset_scripts.schema import LINE_BREAKERS, CorpusError, Document, Mention, RawDocument, strip_invisible
 
 
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 TEXT_LINE = re.compile(r"([^\t]+?)\|([ta])\|(.*)", re.DOTALL)  # DOTALL: \r and the like may stand inside
 _RELATION = re.compile("[A-Za-z][A-Za-z_ -]+(:?[0-9]+)?")  # CID, Association, CPR:4; no O for 0
 _AFTER_RETURN = re.compile(r"\r([^|\t\r]+)(?:\|a\||\t)")  # the id of a line, where \r alone ends lines
+_MENTION = re.compile(r"\s*-?[0-9]+\s+-?[0-9]+\s")  # behind the id of a line that is no text
 _Relation = tuple[str, list[str]]  # `file:line` and columns
 
 
@@ -26,12 +27,14 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
     """Read PubTator: `ID|t|title`, `ID|a|abstract`, mention lines; blank lines between documents.
 
     The text is title, "\\n", abstract (the format doesn't name the separator; "\\n" makes them two lines, as in other
-    formats, and no mention of NCBI or BC5CDR crosses it). Relations, whose second column is a name, are skipped; a
-    warning counts those that state a mention. A composite mention (7th column: its parts) is one mention.
+    formats, and no mention of NCBI or BC5CDR crosses it). Lines of text behind the abstract go on with it, with a
+    warning. Relations, whose second column is a name, are skipped; a warning counts those that state a mention. A
+    composite mention (7th column: its parts) is one mention.
     """
     document: RawDocument | None = None
     relations: list[_Relation] = []
     misread: list[str] = []
+    continued: list[str] = []
     for where, line in itertools.chain(read_lines(path), [("", "")]):  # a blank line ends the last document
         text_line = TEXT_LINE.fullmatch(line)
         is_title = text_line is not None and text_line[2] == "t"
@@ -44,17 +47,30 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
             document, relations = None, []
         if is_title:
             document = RawDocument(text_line[1], text_line[3], where=where)
+        elif document and _continues_abstract(document, line, text_line):
+            document.text += f"\n{line}"
+            continued.append(where)
         elif document:
             relations += _add_line(document, line, text_line, where)
         elif line.strip(BLANK):
             expected = "expected ID|t|TITLE, then ID|a|ABSTRACT and the mentions without blank lines between"
             raise CorpusError(f"{where}: {line[:60]!r} before a title; {expected}")
+    if continued:
+        message = "%s: abstracts go on over several lines (%d, the first at %s), which are joined by line breaks"
+        logger.warning(message, path, len(continued), continued[0])
     if misread:
         logger.warning(
             "%s: skipped as a relation, because its second column is a name, but it holds a text of the document and "
             "its offset (so do %d others); if it is a mention, put the offsets into columns 2 and 3",
             misread[0], len(misread) - 1,
         )  # fmt: skip
+
+
+def _continues_abstract(document: RawDocument, line: str, text_line: re.Match[str] | None) -> bool:
+    """Whether a line without tabs, before all mentions, is text: it begins with no id and offsets apart by spaces."""
+    if text_line or "\t" in line or document.mentions or "\n" not in document.text:
+        return False
+    return not (line.startswith(document.document_id) and _MENTION.match(line, len(document.document_id)))
 
 
 def _add_line(document: RawDocument, line: str, text_line: re.Match[str] | None, where: str) -> list[_Relation]:
@@ -72,19 +88,34 @@ def _add_line(document: RawDocument, line: str, text_line: re.Match[str] | None,
     elif len(columns) > 2 and _RELATION.fullmatch(columns[1]):
         return [(where, columns)]
     else:
-        document.mentions.append(_read_mention(columns, where))
+        document.mentions.append(_read_mention(columns, document.text, where))
     return []
 
 
-def _read_mention(columns: list[str], where: str) -> Mention:
+def _read_mention(columns: list[str], text: str, where: str) -> Mention:
+    columns = _join_mention(columns, text)
     expected = "expected, separated by tabs: document id, start, end, text, type, and perhaps concept id and the parts"
     if len(columns) < 5 or not (mention_type := strip_invisible(columns[4])):
         raise CorpusError(f"{where}: {len(columns)} columns {columns[:5]!r}; {expected} of a composite mention")
     start, end = columns[1:3]
-    if not (INTEGER.fullmatch(start) and INTEGER.fullmatch(end)):
+    if not (OFFSET.fullmatch(start) and OFFSET.fullmatch(end)):
         problem = f"{where}: {start!r} and {end!r} are no offsets, whole numbers from 0"
         raise CorpusError(f"{problem}; {expected} of a composite mention")
-    return Mention(((int(start), int(end)),), mention_type, columns[3], where)
+    mention = Mention(((int(start), int(end)),), mention_type, columns[3], where)
+    if len(columns) > 7 and not mention.fits(text):
+        problem = f"{where}: {len(columns)} columns, and the fourth is not the text at {start}-{end}"
+        raise CorpusError(f"{problem}, so the type can't be told; {expected} of a composite mention")
+    return mention
+
+
+def _join_mention(columns: list[str], text: str) -> list[str]:
+    """Join the columns of a mention that holds tabs, as the text at its offsets shows."""
+    if len(columns) > 5 and INTEGER.fullmatch(columns[1]) and INTEGER.fullmatch(columns[2]):
+        stated = text[int(columns[1]) : int(columns[2])]
+        behind = 4 + stated.count("\t")
+        if behind > 4 and "\t".join(columns[3:behind]) == stated:
+            return [*columns[:3], stated, *columns[behind:]]
+    return columns
 
 
 def _states_mention(columns: list[str], text: str) -> bool:

@@ -34,6 +34,12 @@ TWO_LAYERS = "column 2 holds tags too (3 mentions of CHEM, GENE, ORG), and colum
     ("conll_two_layers/in.conll", {"tag_column": "2"},
      [("in-1", "Interleukin 2 of Harlan Farm", "1:0-13 GENE Interleukin 2", "4:17-28 ORG Harlan Farm"),
       ("in-2", "Ibuprofen helps", "7:0-9 CHEM Ibuprofen")], {}, None),
+    ("pubtator_tab_in_mention/in.pubtator", {},
+     [("7", "A dose of 20 mg\tday was given.\nNo more.", "3:10-19 Dose 20 mg\tday")], {}, None),
+    ("pubtator_outside_text/in.pubtator", {},
+     [("11", "Tick fever in dogs: a report.\n", "3:30-41 Chemical ", "4:0-10 Disease Tick fever",
+       "5:14-18 Species dogs")], {"outside the text": 1}, "1 mentions in 1 documents lie outside the text of their document and are dropped; the "
+     "first is Chemical 30-41 of document 11 (PATH:3), whose text has 30 characters"),
 ])  # fmt: skip
 def test_read(caplog, name, options, documents, dropped, told):
     with caplog.at_level(logging.WARNING):
@@ -41,4 +47,5 @@ def test_read(caplog, name, options, documents, dropped, told):
         _, ledger = collect(raws)
     assert [describe(raw) for raw in raws] == documents
     assert dict(ledger.dropped) == dropped
+    told = told and told.replace("PATH", str(CASES / name))
     assert [told in message for message in caplog.messages] == ([True] if told else [])

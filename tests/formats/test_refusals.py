@@ -20,7 +20,8 @@ PUBTATOR = [
     ("1|t|a\n2|a|b\n", ":2: document id '2' inside document '1'"),
     ("1|t|a\n1|a|b\n1|a|b\n", ":3: a second abstract"),
     ("1|t|a\n1|a|b\n1\t0\tone\ta\tX\t-\n", ":3: '0' and 'one' are no offsets, whole numbers from 0; expected"),
-    ("1|t|a\n1|a|b\n1\t-1\t1\ta\tX\t-\n", ":3: '-1' and '1' are no offsets, whole numbers from 0; expected"),
+    ("1|t|a\n1|a|b\n1\t1\t2\ta\tX\t-\t-\t-\n", ":3: 8 columns, and the fourth is not the text at 1-2, so the type can't"),
+    ("1|t|a\n1|a|b\n1 -1 1 a X\n", ":3: no tab in '1 -1 1 a X'; separate the columns"),
     ("1|t|a\n1|a|b\n1\tx0\t1\ta\tX\t-\n", ":3: 'x0' and '1' are no offsets"),
     ("1|t|a\n1|a|b\n1\tO\t1\ta\tX\t-\n", ":3: 'O' and '1' are no offsets"),  # a letter O
     ("1|t|a\n1|a|b\n1\t\u0661\t2\ta\tX\t-\n", ":3: '\u0661' and '2' are no offsets"),
