@@ -217,6 +217,9 @@ def _check_losses(name: str, ledger: Ledger, allow_losses: bool) -> None:
 
 def _warn_of_doubtful_types(name: str, types: Sequence[str], train: Sequence[Document]) -> None:
     """Warn of types of a user's own corpus that differ in case only, or that nothing will predict."""
+    if UNTYPED in types and len(types) > 1:
+        message = "%s: tags without a type (B, I) are read as the type %s, beside %s; give them a type in the file"
+        logger.warning(message, name, UNTYPED, ", ".join(other for other in types if other != UNTYPED))
     counts = Counter(map(str.casefold, types))
     if alike := [type_name for type_name in types if counts[type_name.casefold()] > 1]:
         logger.warning("%s: the types %s differ in case only, and are learned apart", name, ", ".join(alike))

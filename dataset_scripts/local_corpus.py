@@ -9,13 +9,14 @@ Any format of `formats.read_any`, plain or gzip. Several files of one split are 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from dataset_scripts.corpus import Part
 from dataset_scripts.formats import KNOWN_ENDINGS, read_any
 from dataset_scripts.formats.bc2gm import find_companion_files
+from dataset_scripts.formats.brat import ENDINGS
 from dataset_scripts.formats.files import NO_DATA
 from dataset_scripts.schema import DETECT, CorpusError, ReadOptions
 from dataset_scripts.splits import SPLITS, WHOLE, infer_split
@@ -32,7 +33,7 @@ def find_local_files(path: Path, options: ReadOptions = DETECT) -> list[Part]:
         remedy = f"check the path (it is relative to {Path.cwd().name}/, and can't hold ',', '+' or ':' in --tasks)"
         raise CorpusError(f"{path}: no such file or folder; {remedy}")
     if path.is_file() or _is_brat(path):
-        stated = {infer_split(file.name) for file in path.glob("*.ann*")}
+        stated = {infer_split(file.name) for ending in ENDINGS for file in path.glob(f"*{ending}*")}
         if len(splits := [split for split in SPLITS if split in stated]) > 1:
             remedy = f"put the pairs of each into a folder of its own: {', '.join(f'{split}/' for split in splits)}"
             raise CorpusError(f"{path}: the names of brat pairs state several splits; {remedy}")
@@ -75,21 +76,34 @@ def _check_groups(folder: Path, children: dict[str, list[Path]]) -> None:
         raise CorpusError(f"{problem}; found {found}; rename them, or give one file, which is then split by ratio")
     for split, paths in children.items():
         if len({_get_ending(path) for path in paths}) > 1:
+            paths[:] = [path for path in paths if not _is_plain_text(path)] or paths
+        if len({_get_ending(path) for path in paths}) > 1:
             names = ", ".join(path.name for path in paths)
             raise CorpusError(f"{folder}: the {split} split is there in several formats ({names}); keep one of them")
     if set(children) == {"dev"}:
         raise CorpusError(f"{folder}: a development split alone; add train (and test), or give the file itself")
 
 
+def _is_plain_text(path: Path) -> bool:
+    """Whether a `.txt` file is no corpus, such as a word list or the ids of a split; a warning says so."""
+    try:
+        if path.is_file() and _get_ending(path) == ".txt":
+            next(iter(read_any(path)), None)
+        return False
+    except CorpusError as error:
+        logger.warning("%s; it is left out, since its split is there in another format", error)
+        return True
+
+
 def _list_data_files(paths: list[Path]) -> list[Path]:
     """List files and brat folders as they are, other folders by the readable files in them."""
     files: list[Path] = []
     for path in paths:
-        if path.is_file() or _is_brat(path):
+        if path.is_file():
             files.append(path)
             continue
-        inside = [file for file in _walk(path) if not NO_DATA.fullmatch(file.name)]
-        readable = [file for file in inside if _has_known_ending(file)]
+        inside = [file for file in _walk(path, stop=_is_brat) if not NO_DATA.fullmatch(file.name)]
+        readable = [file for file in inside if file.is_dir() or _has_known_ending(file)]
         companions = {companion for file in readable for companion in find_companion_files(file)}
         if others := [file for file in inside if file not in companions]:
             logger.warning("%s: its ending can't be read; it is left out (and %d others)", others[0], len(others) - 1)
@@ -106,17 +120,21 @@ def _list_visible(folder: Path) -> list[Path]:
     return paths
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, stop: Callable[[Path], bool] = lambda folder: False) -> Iterator[Path]:
+    """Yield the files in a folder and in those inside; a folder that `stop` names is yielded itself."""
+    if stop(folder):
+        yield folder
+        return
     for path in _list_visible(folder):
-        yield from _walk(path) if path.is_dir() else [path]
+        yield from _walk(path, stop) if path.is_dir() else [path]
 
 
 def _is_brat(path: Path) -> bool:
     """Tell whether a folder holds brat pairs; refuse one with folders beside them that hold data too."""
-    if not path.is_dir() or not any(any(path.glob(pattern)) for pattern in ("*.ann", "*.ann.gz")):
+    if not path.is_dir() or not any(any(path.glob(f"*{ending}{gz}")) for ending in ENDINGS for gz in ("", ".gz")):
         return False
     for folder in (child for child in path.iterdir() if child.is_dir() and not child.name.startswith(HIDDEN)):
-        if any(_has_known_ending(file) or file.name.endswith(".ann") for file in _walk(folder)):
+        if any(_has_known_ending(file) or file.name.endswith(ENDINGS) for file in _walk(folder)):
             raise CorpusError(f"{path}: brat pairs beside {folder.name}/, which holds data too; move either elsewhere")
     return True
 

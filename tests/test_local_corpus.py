@@ -54,7 +54,7 @@ def test_a_folder_of_files_named_by_split(tmp_path):
     assert list(corpus.hashes) == ["plants_train.jsonl", "plants_dev.jsonl", "plants_test.jsonl"]
 
 
-def test_tags_without_a_type_get_the_type_asked_for(tmp_path):
+def test_tags_without_a_type_get_the_type_asked_for(tmp_path, caplog):
     put(tmp_path / "train.tsv", "BRCA1\tB\ngene\tI\n\n" * 3)
     put(tmp_path / "devel.tsv", "TP53\tB\n")
     put(tmp_path / "test.tsv", "p53\tB\n")
@@ -65,6 +65,7 @@ def test_tags_without_a_type_get_the_type_asked_for(tmp_path):
     assert (entity.start, entity.end, entity.type) == (0, 10, "Gene")
     put(tmp_path / "test.tsv", "p53\tB-Protein\n")  # so `Entity` may be a type of its own
     assert set(load_corpus(tmp_path, untyped="Protein").types) == {"Entity", "Protein"}
+    assert "tags without a type (B, I) are read as the type Entity, beside Protein; give them a type" in caplog.text
 
 
 def test_brat_pairs_in_subfolders_plain_or_gzipped_or_in_a_flat_folder(tmp_path):
@@ -93,6 +94,27 @@ def test_missing_splits_are_cut_from_training_or_the_whole(tmp_path, caplog, fil
         write_jsonl(tmp_path / name, plants(100 * number, 100 * number + count - 1))
     assert sizes(load_corpus(tmp_path / next(iter(files)).split("/")[0], **options)) == expected
     assert told in caplog.text and bool(told) == bool(caplog.records)
+
+
+def test_pairs_of_a_bionlp_shared_task_are_read(tmp_path):
+    put(tmp_path / "1.txt", "An oak.\n")
+    put(tmp_path / "1.a1", "T1\tPlant 3 6\toak\n")
+    put(tmp_path / "1.a2", "T2\tGrowth 0 2\tAn\nE1\tGrowth:T2 Theme:T1\n")
+    corpus = load_corpus(tmp_path, test_size=0.1)
+    assert [(e.start, e.end, e.type) for e in corpus.splits["train"][0].entities] == [(3, 6, "Plant")]
+
+
+def test_a_word_list_named_as_a_split_is_left_out(tmp_path, caplog):
+    write_files(tmp_path, train=plants(1, 3), test=plants(4, 4))
+    put(tmp_path / "train.txt", "d1\nd2\n")
+    assert sizes(load_corpus(tmp_path)) == [2, 1, 1]
+    assert "train.txt:1: 'd1' is neither PubTator" in caplog.text and "it is left out, since its split" in caplog.text
+
+
+def test_an_empty_file_of_a_split_is_named(tmp_path):
+    write_files(tmp_path, train=plants(1, 3), dev=[], test=plants(4, 4))
+    with pytest.raises(CorpusError, match="dev.jsonl holds no document; fill it, or remove it so that its split is"):
+        load_corpus(tmp_path)
 
 
 def test_files_of_one_split_are_joined_and_unclear_ones_left_out(tmp_path, caplog):

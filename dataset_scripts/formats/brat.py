@@ -1,4 +1,4 @@
-"""brat standoff: a folder of pairs, the text in `ID.txt`, its mentions in `ID.ann`.
+"""brat standoff: a folder of pairs, the text in `ID.txt`, its mentions in `ID.ann` (`ID.a1` in BioNLP shared tasks).
 
     T1<tab>Disease 0 4<tab>Gout
     T2<tab>Disease 10 15;26 33<tab>renal failure            (a discontinuous mention)
@@ -15,7 +15,9 @@ from dataset_scripts.schema import LINE_BREAKERS, CorpusError, Document, Mention
 from .files import BOM, NO_DATA, NOT_IN_NAMES, FilePath, read_lines, read_text, write_then_rename
 
 
-_TYPE_AND_SPANS = re.compile(r"(.*\S) ([0-9]{1,15} [0-9]{1,15}(?:;[0-9]{1,15} [0-9]{1,15})*)", re.DOTALL)
+_SPAN = r"-?[0-9]{1,15} -?[0-9]{1,15}"
+_TYPE_AND_SPANS = re.compile(rf"(.*\S) ({_SPAN}(?:;{_SPAN})*)", re.DOTALL)
+ENDINGS = (".ann", ".a1")  # of annotations; the events of `.a2` are none
 _OTHER_LINES = tuple("REAMN#*")  # relations, events, attributes, modifications, normalisations, notes, equivalences
 
 
@@ -27,13 +29,15 @@ def read_brat(folder: FilePath) -> Iterator[RawDocument]:
     pair at all, half a pair or a malformed line raises CorpusError.
     """
     folder = Path(folder)
-    texts, annotations = (_list_files(folder, ending) for ending in (".txt", ".ann"))
+    texts, *others = (_list_files(folder, ending) for ending in (".txt", *ENDINGS))
+    annotations = next(filter(None, others), None)
     if not annotations:
         raise CorpusError(f"{folder}: no .ann file in this folder; expected brat pairs ID.txt and ID.ann")
+    ending = next(ending for ending, files in zip(ENDINGS, others, strict=True) if files)
     texts = {name: path for name, path in texts.items() if name in annotations or not NO_DATA.fullmatch(name)}
     if unpaired := min(texts.keys() ^ annotations.keys(), default=""):
-        path, missing = (texts[unpaired], ".ann") if unpaired in texts else (annotations[unpaired], ".txt")
-        raise CorpusError(f"{path}: no {unpaired}{missing} beside it; add it (an .ann file may be empty)")
+        path, missing = (texts[unpaired], ending) if unpaired in texts else (annotations[unpaired], ".txt")
+        raise CorpusError(f"{path}: no {unpaired}{missing} beside it; add it (an {ending} file may be empty)")
     for name, path in sorted(texts.items()):
         lines = read_lines(annotations[name], skip_blank=True)
         mentions = [_read_mention(line, where) for where, line in lines if not line.startswith(_OTHER_LINES)]

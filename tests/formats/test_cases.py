@@ -7,6 +7,7 @@ import pytest
 from format_tools import describe, error_of
 from toys import collect
 
+from dataset_scripts import load_corpus
 from dataset_scripts.formats import read_any
 from dataset_scripts.schema import ReadOptions
 
@@ -24,6 +25,13 @@ def test_refused(name, message):
     assert error_of(read_any, path).startswith(f"{path}:{message}".replace("PATH", str(path)))
 
 
+def test_brat_pairs_may_lie_deeper_than_the_split():
+    corpus = load_corpus(CASES / "brat_deeper/corpus")
+    found = [[(e.type, d.text[e.start : e.end]) for d in corpus.splits[split] for e in d.entities]
+             for split in ("train", "test")]  # fmt: skip
+    assert found == [[("Organism", "Fleas"), ("Disease", "plague")], [("Organism", "Ticks")]]
+
+
 TWO_LAYERS = "column 2 holds tags too (3 mentions of CHEM, GENE, ORG), and column 3 is read; --tag_column chooses"
 
 
@@ -38,7 +46,9 @@ TWO_LAYERS = "column 2 holds tags too (3 mentions of CHEM, GENE, ORG), and colum
      [("7", "A dose of 20 mg\tday was given.\nNo more.", "3:10-19 Dose 20 mg\tday")], {}, None),
     ("pubtator_outside_text/in.pubtator", {},
      [("11", "Tick fever in dogs: a report.\n", "3:30-41 Chemical ", "4:0-10 Disease Tick fever",
-       "5:14-18 Species dogs")], {"outside the text": 1}, "1 mentions in 1 documents lie outside the text of their document and are dropped; the "
+       "5:14-18 Species dogs")],
+     {"outside the text": 1},
+     "1 mentions in 1 documents lie outside the text of their document and are dropped; the "
      "first is Chemical 30-41 of document 11 (PATH:3), whose text has 30 characters"),
 ])  # fmt: skip
 def test_read(caplog, name, options, documents, dropped, told):

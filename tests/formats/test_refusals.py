@@ -20,7 +20,7 @@ PUBTATOR = [
     ("1|t|a\n2|a|b\n", ":2: document id '2' inside document '1'"),
     ("1|t|a\n1|a|b\n1|a|b\n", ":3: a second abstract"),
     ("1|t|a\n1|a|b\n1\t0\tone\ta\tX\t-\n", ":3: '0' and 'one' are no offsets, whole numbers from 0; expected"),
-    ("1|t|a\n1|a|b\n1\t1\t2\ta\tX\t-\t-\t-\n", ":3: 8 columns, and the fourth is not the text at 1-2, so the type can't"),
+    ("1|t|a\n1|a|b\n1\t1\t2\ta\tX\t-\t-\t-\n", ":3: 8 columns, and the fourth is not the text at 1-2, so the"),
     ("1|t|a\n1|a|b\n1 -1 1 a X\n", ":3: no tab in '1 -1 1 a X'; separate the columns"),
     ("1|t|a\n1|a|b\n1\tx0\t1\ta\tX\t-\n", ":3: 'x0' and '1' are no offsets"),
     ("1|t|a\n1|a|b\n1\tO\t1\ta\tX\t-\n", ":3: 'O' and '1' are no offsets"),  # a letter O
@@ -110,7 +110,7 @@ OF_SEVERAL_FILES = [
     ({"train.in": ""}, "/train.in: no GENE.eval beside it"),
     ({".": ""}, ": no .ann file in this folder"),
     *(({".": "", "a.txt": "abc", "a.ann": f"#1\tx\ty\n{line}\n"}, f"/a.ann:2: {line!r}; expected T1<tab>TYPE START")
-      for line in ["T1 x 0 1 a", "T1\tx 0\ta", "T1\tx 0 1", "T1\t0 1\ta", "T1\tx 0 1;\ta", "X1\ty", "T1\tx -1 1\ta"]),
+      for line in ["T1 x 0 1 a", "T1\tx 0\ta", "T1\tx 0 1", "T1\t0 1\ta", "T1\tx 0 1;\ta", "X1\ty"]),
     ({".": "", "a.txt": "", "a.ann": "", "b.ann": ""}, "/b.ann: no b.txt beside it"),
     ({".": "", "a.txt": "", "a.ann": "", "b.txt": ""}, "/b.txt: no b.ann beside it"),
     ({".": "", "1.txt": b"one\ntwo\n\xff", "1.ann": ""}, "/1.txt:3: byte 0xff is not UTF-8"),
