@@ -28,6 +28,12 @@ from transformers import AutoConfig, AutoModel, Pipeline, PreTrainedConfig, PreT
 from transformers.utils import ModelOutput
 
 
+# A run of letters and digits, with their accents, or any other single character that is no space; each character of a
+# script without spaces (Thai, Lao, Myanmar, Khmer, kana, Han) is a word.
+WORD_PATTERN = (
+    r"(?:[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff][\u0300-\u036f]*)+|\S"
+)
 IGNORE = -100  # label of sub-words without one: special tokens, padding, context, continuations of a word
 
 
@@ -70,7 +76,7 @@ class MtlBionerConfig(PreTrainedConfig):
         adversarial_weight: float = 0.01,
         difference_weight: float = 0.001,
         head_dropout: float = 0.1,
-        word_pattern: str = r"(?:[^\W_][\u0300-\u036f]*)+|\S",
+        word_pattern: str = WORD_PATTERN,
         sentence_pattern: str = "",
         max_seq_length: int = 320,
         context_size: int = 32,

@@ -14,9 +14,13 @@ from dataset_scripts.schema import CROSSING, NESTED, NOT_ALIGNABLE, Document, En
 
 
 # A run of letters and digits (with their accents, where these are characters of their own), or any other single
-# character that is no space. Kept equal to the default of the model's config (`modeling_mtl_bioner.py` can't import
+# character that is no space; each character of a script without spaces (Thai, Lao, Myanmar, Khmer, kana, Han) is a
+# word. Kept equal to the default of the model's config (`modeling_mtl_bioner.py` can't import
 # this module: it travels to the Hub alone); a test ties the two.
-DEFAULT_WORD_PATTERN = r"(?:[^\W_][\u0300-\u036f]*)+|\S"
+DEFAULT_WORD_PATTERN = (
+    r"(?:[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff][\u0300-\u036f]*)+|\S"
+)
 
 # A sentence ends after . ! ? (and closing brackets or quotes) before a space and then a capital, a digit or an opening
 # bracket; not after a single capital ("J. Smith") or a common abbreviation. It ends at a line break too, but for one

@@ -3,7 +3,7 @@
 import pytest
 from toys import collect
 
-from dataset_scripts import bio
+from dataset_scripts import bio, load_corpus
 from dataset_scripts.documents import to_documents
 from dataset_scripts.problems import Problems
 from dataset_scripts.schema import CorpusError, Document, Entity, Ledger, Mention, RawDocument
@@ -73,6 +73,24 @@ def test_ledgers_add_up():
     both = one + Ledger(2, 4, bio.Counter(nested=1, crossing=1), bio.Counter(y=4))
     assert (both.documents, both.read, both.kept) == (3, 7, 4)
     assert both.as_dict()["dropped"] == {"crossing": 1, "nested": 2} and both.types == {"x": 3, "y": 4}
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("BRCA1-related_x β2 nai\u0308ve I\u03baB\u03b1.", ["BRCA1", "-", "related", "_", "x", "β2", "nai\u0308ve", "IκBα", "."]),
+    ("用IL-2后", ["用", "IL", "-", "2", "后"]),
+    ("カプセル 감기 약", ["カ", "プ", "セ", "ル", "감기", "약"]),
+    ("ยาไข้", ["ย", "า", "ไ", "ข", "\u0e49"]),
+    ("ກັດ ថ្នាំ ဆေး", ["ກ", "\u0eb1", "ດ", "ថ", "\u17d2", "ន", "\u17b6", "\u17c6", "ဆ", "\u1031", "\u1038"]),
+])  # fmt: skip
+def test_each_character_of_a_script_without_spaces_is_a_word(text, words):
+    assert [text[start:end] for start, end in bio.split_words(text)] == words
+
+
+@pytest.mark.parametrize("name", ["ncbi", "bc5cdr", "bc2gm", "jnlpba"])
+def test_english_is_split_as_by_the_models_of_version_0_1(name):
+    for documents in load_corpus(name, "sample").splits.values():
+        for document in documents:
+            assert bio.split_words(document.text) == bio.split_words(document.text, r"(?:[^\W_][\u0300-\u036f]*)+|\S")
 
 
 def test_words_of_a_document_are_split_once_for_each_pattern_and_text(monkeypatch):

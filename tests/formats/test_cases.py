@@ -8,6 +8,7 @@ from format_tools import describe, error_of
 from toys import collect
 
 from dataset_scripts import load_corpus
+from dataset_scripts.bio import label_words
 from dataset_scripts.formats import read_any
 from dataset_scripts.schema import ReadOptions
 
@@ -30,6 +31,14 @@ def test_brat_pairs_may_lie_deeper_than_the_split():
     found = [[(e.type, d.text[e.start : e.end]) for d in corpus.splits[split] for e in d.entities]
              for split in ("train", "test")]  # fmt: skip
     assert found == [[("Organism", "Fleas"), ("Disease", "plague")], [("Organism", "Ticks")]]
+
+
+def test_mentions_in_scripts_without_spaces_get_labels():
+    corpus = load_corpus(CASES / "jsonl_cjk/in.jsonl", scoring_only=True)
+    words, tags, lost = label_words(corpus.splits["test"][0])
+    assert [(start, tag) for (start, _), tag in zip(words, tags, strict=True) if tag != "O"] == [
+        (2, "B-Drug"), (3, "I-Drug"), (4, "I-Drug"), (8, "B-Disease"), (9, "I-Disease")]  # fmt: skip
+    assert not lost
 
 
 TWO_LAYERS = "column 2 holds tags too (3 mentions of CHEM, GENE, ORG), and column 3 is read; --tag_column chooses"
