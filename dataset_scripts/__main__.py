@@ -12,13 +12,15 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN
 from dataset_scripts.corpora import CORPORA
 from dataset_scripts.export import FORMATS, export_corpus
+from dataset_scripts.formats.tags import SCHEMES
 from dataset_scripts.loading import file_ledgers, find_data_dir, load_corpus
-from dataset_scripts.schema import CorpusError, Ledger
+from dataset_scripts.schema import CorpusError, Ledger, ReadOptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,6 +64,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
     for command in (stats, export):
         command.add_argument("--data_dir", help="holds ncbi_disease/ and so on; 'sample' is embedded; else downloaded")
+        command.add_argument(
+            "--tag_column", help="column of the tags: its number in CoNLL, -1 the last; else its name"
+        )
+        command.add_argument("--token_column", help="column of the tokens, in the same way")
+        command.add_argument("--tag_scheme", choices=SCHEMES, help="of the tags; default: detected")
+        command.add_argument("--strict", action="store_true", help="refuse mentions that can't be read")
+        command.add_argument("--allow_losses", action="store_true", help="accept the loss of most mentions")
         command.add_argument("--word_pattern", default=DEFAULT_WORD_PATTERN, help="regular expression of a word")
 
 
@@ -76,7 +85,8 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _show_stats(arguments: argparse.Namespace) -> None:
     names = arguments.corpora or _list_present(arguments.data_dir)
-    ledgers = {name: file_ledgers(name, arguments.data_dir, word_pattern=arguments.word_pattern) for name in names}
+    options = {"word_pattern": arguments.word_pattern, "options": _get_options(arguments)}
+    ledgers = {name: file_ledgers(name, arguments.data_dir, **options) for name in names}
     if arguments.json:
         print(json.dumps(ledgers, indent=2, default=Ledger.as_dict))
         return
@@ -86,6 +96,10 @@ def _show_stats(arguments: argparse.Namespace) -> None:
             numbers = (f"{number:,}" for number in (ledger.documents, ledger.read, ledger.kept))
             rows.append((name, split, *numbers, _join_counts(ledger.dropped), _join_counts(ledger.types)))
     _print_table(rows)
+
+
+def _get_options(arguments: argparse.Namespace) -> ReadOptions:
+    return ReadOptions(**{field.name: getattr(arguments, field.name) for field in fields(ReadOptions)})
 
 
 def _list_present(data_dir: str | None) -> list[str]:
@@ -116,7 +130,8 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     names = ("test_size", "dev_size", "seed", "word_pattern", "native_types")
-    corpus = load_corpus(arguments.corpus, arguments.data_dir, **{name: getattr(arguments, name) for name in names})
+    options = {name: getattr(arguments, name) for name in names} | {"options": _get_options(arguments)}
+    corpus = load_corpus(arguments.corpus, arguments.data_dir, **options)
     folder = export_corpus(corpus, arguments.to, arguments.output)
     written = ", ".join(f"{split} {len(documents):,}" for split, documents in corpus.splits.items())
     print(f"{folder}: {written} documents")

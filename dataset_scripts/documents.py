@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from dataset_scripts.corpus import Part
-from dataset_scripts.problems import TRIMMED, Problems
+from dataset_scripts.problems import TRIMMED, Problems, count
 from dataset_scripts.schema import (
     DETECT,
     DISCONTINUOUS,
@@ -99,9 +99,9 @@ def merge_documents(documents: Iterable[Document], name: str) -> list[Document]:
             repeated.append(first.document_id)
             merged[first.document_id] = joined
     if repeated:
-        also = f"; {new} mentions that only a later one has are added to it" if new else ""
-        message = "%s: %d documents repeat id and text of an earlier one, such as %s%s"
-        logger.warning(message, name, len(repeated), repeated[0], also)
+        also = f"; {count(new, 'mention')} that only a later one has added to it" if new else ""
+        numbers = count(len(repeated), "document")
+        logger.warning("%s: %s with id and text of an earlier one, such as %s%s", name, numbers, repeated[0], also)
     return list(merged.values())
 
 

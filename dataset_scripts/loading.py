@@ -89,11 +89,11 @@ def load_corpus(
     splits = complete_splits(name, splits, test_size, dev_size, seed, scoring_only)
     splits = {split: merge_documents(splits.get(split, []), f"{name} {split}") for split in SPLITS}
     ledgers = {split: _count(documents, word_pattern) for split, documents in splits.items()}
+    if info is None:
+        _check_losses(name, sum(ledgers.values(), Ledger()), options.allow_losses)
     _check_content(name, splits, info)
     types = info.types if info and not native_types else tuple(sorted(_list_types(*splits.values())))
     if info is None:
-        total = sum(ledgers.values(), Ledger())
-        _check_losses(name, total, options.allow_losses)
         _warn_of_doubtful_types(name, types, splits["train"])
     return LoadedCorpus(name, info, types, splits, ledgers, hashes, word_pattern)
 

@@ -11,15 +11,15 @@ logger = logging.getLogger(__name__)
 TRIMMED = "trimmed"
 OTHER_TEXT = "other text"
 
-# Causes in the order of their messages: what such mentions do, and what becomes of them.
+# Causes in the order of their messages: what is wrong with mentions, and what becomes of them.
 _DROPPED = {
-    OUTSIDE_TEXT: "lie outside the text of their document and are dropped",
-    EMPTY_SPAN: "hold no visible character and are dropped",
-    NO_TYPE: "have no type and are dropped",
+    OUTSIDE_TEXT: "outside the document's text, dropped",
+    EMPTY_SPAN: "without a visible character, dropped",
+    NO_TYPE: "without a type, dropped",
 }
 _KEPT = {
-    OTHER_TEXT: "state another text than stands at their offsets, which are trusted",
-    TRIMMED: "begin or end with white space or invisible characters, which are left out of them",
+    OTHER_TEXT: "with another text than at the offsets, which are trusted",
+    TRIMMED: "with white space or invisible characters at an end, which are left out",
 }
 _MOST_EVIDENCE = 200  # documents that are kept to find out how their offsets are counted
 
@@ -72,13 +72,18 @@ class Problems:
         """
         for cause, what in (_DROPPED | _KEPT).items():
             if problem := self.problems.get(cause):
-                numbers = f"{problem.mentions} mentions in {problem.documents} documents"
+                numbers = f"{count(problem.mentions, 'mention')} in {count(problem.documents, 'document')}"
                 line = f"{name}: {numbers} {what}; the first is {problem.example}"
                 if strict and cause in _DROPPED:
                     raise CorpusError(f"{line}; correct the file, or read it without --strict")
                 if cause == OTHER_TEXT and problem.mentions > self.stated / 2 and not allow_losses:
                     raise CorpusError(f"{line}; correct the offsets, or trust them with --allow_losses")
                 logger.warning("%s", line)
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number and its noun, in the plural unless the number is 1."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _describe(cause: str, raw: RawDocument, mention: Mention) -> str:

@@ -42,7 +42,7 @@ class ReadOptions:
 
     tag_column: str | None = None  # CoNLL: its number from 1, -1 for the last; tables and data sets: its name
     token_column: str | None = None  # the same, of the tokens
-    tag_scheme: str | None = None  # of `bio.SCHEMES`
+    tag_scheme: str | None = None  # of `formats.tags.SCHEMES`
     strict: bool = False  # refuse a file with mentions that can't be read, instead of counting them as lost
     allow_losses: bool = False  # accept a corpus that loses more than half of its mentions
 

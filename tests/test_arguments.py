@@ -181,8 +181,8 @@ def test_missing_file_of_a_corpus(fails: Fails, tmp_path: Path) -> None:
         (
             "own.jsonl",
             '{"document_id": "1", "text": "Lupus", "entities": [{"start": 0, "end": 9, "type": "Disease"}]}\n',
-            ":1:",
-            ["offsets 0-9", "document 1 (5 characters)", "correct the offsets"],
+            ": 1 of 1 mentions become no labels (1 outside the text)",
+            ["correct the corpus, or accept the losses with --allow_losses"],
         ),
         ("own.conll", "Lupus\tB-Disease\nis\tX-Disease\n", ":2:", ["X-Disease"]),
         ("own.jsonl", "", "", ["holds no document", "format"]),

@@ -175,8 +175,8 @@ WARNINGS = [
      ["PATH has no test split; 0.15 of its training documents are held out"]),
     # a repeated document with other mentions; type names that are likely wrong
     ({"train_trees.jsonl": plants(1, 9, "Tree"), "train_wholes.jsonl": plants(9, 9, "Whole")}, [7, 1, 1],
-     ["no test split", "PATH train: 1 documents repeat id and text of an earlier one, such as d9; 1 mentions that "
-      "only a later one has are added to it", "1 of 10 mentions become no labels (1 nested)"]),
+     ["no test split", "PATH train: 1 document with id and text of an earlier one, such as d9; 1 mention that "
+      "only a later one has added to it", "1 of 10 mentions become no labels (1 nested)"]),
     ({"train.jsonl": plants(1, 9, "Tree"), "dev.jsonl": plants(10, 12, "Tree"), "test.jsonl": plants(13, 15, "tree")},
      [9, 3, 3], ["the types Tree, tree differ in case only, and are learned apart",
                  "tree has no training mention, so nothing will predict it"]),

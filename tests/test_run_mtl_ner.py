@@ -506,8 +506,11 @@ def test_text_that_differs_from_its_offsets_is_a_warning_and_the_offsets_are_tru
     documents[3]["entities"][0]["text"] = "lupus"
     write_jsonl(own, documents)
     run = run_mtl_ner.prepare(argv(tasks=f"mine={own}"))
-    told = f"{own}:4: document 3 has 'gout' at ((11, 15),), the mention says 'lupus'; the offsets are trusted"
-    assert told in caplog.text
+    told = f"Disease 11-15 of document 3 ({own}:4), 'gout' in the text and 'lupus' in the mention"
+    assert (
+        f"1 mention in 1 document with another text than at the offsets, which are trusted; the first is {told}"
+        in (caplog.text)
+    )
     spans = {(e.start, e.end) for rows in run.rows.values() for text in rows.texts for e in text.document.entities}
     assert spans == {(11, 15)}
 

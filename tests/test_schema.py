@@ -5,7 +5,7 @@ from toys import collect
 
 from dataset_scripts import bio, load_corpus
 from dataset_scripts.documents import to_documents
-from dataset_scripts.problems import Problems
+from dataset_scripts.problems import Problems, count
 from dataset_scripts.schema import CorpusError, Document, Entity, Ledger, Mention, RawDocument
 
 
@@ -21,18 +21,18 @@ def test_white_space_at_the_edges_is_no_part_of_a_mention(caplog):
     raw = RawDocument("1", "no\u200bgout\n a", mentions)
     assert dropped(raw) == ([(3, 7, "x"), (9, 10, "x")], {"duplicate mention": 1, "discontinuous": 1})
     assert caplog.messages == [
-        "FILE: 1 mentions in 1 documents begin or end with white space or invisible characters, which are left out of "
-        "them; the first is x 2-8 of document 1 (f:1)"
+        "FILE: 1 mention in 1 document with white space or invisible characters at an end, which are left out; the "
+        "first is x 2-8 of document 1 (f:1)"
     ]
 
 
 @pytest.mark.parametrize(("span", "cause", "told"), [
-    ((2, 4), "empty span", "hold no visible character and are dropped; the first is x 2-4 of document 7 (f:3)"),
-    ((2, 2), "empty span", "hold no visible character and are dropped; the first is x 2-2 of document 7 (f:3)"),
-    ((4, 2), "empty span", "hold no visible character and are dropped; the first is x 4-2 of document 7 (f:3)"),
-    ((6, 9), "outside the text", "lie outside the text of their document and are dropped; the first is x 6-9 of "
+    ((2, 4), "empty span", "without a visible character, dropped; the first is x 2-4 of document 7 (f:3)"),
+    ((2, 2), "empty span", "without a visible character, dropped; the first is x 2-2 of document 7 (f:3)"),
+    ((4, 2), "empty span", "without a visible character, dropped; the first is x 4-2 of document 7 (f:3)"),
+    ((6, 9), "outside the text", "outside the document's text, dropped; the first is x 6-9 of "
                                  "document 7 (f:3), whose text has 8 characters"),
-    ((-1, 2), "outside the text", "lie outside the text of their document and are dropped; the first is x -1-2 of "
+    ((-1, 2), "outside the text", "outside the document's text, dropped; the first is x -1-2 of "
                                   "document 7 (f:3), whose text has 8 characters"),
 ])  # fmt: skip
 def test_mentions_of_nothing_or_outside_the_text_are_dropped_with_one_line_a_cause(caplog, span, cause, told):
@@ -41,7 +41,7 @@ def test_mentions_of_nothing_or_outside_the_text_are_dropped_with_one_line_a_cau
     _, ledger = collect(raws)
     lost = 3 - (cause == "empty span" and span in ((2, 4),)) - (span == (6, 9))
     assert (ledger.read, dict(ledger.dropped)) == (4, {cause: lost})
-    assert caplog.messages == [f"FILE: {lost} mentions in {lost - 1} documents {told}"]
+    assert caplog.messages == [f"FILE: {lost} mentions in {count(lost - 1, 'document')} {told}"]
     problems = Problems()
     list(to_documents(raws, problems=problems))
     with pytest.raises(CorpusError, match="correct the file, or read it without --strict"):
@@ -76,7 +76,7 @@ def test_ledgers_add_up():
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("BRCA1-related_x β2 nai\u0308ve I\u03baB\u03b1.", ["BRCA1", "-", "related", "_", "x", "β2", "nai\u0308ve", "IκBα", "."]),
+    ("BRCA1_x β2 nai\u0308ve I\u03baB\u03b1.", ["BRCA1", "_", "x", "β2", "nai\u0308ve", "IκBα", "."]),
     ("用IL-2后", ["用", "IL", "-", "2", "后"]),
     ("カプセル 감기 약", ["カ", "プ", "セ", "ル", "감기", "약"]),
     ("ยาไข้", ["ย", "า", "ไ", "ข", "\u0e49"]),

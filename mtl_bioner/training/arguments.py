@@ -5,6 +5,7 @@ from __future__ import annotations  # so that the choices of --sharing are those
 from dataclasses import MISSING, dataclass
 from typing import Literal
 
+from dataset_scripts.formats.tags import SCHEMES
 from modeling_mtl_bioner import SHARING
 from mtl_bioner.training.options import CORPORA, EVALUATION, MODEL, OUTPUT, TEACHERS, TRAINING, option
 
@@ -86,6 +87,19 @@ class DataArguments:
         CORPORA, 0.1, "Share of the training documents to hold out where a corpus has no development split."
     )
     split_seed: int = option(CORPORA, 42, "Seed of these splits; independent of --seed.")
+    tag_column: str | None = option(
+        CORPORA,
+        None,
+        "Column of the tags in your own corpora: its number from 1 in CoNLL, -1 the last; else its name.",
+    )
+    token_column: str | None = option(CORPORA, None, "Column of the tokens, in the same way.")
+    tag_scheme: Literal[tuple(SCHEMES)] | None = option(
+        CORPORA, None, "Scheme of the tags in your own corpora, which refuses others; default: detected."
+    )
+    strict: bool = option(
+        CORPORA, False, "Refuse files with mentions outside the text or without a type, instead of dropping these."
+    )
+    allow_losses: bool = option(CORPORA, False, "Accept corpora that lose more than half of their mentions.")
     leaks: Literal["drop", "warn", "error"] = option(
         CORPORA, "drop", "What to do with training text that is held-out text of some task."
     )

@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from data_collators import TaskRows, TaskText
 from dataset_scripts import CorpusError, Document, LoadedCorpus, list_corpora, load_corpus, with_dev_in_train
 from dataset_scripts.bio import label_words
 from dataset_scripts.leaks import Leak, drop_leaks
+from dataset_scripts.schema import ReadOptions
 from dataset_scripts.tasks import Task, infer_single_type, parse_tasks, resolve_tasks
 from modeling_mtl_bioner import find_sentence_breaks
 from mtl_bioner.training.arguments import DataArguments
@@ -33,6 +34,7 @@ def load_tasks(
     """
     specs = parse_tasks(data_args.tasks)
     sources = list(dict.fromkeys(source.corpus for spec in specs for source in spec.sources))
+    read_options = ReadOptions(**{field.name: getattr(data_args, field.name) for field in fields(ReadOptions)})
     leak_sources = [name for name in (data_args.leak_corpora or "").split(",") if name and name not in sources]
     loaded = {
         source: load_corpus(
@@ -44,6 +46,7 @@ def load_tasks(
             word_pattern=word_pattern,
             scoring_only=not training if scoring_only is None else scoring_only,
             untyped=infer_single_type(specs, source),
+            options=read_options,
         )
         for source in (sources + leak_sources if training else sources)
     }

@@ -57,7 +57,7 @@ TWO_LAYERS = "column 2 holds tags too (3 mentions of CHEM, GENE, ORG), and colum
      [("11", "Tick fever in dogs: a report.\n", "3:30-41 Chemical ", "4:0-10 Disease Tick fever",
        "5:14-18 Species dogs")],
      {"outside the text": 1},
-     "1 mentions in 1 documents lie outside the text of their document and are dropped; the "
+     "1 mention in 1 document outside the document's text, dropped; the "
      "first is Chemical 30-41 of document 11 (PATH:3), whose text has 30 characters"),
 ])  # fmt: skip
 def test_read(caplog, name, options, documents, dropped, told):

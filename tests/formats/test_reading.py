@@ -132,8 +132,8 @@ def strays(count: int, line: int, scheme: str = "IOB1") -> str:
 
 
 def other_text(example: str) -> str:
-    numbers = ": 1 mentions in 1 documents"
-    return f"{numbers} state another text than stands at their offsets, which are trusted; the first is {example}"
+    numbers = ": 1 mention in 1 document"
+    return f"{numbers} with another text than at the offsets, which are trusted; the first is {example}"
 
 
 def relation(columns: str) -> str:
