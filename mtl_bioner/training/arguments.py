@@ -86,8 +86,11 @@ class DataArguments:
         CORPORA, 0.1, "Share of the training documents to hold out where a corpus has no development split."
     )
     split_seed: int = option(CORPORA, 42, "Seed of these splits; independent of --seed.")
-    leaks: Literal["drop", "warn", "error"] = option(
-        CORPORA, "drop", "What to do with training text that is held-out text of some task."
+    leaks: Literal["drop", "warn", "error"] | None = option(
+        CORPORA,
+        None,
+        "What to do with training text that is held-out text of some task; default drop. In a run that only scores, "
+        "with documents that the saved model was trained on; default warn.",
     )
     leak_corpora: str | None = option(
         CORPORA, None, "Further corpora, separated by commas, whose held-out text is kept out of training."
