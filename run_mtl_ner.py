@@ -63,6 +63,7 @@ from mtl_bioner.training.runtime import (
 )
 from mtl_bioner.training.saving import explain_stop
 from mtl_bioner.training.score_calibration import calibrate_scores
+from mtl_bioner.training.scored_texts import check_scored_texts
 from mtl_bioner.training.search import show_search
 from mtl_bioner.training.teachers import (
     check_own_teachers,
@@ -113,6 +114,8 @@ def prepare(source: Arguments | Sequence[str] | Mapping[str, Any]) -> Run:
     run = Run(arguments, tasks, corpora, leaks, tokenizer, model)
     check_same_inputs(run.inputs, args)
     check_own_teachers(run)
+    if saved is not None:
+        check_scored_texts(run)
     run.teachers = list_named_teachers(model_args.teachers)
     run.teacher_models = load_teachers(run.teachers, names, model.config, tokenizer)
 
@@ -221,6 +224,7 @@ def show_run(run: Run, trainer: MultiTaskTrainer, is_first: bool) -> int:
         scores = execute(run, trainer)
         if is_first:
             sys.stdout.write(tables.format_scores(scores, run.model.config) + "\n")
+            sys.stdout.write(tables.format_trained_documents(run.leaks["scored"]))
             sys.stdout.write(tables.format_forgetting(scores) + tables.format_sharing_gain(scores))
             sys.stdout.write(describe_next_step(run))
         if run.args.push_to_hub:

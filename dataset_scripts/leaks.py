@@ -121,14 +121,14 @@ def _group_matches(train: Documents, matches: Iterable[Match], by: str) -> Itera
 def _match_ids(ours: Iterable[PlacedDocument], theirs: Iterable[PlacedDocument]) -> Iterator[Match]:
     by_key = defaultdict(list)
     for (corpus, split), document in theirs:
-        by_key[_get_key(corpus, document)].append(((corpus, split), document))
+        by_key[get_key(corpus, document)].append(((corpus, split), document))
     for (corpus, document_id), document in ours:
-        for held_place, held in by_key.get(_get_key(corpus, document), ()):
+        for held_place, held in by_key.get(get_key(corpus, document), ()):
             if corpus in CORPORA or _share_most_words(document, held):
                 yield (corpus, document_id), held_place
 
 
-def _get_key(corpus: str, document: Document) -> tuple[str, str]:
+def get_key(corpus: str, document: Document) -> tuple[str, str]:
     """Return id space and id; equal keys mean the same document."""
     if corpus not in CORPORA:
         return f"own {corpus}", document.document_id
@@ -147,23 +147,24 @@ def _split_words(text: str) -> Words:
 
 def _match_texts(train: Iterable[PlacedDocument], held_out: Iterable[PlacedDocument]) -> Iterator[Match]:
     """Match documents of the same words, and, both ways, a sentence of one, if it is no formula, inside the other."""
-    ours, theirs = ([_prepare(*placed) for placed in documents] for documents in (train, held_out))
+    ours, theirs = ([prepare_text(*placed) for placed in documents] for documents in (train, held_out))
     by_words = defaultdict(list)
     for held_place, words, _ in theirs:
         by_words[words].append(held_place)
     yield from ((place, other) for place, words, _ in ours if len(words) >= MIN_WORDS for other in by_words[words])
-    formulas = _find_formulas(ours) | _find_formulas(theirs)
+    formulas = find_formulas(ours) | find_formulas(theirs)
     yield from _match_sentences(ours, theirs, formulas)
     yield from ((place, held_place) for held_place, place in _match_sentences(theirs, ours, formulas))
 
 
-def _prepare(place: Place, document: Document) -> Text:
+def prepare_text(place: Place, document: Document) -> Text:
+    """Return a document's place, its words, and those of each sentence that is long enough to identify it."""
     sentences = (_split_words(document.text[start:end]) for start, end in split_sentences(document.text))
     long_ones = [words for words in sentences if len(words) >= MIN_WORDS and words[0] != _NOTICE]
     return place, _split_words(document.text), long_ones
 
 
-def _find_formulas(texts: Iterable[Text]) -> set[Words]:
+def find_formulas(texts: Iterable[Text]) -> set[Words]:
     """Find the sentences of more than `MAX_USES` texts; a text that several corpora annotate counts once."""
     distinct = {words: sentences for _, words, sentences in texts}
     uses = Counter(sentence for sentences in distinct.values() for sentence in set(sentences))

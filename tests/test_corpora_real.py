@@ -13,6 +13,7 @@ from dataset_scripts import LoadedCorpus, bio, drop_leaks, file_ledgers, get_cor
 from dataset_scripts.__main__ import main
 from dataset_scripts.corpus import compute_sha256
 from dataset_scripts.export import export_corpus, list_labels
+from dataset_scripts.training_texts import collect_training_texts, find_trained
 
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
@@ -140,3 +141,16 @@ def test_leaks_between_all_four_are_known(corpora):
     dropped = [len(corpora[name].splits["train"]) - len(cleaned[name].splits["train"]) for name in NAMES]
     assert dropped == [1, 2, 31, 32]
     assert [cleaned[name].ledgers["train"].dropped["leak"] for name in NAMES] == [11, 35, 90, 1157]
+    check_training_texts(cleaned)
+
+
+def check_training_texts(cleaned: dict[str, LoadedCorpus]) -> None:
+    """No held-out text is in a record of the cleaned training text; of BioRED's 100 test abstracts 11 are."""
+    train = {name: corpus.splits["train"] for name, corpus in cleaned.items()}
+    record = collect_training_texts(train, {(name, item.document_id) for name in train for item in train[name]})
+    held_out = {name: {split: corpus.splits[split] for split in ("dev", "test")} for name, corpus in cleaned.items()}
+    assert find_trained(record, held_out) == {}
+    path = CORPORA / "biored" / "BioRED_Test.PubTator"
+    found = find_trained(record, {"biored": load_corpus(path, scoring_only=True).splits})
+    assert [*found["biored", "test"].values()] == ["id"] * 11
+    assert len(json.dumps(record.as_dict())) < 500_000

@@ -36,7 +36,7 @@ TEXT = "Cisplatin caused acute renal failure in two patients with Huntington dis
 FILES = {
     "README.md", "all_results.json", "config.json", "handler.py", "learning_curves.png", "ledger.json",
     "model.safetensors", "modeling_mtl_bioner.py", "reliability.png", "requirements.txt", "run.json", "tokenizer.json",
-    "tokenizer_config.json",
+    "tokenizer_config.json", "training_texts.json",
 }  # fmt: skip
 
 

@@ -124,4 +124,4 @@ def test_every_argument_of_ours_has_help_and_a_group_and_every_bound_an_argument
 def test_choices_name_what_the_code_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SHARING, "mine", SHARING["hard"])  # as a user's layer is registered
     check_bounds(ModelArguments(sharing="mine"))
-    assert typing.get_type_hints(DataArguments)["leaks"] == Literal[tuple(MODES)]
+    assert typing.get_type_hints(DataArguments)["leaks"] == Literal[tuple(MODES)] | None

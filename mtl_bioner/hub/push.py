@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 REQUIRED = ("config.json", "*.safetensors", "tokenizer*.json")
 LOADED = (
     *REQUIRED, "model.safetensors.index.json", "vocab.*", "merges.txt", "spiece.model", "*.bpe.model",
-    "added_tokens.json", "special_tokens_map.json",
+    "added_tokens.json", "special_tokens_map.json", "training_texts.json",
 )  # fmt: skip
 PUBLISHED = (*LOADED, "README.md", "run.json", "all_results.json", "ledger.json", "*.png")
 CODE = "modeling_mtl_bioner.py"

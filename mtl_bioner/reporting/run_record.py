@@ -15,6 +15,7 @@ from typing import Any
 
 RECORD = "run.json"
 TEACHERS = "teachers"  # the folder of the single-task models that `--teachers auto` trains
+TRAINING_TEXTS = "training_texts.json"  # hashes of what a model was trained on
 BEGUN = "begun_with.json"  # the arguments that a resumed training must repeat
 PACKAGES = (
     "mtl-bioner", "torch", "transformers", "datasets", "accelerate", "tokenizers", "huggingface_hub", "evaluate",

@@ -83,6 +83,16 @@ def format_sharing_gain(metrics: Mapping[str, float]) -> str:
     return _format_changes("F1 of each task; one seed, 1 or 2 may be chance", ("alone", "shared"), rows)
 
 
+def format_trained_documents(scored: Sequence[Mapping[str, Any]]) -> str:
+    """Format how many scored documents the saved model was trained on; empty if there are none."""
+    lines = []
+    for entry in scored:
+        shown = f"{entry['documents']} of {entry['of']} {entry['split']} documents of {entry['corpus']}"
+        suffix = ", and are left out of the score" if entry["dropped"] else ""
+        lines.append(f"{shown} were in the model's training text{suffix}\n")
+    return "".join(lines)
+
+
 def _format_changes(title: str, columns: tuple[str, str], rows: Mapping[str, tuple[float, ...]]) -> str:
     lines = [f"{title:54}{columns[0]:>9}{columns[1]:>9}{'change':>9}\n"]
     for name, (before, after) in rows.items():

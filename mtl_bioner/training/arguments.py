@@ -100,8 +100,11 @@ class DataArguments:
         CORPORA, False, "Refuse files with mentions outside the text or without a type, instead of dropping these."
     )
     allow_losses: bool = option(CORPORA, False, "Accept corpora that lose more than half of their mentions.")
-    leaks: Literal["drop", "warn", "error"] = option(
-        CORPORA, "drop", "What to do with training text that is held-out text of some task."
+    leaks: Literal["drop", "warn", "error"] | None = option(
+        CORPORA,
+        None,
+        "What to do with training text that is held-out text of some task; default drop. In a run that only scores, "
+        "with documents that the saved model was trained on; default warn.",
     )
     leak_corpora: str | None = option(
         CORPORA, None, "Further corpora, separated by commas, whose held-out text is kept out of training."

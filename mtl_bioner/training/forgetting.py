@@ -1,13 +1,9 @@
 """Measure what the other heads of a saved model forget while some are trained."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-
-from transformers.utils import cached_file
 
 from data_collators import TaskRows
 from dataset_scripts import CorpusError, list_corpora
@@ -16,7 +12,7 @@ from modeling_mtl_bioner import MtlBionerConfig
 from mtl_bioner.reporting import run_record
 from mtl_bioner.training.arguments import ModelArguments
 from mtl_bioner.training.dataset import build_rows, load_tasks
-from mtl_bioner.training.model_setup import get_hub_options, list_dropped_tasks
+from mtl_bioner.training.model_setup import list_dropped_tasks, read_saved_record
 from mtl_bioner.training.run import Run
 from mtl_bioner.training.trainer import MultiTaskTrainer
 
@@ -65,12 +61,8 @@ def spell_other_tasks(saved: MtlBionerConfig, used: Sequence[str]) -> str:
 
 def read_recorded_splits(model_args: ModelArguments) -> tuple[list[str], dict[str, Any]]:
     """Return the tasks of a saved model's training and its arguments for splits; none without a record."""
-    path = cached_file(
-        model_args.model_name_or_path, run_record.RECORD, _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False, **get_hub_options(model_args),
-    )  # fmt: skip
     try:
-        recorded = json.loads(Path(path).read_text(encoding="utf-8"))["arguments"]
+        recorded = read_saved_record(model_args, run_record.RECORD)["arguments"]
         test_size, names = recorded["test_size"], [spec.name for spec in parse_tasks(recorded["tasks"])]
         splits = {"test_size": test_size and float(test_size), "dev_size": float(recorded["dev_size"])}
         return names, splits | {"split_seed": int(recorded["split_seed"])}

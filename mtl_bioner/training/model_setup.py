@@ -1,6 +1,7 @@
 """Load the encoder or saved model that a run starts from, and settle the arguments that depend on it."""
 
 import functools
+import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig
+from transformers.utils import cached_file
 
 from dataset_scripts.bio import SENTENCE_PATTERN
 from dataset_scripts.tasks import Task
@@ -61,6 +63,15 @@ def get_hub_options(model_args: ModelArguments) -> dict[str, Any]:
         "cache_dir": model_args.cache_dir,
         "local_files_only": not hub_answers(model_args.model_name_or_path, model_args.model_revision),
     }
+
+
+def read_saved_record(model_args: ModelArguments, name: str) -> Any:
+    """Read a JSON file beside a saved model; None if there is none. Raises ValueError if it holds no JSON."""
+    path = cached_file(
+        model_args.model_name_or_path, name, _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False, **get_hub_options(model_args),
+    )  # fmt: skip
+    return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 @functools.cache

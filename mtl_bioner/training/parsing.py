@@ -87,6 +87,7 @@ def parse_arguments(source: Sequence[str] | Mapping[str, Any]) -> Arguments:
     data, model, training = (cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values}) for cls in PARTS)
     if data.dry_run or data.search:
         training.push_to_hub = False  # there will be no model, and Trainer would create the repository at once
+    data.leaks = data.leaks or ("drop" if training.do_train else "warn")
     arguments = Arguments(model, data, training, given)
     check_arguments(model, data, training)
     if data.train_on_dev and training.do_train:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data_collators import TaskRows
+from dataset_scripts.training_texts import collect_training_texts
 from mtl_bioner.hub.model_card import write_card
 from mtl_bioner.reporting import plots, predictions, run_record
 from mtl_bioner.reporting.files import write_json
@@ -22,6 +23,9 @@ ANNOTATE = "import mtl_bioner; print(mtl_bioner.load({!r})('Cisplatin caused ren
 
 def begin_training(run: Run, trainer: MultiTaskTrainer) -> None:
     """Delete old results, and record what the training begins with."""
+    used = {(text.corpus, text.document.document_id) for text in run.rows["train"].texts}
+    train = {name: corpus.splits["train"] for name, corpus in run.corpora.items()}
+    trainer.training_texts = run.earlier_texts | collect_training_texts(train, used)
     trainer.accelerator.wait_for_everyone()  # nobody reads what is deleted now
     if trainer.is_world_process_zero():
         if not is_resumed(run.args):

@@ -8,6 +8,7 @@ from typing import Any
 from data_collators import TaskRows
 from dataset_scripts import LoadedCorpus
 from dataset_scripts.tasks import Task
+from dataset_scripts.training_texts import TrainingTexts
 from modeling_mtl_bioner import MtlBionerModel
 from mtl_bioner.reporting import run_record
 from mtl_bioner.training.arguments import DataArguments, ModelArguments
@@ -21,7 +22,8 @@ class Run:
 
     Attributes:
         corpora: by name, without leaked documents.
-        leaks: the report of `load_tasks`.
+        leaks: the report of `load_tasks`, and of `check_scored_texts`.
+        earlier_texts: what a saved model was trained on before this run.
         rows: of each split that the run needs.
         other_heads: test rows of a saved model's heads that are not trained, to measure what they forget.
         teachers: names of the models that label the training rows.
@@ -35,6 +37,7 @@ class Run:
     leaks: dict[str, Any]
     tokenizer: Any
     model: MtlBionerModel
+    earlier_texts: TrainingTexts = TrainingTexts()
     rows: dict[str, TaskRows] = field(default_factory=dict)
     other_heads: TaskRows | None = None
     teachers: list[str] = field(default_factory=list)

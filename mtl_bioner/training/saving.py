@@ -11,8 +11,10 @@ from typing import Any
 from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 
+from dataset_scripts.training_texts import TrainingTexts
 from mtl_bioner.hub.push import PushError, explain_hub_errors, push_folder
 from mtl_bioner.reporting import run_record
+from mtl_bioner.reporting.files import write_json
 from mtl_bioner.training.checkpointing import find_last_checkpoint
 
 
@@ -20,7 +22,13 @@ logger = logging.getLogger(__name__)
 
 
 class SavingTrainer(Trainer):
-    """A Trainer that writes no token into files, and pushes complete repositories, each in one commit."""
+    """A Trainer that writes no token into files, and pushes complete repositories, each in one commit.
+
+    Attributes:
+        training_texts: of this training and of earlier ones, saved with each model; None if they are not recorded.
+    """
+
+    training_texts: TrainingTexts | None = None
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Save the model, without the token of the Hub in `training_args.bin`, and readable as the umask says."""
@@ -30,7 +38,10 @@ class SavingTrainer(Trainer):
         finally:
             self.args.hub_token = token
         if self.args.should_save:
-            share_weights(Path(output_dir or self.args.output_dir))
+            folder = Path(output_dir or self.args.output_dir)
+            share_weights(folder)
+            if self.training_texts is not None:
+                write_json(folder / run_record.TRAINING_TEXTS, self.training_texts.as_dict())
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Save the state, and wait for all processes: `trainer_state.json`, written next, marks a whole checkpoint."""
