@@ -24,7 +24,7 @@ from dataset_scripts.bio import DEFAULT_WORD_PATTERN, count_label_losses
 from dataset_scripts.corpora import CORPORA, get_corpus
 from dataset_scripts.corpus import Corpus, Part, hash_parts, strip_number
 from dataset_scripts.documents import merge_documents, read_parts
-from dataset_scripts.formats import is_corpus_path
+from dataset_scripts.formats import CONLL_ENDINGS, is_corpus_path
 from dataset_scripts.formats.tags import UNTYPED
 from dataset_scripts.local_corpus import find_local_files
 from dataset_scripts.schema import DETECT, NOT_ALIGNABLE, CorpusError, Document, Ledger, ReadOptions
@@ -86,7 +86,8 @@ def load_corpus(
     info, splits, hashes = _read(source, data_dir, options, native_types)
     if info is None and untyped:
         _name_untyped(splits, untyped)
-    splits = complete_splits(name, splits, test_size, dev_size, seed, scoring_only)
+    is_conll = info is None and any(path.lower().removesuffix(".gz").endswith(CONLL_ENDINGS) for path in hashes)
+    splits = complete_splits(name, splits, test_size, dev_size, seed, scoring_only, is_conll)
     splits = {split: merge_documents(splits.get(split, []), f"{name} {split}") for split in SPLITS}
     ledgers = {split: _count(documents, word_pattern) for split, documents in splits.items()}
     if info is None:

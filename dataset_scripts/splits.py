@@ -40,11 +40,17 @@ def infer_split(name: str) -> str | None:
 
 
 def complete_splits(
-    name: str, splits: Splits, test_size: float | None, dev_size: float, seed: int, scoring_only: bool
+    name: str,
+    splits: Splits,
+    test_size: float | None,
+    dev_size: float,
+    seed: int,
+    scoring_only: bool,
+    is_conll: bool = False,
 ) -> Splits:
     """Cut the splits that are missing from the training documents; with `test_size`, pool all documents first.
 
-    With `scoring_only`, a corpus without splits is all test, unless `test_size` is given.
+    With `scoring_only`, a corpus without splits is all test, unless `test_size` is given. `is_conll` concerns advice.
     """
     if scoring_only and test_size is None and WHOLE in splits:
         logger.warning("%s has no splits and nothing is trained, so all of it is scored; if the model was trained on "
@@ -58,7 +64,7 @@ def complete_splits(
     for split, share in (("test", test_size or DEFAULT_TEST_SIZE), ("dev", dev_size)):
         if "train" in splits and split not in splits:
             rest, held_out = hold_out(splits["train"], share, seed)
-            _warn_of_large_groups(name, splits["train"], len(held_out), share)
+            _warn_of_large_groups(name, splits["train"], len(held_out), share, is_conll)
             splits = {**splits, "train": rest, split: held_out}
     return splits
 
@@ -86,13 +92,15 @@ def _get_group(document: Document) -> str:
     return document.group or document.document_id
 
 
-def _warn_of_large_groups(name: str, documents: Sequence[Document], held_out: int, share: float) -> None:
+def _warn_of_large_groups(
+    name: str, documents: Sequence[Document], held_out: int, share: float, is_conll: bool
+) -> None:
     """Warn if documents that stay together made the cut far larger, or smaller, than the share."""
     far_off = len(documents) >= 20 and not share / 2 <= held_out / len(documents) <= 2 * share
     if documents and (far_off or not held_out):
         group, size = Counter(map(_get_group, documents)).most_common(1)[0]
+        remedy = "begin each text with a -DOCSTART- line" if is_conll else "give each text its own id"
         logger.warning(
             "%s: %d of %d documents are held out instead of a share of %g: %d have the id or group %r and stay "
-            "together; give each text its own id, and begin it with -DOCSTART- in a CoNLL file",
-            name, held_out, len(documents), share, size, group,
+            "together; %s", name, held_out, len(documents), share, size, group, remedy,
         )  # fmt: skip

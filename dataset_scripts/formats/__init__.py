@@ -21,7 +21,8 @@ from dataset_scripts.schema import DETECT, CorpusError, RawDocument, ReadOptions
 
 
 __all__ = [
-    "KNOWN_ENDINGS", "find_companion_files", "is_corpus_path", "read_any", "read_bc2gm", "read_bc2gm_folder",
+    "CONLL_ENDINGS", "KNOWN_ENDINGS", "find_companion_files", "is_corpus_path", "read_any", "read_bc2gm",
+    "read_bc2gm_folder",
     "read_bioc", "read_brat", "read_conll", "read_genia_xml", "read_jsonl", "read_pubtator", "write_bioc",
     "write_brat", "write_jsonl", "write_pubtator",
 ]  # fmt: skip
@@ -71,12 +72,13 @@ def _read_xml(path: Path, options: ReadOptions) -> Iterator[RawDocument]:
     return readers[root](path)
 
 
+CONLL_ENDINGS = (".iob2", ".iob", ".conll", ".bio", ".tsv")  # a `.txt` file may be CoNLL too
 _READERS: dict[str, Callable[[Path, ReadOptions], Iterator[RawDocument]]] = {
     ".pubtator": lambda path, _: read_pubtator(path),
     ".txt": _read_txt,
     ".jsonl": lambda path, _: read_jsonl(path),
     ".xml": _read_xml,
     ".in": lambda path, _: read_bc2gm_folder(path),
-    **dict.fromkeys((".iob2", ".iob", ".conll", ".bio", ".tsv"), read_conll),
+    **dict.fromkeys(CONLL_ENDINGS, read_conll),
 }
 KNOWN_ENDINGS = tuple(_READERS)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataset_scripts.formats.files import FilePath, get_stem, read_lines
-from dataset_scripts.schema import CorpusError, Mention, RawDocument
+from dataset_scripts.schema import EMPTY_SPAN, OUTSIDE_TEXT, CorpusError, Mention, RawDocument
 
 
 def read_bc2gm(
@@ -67,11 +67,11 @@ def _count_spaces(sentence: str, mentions: list[Mention]) -> list[Mention]:
     converted = []
     for mention in mentions:
         ((start, end),) = mention.spans
-        if not start < end <= len(positions):
-            size = f"{len(positions)} characters without its spaces"
-            problem = f"{mention.where}: offsets {start} {end - 1} are not inside the sentence, which has {size}"
-            raise CorpusError(f"{problem}; expected START <= END, both counted from 0 without spaces")
-        converted.append(replace(mention, spans=((positions[start], positions[end - 1] + 1),)))
+        if start < end <= len(positions):
+            mention = replace(mention, spans=((positions[start], positions[end - 1] + 1),))
+        else:
+            mention = replace(mention, lost=OUTSIDE_TEXT if end > len(positions) else EMPTY_SPAN)
+        converted.append(mention)
     return converted
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from dataset_scripts.formats.files import BLANK, COLUMN, FilePath, get_stem, open_file, read_blocks
 from dataset_scripts.formats.tags import EXPECTED, TagReader, is_tag
+from dataset_scripts.problems import count
 from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions
 
 
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 COMMENT = re.compile(r"# ?[\w.:-]+( [\w.:-]+)* =( |$)|# ?newpar$")  # CoNLL-U: `# sent_id = 1`
 _BREAK = re.compile(r"-DOCSTART-.*|# ?newdoc(?: id = (.*))?|(?P<jnlpba>###MEDLINE:)[ \t]*([^ \t]*).*", re.DOTALL)
 _ANY_BREAK = re.compile(rb"^(-DOCSTART-|# ?newdoc|###MEDLINE:)", re.MULTILINE)
+_HEADERS = {"token", "tokens", "word", "words", "text", "form", "id"}
 _CHUNKS = {"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"}  # of phrases, no entities
 
 
@@ -165,8 +167,10 @@ class _RowReader:
         self.width, self.first = len(row), where
         self.filled = [index for index, column in enumerate(row) if column]
         if self.width < 2 or (not self.chosen and not is_tag(row[-1])):
+            if row[0].lower() in _HEADERS:
+                raise CorpusError(f"{where}: {line[:60]!r} is a header line; remove it")
             problem = f"{where}: {line[:60]!r}; expected a token and, as last column after a tab or space, a tag"
-            raise CorpusError(f"{problem}: {EXPECTED}; if this is a header line, remove it")
+            raise CorpusError(f"{problem}: {EXPECTED}")
         self.token = self._find_column("--token_column", self.token_column)
         self.tag = self._find_column("--tag_column", self.tag_column)
         others = set(range(1, self.width)) - {self.token, self.tag}
@@ -222,17 +226,17 @@ class _RowReader:
         for column, counts in self.other_tags.items():
             types = {tag.partition("-")[2] for tag in counts if tag[:1] != "O"}
             if types and not types <= _CHUNKS:
-                mentions = sum(n for tag, n in counts.items() if tag[0] in "BSU")
-                shown = ", ".join(sorted(types)[:5])
+                number = count(sum(n for tag, n in counts.items() if tag[0] in "BSU"), "mention")
                 logger.warning(
-                    "%s: column %d holds tags too (%d mentions of %s), and column %d is read; --tag_column chooses",
-                    self.path, column + 1, mentions, shown, self.tag + 1,
+                    "%s: column %d holds tags too (%s of %s), and column %d is read; --tag_column chooses",
+                    self.path, column + 1, number, ", ".join(sorted(types)[:5]), self.tag + 1,
                 )  # fmt: skip
         if self.comments:
-            message = "%s: %d lines that begin with # are read as comments, the first at %s"
-            logger.warning(message, self.path, len(self.comments), self.comments[0])
+            number, first = count(len(self.comments), "line"), self.comments[0]
+            logger.warning("%s: %s beginning with # read as comments, the first at %s", self.path, number, first)
         if self.markers:
-            logger.warning("%s: markers such as <ALL> around %d sentences are left out", self.path, self.markers)
+            number = count(self.markers, "sentence")
+            logger.warning("%s: markers such as <ALL> around %s left out", self.path, number)
 
 
 def _split_rows(lines: list[str], joined: str) -> tuple[list[list[str]], bool]:

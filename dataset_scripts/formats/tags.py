@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from dataset_scripts.formats.files import FilePath
+from dataset_scripts.problems import count
 from dataset_scripts.schema import CorpusError, strip_invisible
 
 
@@ -95,6 +96,7 @@ class TagReader:
             raise CorpusError(f"{self.path}: the tags mix {places}; write them in one scheme")
         if self.scheme or not self.strays:
             return
-        numbers = f"{len(self.strays)} mentions begin with an inner tag (I, E or L; the first at {self.strays[0]})"
+        mentions = count(len(self.strays), "mention")
+        numbers = f"{mentions} beginning with an inner tag (I, E or L; the first at {self.strays[0]})"
         reading = "IOE2" if "E" in written and not set(written) & set("BS") else "IOB1"
-        logger.warning("%s: %s; they are read as in %s; --tag_scheme states it", self.path, numbers, reading)
+        logger.warning("%s: %s, read as in %s; --tag_scheme states it", self.path, numbers, reading)

@@ -53,6 +53,11 @@ def load_tasks(
     if data_args.train_on_dev and training:
         loaded = {source: with_dev_in_train(corpus) for source, corpus in loaded.items()}
     corpora = {source: loaded[source] for source in sources}
+    if untrainable := [source for source in sources if training and not corpora[source].splits["train"]]:
+        remedy = (
+            "add training files, score it with --do_predict alone, or cut all splits from it with --test_size 0.15"
+        )
+        raise CorpusError(f"{untrainable[0]} has a test split only, so nothing can be trained on it; {remedy}")
     tasks = resolve_tasks(specs, {source: corpus.types for source, corpus in corpora.items()})
     leaks: list[list[Leak]] = [[], []]
     if training:

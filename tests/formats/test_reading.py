@@ -9,6 +9,7 @@ from toys import collect, put
 
 from dataset_scripts import formats
 from dataset_scripts.formats import find_companion_files, is_corpus_path, read_any, read_bc2gm, read_brat
+from dataset_scripts.problems import count
 
 
 PUBTATOR = (
@@ -126,9 +127,13 @@ def test_documents_are_read(tmp_path, caplog, name, content, documents):
     assert not caplog.messages
 
 
-def strays(count: int, line: int, scheme: str = "IOB1") -> str:
-    place = f"{count} mentions begin with an inner tag (I, E or L; the first at PATH:{line})"
-    return f": {place}; they are read as in {scheme}; --tag_scheme"
+def strays(number: int, line: int, scheme: str = "IOB1") -> str:
+    place = f"beginning with an inner tag (I, E or L; the first at PATH:{line})"
+    return f": {count(number, 'mention')} {place}, read as in {scheme}; --tag_scheme"
+
+
+COMMENTS = ": 2 lines beginning with # read as comments, the first at PATH:1"
+MARKERS = ": markers such as <ALL> around 2 sentences left out"
 
 
 def other_text(example: str) -> str:
@@ -162,6 +167,9 @@ LISTS = (
     ("c.pubtator", relation("CID\tD9\tD8"), ["human"] * 2, None),
     ("c.pubtator", "1|t|A title\n1|a|An abstract\nthat goes on\n1 is a text.\n1\t20\t29\tthat goes\tX\n",
      ["that goes"], ": abstracts go on over several lines (2, the first at PATH:3), which are joined by line breaks"),
+    ("c.conll", "# a comment O x\na O\n\n# another one\nc B-x\n", ["c"], COMMENTS),
+    ("c.conll", "<ALL> O\np53 B-Gene\nbinds O-Gene\n</ALL> O\n\n<ALL> O\n</ALL> O\n", ["p53"], MARKERS),
+    ("c.conll", "a L-x\nb U-x\nc B-x\nd I-x\ne L-x\n", ["a", "b", "c d e"], strays(1, 1)),
     ("c.pubtator", "1|t|a\tb c\n1|a|\n1\t0\t3\ta\tb\tX\tD1|D2\ta|b\n", ["a\tb"], None),
     ("c.pubtator", relation("CPR:4\tArg1:T1\tArg2:T2"), ["human"] * 2, None),
     ("c.pubtator", relation("treats\thuman\ty"), ["human"] * 2, None),
