@@ -3,6 +3,7 @@
     python -m dataset_scripts list
     python -m dataset_scripts stats [CORPUS ...] [--data_dir D] [--json]
     python -m dataset_scripts export CORPUS [--data_dir D] --to conll|jsonl|parquet|pubtator|bioc|brat --output DIR
+    python -m dataset_scripts fix-offsets IN OUT [--as utf-16|bytes|inclusive|shift|...]
 
 A CORPUS is a registered name or the path of a corpus of your own.
 """
@@ -17,12 +18,14 @@ from pathlib import Path
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN
 from dataset_scripts.corpora import CORPORA
 from dataset_scripts.export import FORMATS, export_corpus
+from dataset_scripts.fix_offsets import fix_offsets
 from dataset_scripts.loading import file_ledgers, find_data_dir, load_corpus
+from dataset_scripts.offsets import NAMES
 from dataset_scripts.schema import CorpusError, Ledger
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 2 after a one-line error on stderr."""
+    """Run one command; return 0, 1 if something was left out, or 2 after a one-line error on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m dataset_scripts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -34,15 +37,14 @@ def run_command(arguments: argparse.Namespace) -> int:
     """Run the command of arguments that a parser with `add_commands` parsed; return the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except (CorpusError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add `list`, `stats` and `export` to the sub-commands of any parser, whose `prog` then begins their usage."""
+    """Add `list`, `stats`, `export` and so on to the sub-commands of any parser, whose `prog` then begins their usage."""
     subparsers.add_parser("list", help="the registered corpora").set_defaults(run=_list)
 
     stats = subparsers.add_parser("stats", help="mentions read, kept and dropped by cause, for each official split")
@@ -60,6 +62,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     export.add_argument("--seed", type=int, default=42, help="seed of the cuts")
     export.set_defaults(run=_export)
 
+    _add_fix_offsets(subparsers)
     for command in (stats, export):
         command.add_argument("--data_dir", help="holds ncbi_disease/ and so on; 'sample' is embedded; else downloaded")
         command.add_argument("--word_pattern", default=DEFAULT_WORD_PATTERN, help="regular expression of a word")
@@ -120,6 +123,25 @@ def _export(arguments: argparse.Namespace) -> None:
     folder = export_corpus(corpus, arguments.to, arguments.output)
     written = ", ".join(f"{split} {len(documents):,}" for split, documents in corpus.splits.items())
     print(f"{folder}: {written} documents")
+
+
+def _add_fix_offsets(subparsers: argparse._SubParsersAction) -> None:
+    fix = subparsers.add_parser("fix-offsets", help="write a copy of a corpus file whose offsets count characters")
+    fix.add_argument("source", metavar="IN", type=Path, help="PubTator, JSONL or BioC XML file, or brat folder")
+    fix.add_argument("target", metavar="OUT", type=Path, help="a new file or folder of the same format")
+    choice = "how IN counts offsets, by default what makes most mentions fit"
+    fix.add_argument("--as", dest="hypothesis", choices=NAMES, metavar="NAME", help=f"{choice}: {', '.join(NAMES)}")
+    fix.set_defaults(run=_fix_offsets)
+
+
+def _fix_offsets(arguments: argparse.Namespace) -> int:
+    outcome = fix_offsets(arguments.source, arguments.target, arguments.hypothesis)
+    print(f"{arguments.source}: {outcome.diagnosis}")
+    print(f"{arguments.target}: {outcome.corrected} of {outcome.mentions} mentions corrected")
+    if outcome.misfits:
+        problem = f"{len(outcome.misfits)} mention(s) still don't stand at their offsets and are left as written"
+        print(f"warning: {problem}, the first at {outcome.misfits[0]}", file=sys.stderr)
+    return bool(outcome.misfits)
 
 
 if __name__ == "__main__":
