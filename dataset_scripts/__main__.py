@@ -44,7 +44,7 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add `list`, `stats`, `export` and so on to the sub-commands of any parser, whose `prog` then begins their usage."""
+    """Add the commands to the sub-commands of any parser, whose `prog` then begins their usage."""
     subparsers.add_parser("list", help="the registered corpora").set_defaults(run=_list)
 
     stats = subparsers.add_parser("stats", help="mentions read, kept and dropped by cause, for each official split")

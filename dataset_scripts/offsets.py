@@ -23,6 +23,8 @@ from dataset_scripts.schema import LINE_BREAKERS, Mention, RawDocument, Span
 
 
 MAX_DOCUMENTS = 200  # with misfits, and as many without; more would not change the diagnosis
+_MAX_CHARACTERS = 1_000_000  # of the documents of each kind
+_MAX_MENTIONS = 500  # of a document
 _REACH = 1000  # characters within which a shifted mention is looked for
 _MAX_LINES = 100  # of a document, each of which may be a passage that offsets count from
 
@@ -277,9 +279,13 @@ class OffsetEvidence:
 
     def add(self, raw: RawDocument) -> None:
         """Take note of a document; give all of a file, in any order."""
+        raw = replace(raw, mentions=raw.mentions[:_MAX_MENTIONS])
+        if misfits := count_misfits(raw):
+            raw.mentions = [mention for mention in raw.mentions if _is_telling(raw.text, mention.text)]
+            misfits = count_misfits(raw)
         if any(mention.text for mention in raw.mentions):
-            sample = self.with_misfits if count_misfits(raw) else self.without
-            if len(sample) < MAX_DOCUMENTS:
+            sample = self.with_misfits if misfits else self.without
+            if len(sample) < MAX_DOCUMENTS and sum(len(other.text) for other in sample) < _MAX_CHARACTERS:
                 sample.append(raw)
 
     def diagnose(self, name: str | None = None) -> Diagnosis | None:
@@ -303,13 +309,19 @@ class OffsetEvidence:
 
     def _compute_gain(self, diagnosis: Diagnosis) -> int:
         """Return how many mentions more fit, less those of documents without misfits that no longer would."""
-        broken = sum(count_misfits(raw, diagnosis.hypothesis.read(raw)) for raw in self.without)
-        return diagnosis.fit - diagnosis.fit_as_written - broken
+        gain = diagnosis.fit - diagnosis.fit_as_written
+        others = self.without if gain > 0 else ()
+        return gain - sum(count_misfits(raw, diagnosis.hypothesis.read(raw)) for raw in others)
 
     def _is_convincing(self, diagnosis: Diagnosis) -> bool:
         """Whether most misfits are gone, and they are three or a tenth of all mentions: single slips tell nothing."""
         misfits, gain = diagnosis.mentions - diagnosis.fit_as_written, self._compute_gain(diagnosis)
         return 2 * gain > misfits and (gain > 2 or 10 * misfits >= diagnosis.mentions + _count_stated(self.without))
+
+
+def _is_telling(text: str, stated: str | None) -> bool:
+    """Whether a mention's text is not so frequent that any offset would fit: no more than a fifth of the document."""
+    return not stated or (count := text.count(stated)) < 3 or 5 * count * len(stated) <= len(text)
 
 
 def _count_stated(raws: Iterable[RawDocument]) -> int:

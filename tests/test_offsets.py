@@ -102,6 +102,13 @@ def test_no_hypothesis_without_evidence(stated):
     assert diagnose([make("cell cell cell gene cell \U0001f600", *stated)]) is None
 
 
+def test_words_that_stand_everywhere_tell_nothing():
+    text = "a\n" * 20
+    stated = [(2 * n + 1, 2 * n + 2, "a") for n in range(10)]
+    assert diagnose([make(text, *stated)]) is None  # each fits if line breaks don't count
+    assert diagnose([make(text + "Gout", *stated, (20, 24, "Gout"))]).hypothesis.name == "no-breaks"
+
+
 def test_one_misfit_of_fifty_tells_nothing():
     good = [make("Gout", (0, 4, "Gout")) for _ in range(49)]
     assert diagnose([*good, make("Gout", (0, 3, "Gout"))]) is None  # inclusive, or a slip
