@@ -80,6 +80,10 @@ def _list(arguments: argparse.Namespace) -> None:
 def _show_stats(arguments: argparse.Namespace) -> None:
     names = arguments.corpora or _list_present(arguments.data_dir)
     ledgers = {name: file_ledgers(name, arguments.data_dir, word_pattern=arguments.word_pattern) for name in names}
+    for name, splits in ledgers.items():
+        info = CORPORA.get(name)
+        if edition := info and info.name_edition({split: ledger.read for split, ledger in splits.items()}):
+            print(f"note: {name}: this is {edition}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(ledgers, indent=2, default=Ledger.as_dict))
         return

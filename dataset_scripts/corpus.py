@@ -61,8 +61,10 @@ class Corpus:
     homepage: str
     numbered: bool = False  # whether `123-2` is the second document with the id `123`
     alternative_files: Mapping[str, Files] = field(default_factory=dict)  # read if `files` are incomplete
-    # By split, the number of distinct documents, then of mentions (several if editions differ, none if unknown).
+    # By split, the number of distinct documents, then of mentions (none if unknown).
     expected: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    # By name of an edition that isn't the official one, its mentions by split.
+    editions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)  # of unpacked files, checked after a download
 
     @property
@@ -93,12 +95,19 @@ class Corpus:
     def compare_counts(self, split: str, raws: Sequence[RawDocument]) -> tuple[str, str]:
         """Say how the numbers of documents and of mentions differ from the expected ones, each "" if it doesn't."""
         documents, *editions = self.expected.get(split, (None,))
+        editions += [counts[split] for counts in self.editions.values() if counts[split] not in editions]
         read = len({(raw.document_id, raw.text) for raw in raws})
         mentions, known = sum(len(raw.mentions) for raw in raws), " or ".join(map(str, editions))
         return (
             "" if documents in (None, read) else f"{read} documents, {documents} expected",
             "" if mentions in (editions or [mentions]) else f"{mentions} mentions, {known} expected",
         )
+
+    def name_edition(self, mentions: Mapping[str, int]) -> str:
+        """Name the edition with these numbers of mentions by split, "" if there is but one or none has them."""
+        official = {split: counts[1] for split, counts in self.expected.items() if len(counts) > 1}
+        editions = {"the official edition": official, **self.editions} if self.editions else {}
+        return next((name for name, counts in editions.items() if counts == mentions), "")
 
 
 def strip_number(document_id: str) -> str:
