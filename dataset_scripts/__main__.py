@@ -1,7 +1,7 @@
 """Look at corpora and convert them.
 
     python -m dataset_scripts list
-    python -m dataset_scripts stats [CORPUS ...] [--data_dir D] [--json]
+    python -m dataset_scripts stats [CORPUS ...] [--data_dir D] [--json] [--overlap] [--figure FILE.png]
     python -m dataset_scripts export CORPUS [--data_dir D] --to conll|jsonl|parquet|pubtator|bioc|brat --output DIR
     python -m dataset_scripts fix-offsets IN OUT [--as utf-16|bytes|inclusive|shift|...]
 
@@ -9,6 +9,7 @@ A CORPUS is a registered name or the path of a corpus of your own.
 """
 
 import argparse
+import itertools
 import json
 import logging
 import sys
@@ -18,9 +19,11 @@ from pathlib import Path
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN
 from dataset_scripts.corpora import CORPORA
 from dataset_scripts.export import FORMATS, export_corpus
+from dataset_scripts.figures import draw_corpora, import_pyplot
 from dataset_scripts.fix_offsets import fix_offsets
 from dataset_scripts.loading import file_ledgers, find_data_dir, load_corpus
 from dataset_scripts.offsets import NAMES
+from dataset_scripts.overlap import Overlap, compute_overlap, format_matrix
 from dataset_scripts.schema import CorpusError, Ledger
 
 
@@ -50,6 +53,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     stats = subparsers.add_parser("stats", help="mentions read, kept and dropped by cause, for each official split")
     stats.add_argument("corpora", nargs="*", metavar="CORPUS", help="default: every registered one")
     stats.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
+    stats.add_argument("--overlap", action="store_true", help="also the texts and mention strings that corpora share")
+    stats.add_argument("--figure", type=Path, metavar="FILE.png", help="also draw all that, and lengths of mentions")
     stats.set_defaults(run=_show_stats)
 
     export = subparsers.add_parser("export", help="write a corpus in another format")
@@ -78,14 +83,18 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _show_stats(arguments: argparse.Namespace) -> None:
+    if arguments.figure:
+        import_pyplot(arguments.figure)  # to fail before the reading
     names = arguments.corpora or _list_present(arguments.data_dir)
     ledgers = {name: file_ledgers(name, arguments.data_dir, word_pattern=arguments.word_pattern) for name in names}
     for name, splits in ledgers.items():
         info = CORPORA.get(name)
         if edition := info and info.name_edition({split: ledger.read for split, ledger in splits.items()}):
             print(f"note: {name}: this is {edition}", file=sys.stderr)
+    overlap = _compare(ledgers, arguments) if arguments.overlap or arguments.figure else None
     if arguments.json:
-        print(json.dumps(ledgers, indent=2, default=Ledger.as_dict))
+        more = {"overlap": overlap.as_dict()} if overlap and arguments.overlap else {}
+        print(json.dumps(ledgers | more, indent=2, default=Ledger.as_dict))
         return
     rows = [("corpus", "split", "documents", "read", "kept", "dropped", "types")]
     for name, splits in ledgers.items():
@@ -93,6 +102,23 @@ def _show_stats(arguments: argparse.Namespace) -> None:
             numbers = (f"{number:,}" for number in (ledger.documents, ledger.read, ledger.kept))
             rows.append((name, split, *numbers, _join_counts(ledger.dropped), _join_counts(ledger.types)))
     _print_table(rows)
+    for title, matrix in overlap.as_dict().items() if overlap and arguments.overlap else ():
+        print()
+        _print_table(format_matrix(title.replace("_", " "), matrix))
+
+
+def _compare(ledgers: Mapping[str, Mapping[str, Ledger]], arguments: argparse.Namespace) -> Overlap | None:
+    """Compare the documents of several corpora; draw the figure that `--figure` asks for."""
+    logging.disable(logging.WARNING)  # reading for the ledgers has told them
+    try:
+        corpora = {name: load_corpus(name, arguments.data_dir, scoring_only=True) for name in ledgers}
+        documents = {name: [*itertools.chain(*corpus.splits.values())] for name, corpus in corpora.items()}
+    finally:
+        logging.disable(logging.NOTSET)
+    overlap = compute_overlap(documents) if len(documents) > 1 else None
+    if arguments.figure:
+        draw_corpora(arguments.figure, ledgers, documents, overlap, arguments.word_pattern)
+    return overlap
 
 
 def _list_present(data_dir: str | None) -> list[str]:
