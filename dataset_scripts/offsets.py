@@ -43,7 +43,7 @@ class Hypothesis(Protocol):
 
 @dataclass(frozen=True)
 class Counting:
-    """Some parts of a text count more or less than one a character, or the first and last character count anew."""
+    """One count over the whole text, in which some parts are longer or shorter than their characters."""
 
     name: str
     claim: str
