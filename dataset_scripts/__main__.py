@@ -1,30 +1,36 @@
 """Look at corpora and convert them.
 
     python -m dataset_scripts list
-    python -m dataset_scripts stats [CORPUS ...] [--data_dir D] [--json]
+    python -m dataset_scripts stats [CORPUS ...] [--data_dir D] [--json] [--overlap] [--figure FILE.png]
     python -m dataset_scripts export CORPUS [--data_dir D] --to conll|jsonl|parquet|pubtator|bioc|brat --output DIR
+    python -m dataset_scripts fix-offsets IN OUT [--as utf-16|bytes|inclusive|shift|...]
 
 A CORPUS is a registered name or the path of a corpus of your own.
 """
 
 import argparse
+import itertools
 import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN
 from dataset_scripts.corpora import CORPORA
 from dataset_scripts.export import FORMATS, export_corpus
+from dataset_scripts.figures import draw_corpora, import_pyplot
+from dataset_scripts.fix_offsets import fix_offsets
 from dataset_scripts.formats.tags import SCHEMES
 from dataset_scripts.loading import file_ledgers, find_data_dir, load_corpus
+from dataset_scripts.offsets import NAMES
+from dataset_scripts.overlap import Overlap, compute_overlap, format_matrix
 from dataset_scripts.schema import CorpusError, Ledger, ReadOptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 2 after a one-line error on stderr."""
+    """Run one command; return 0, 1 if something was left out, or 2 after a one-line error on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m dataset_scripts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,20 +42,21 @@ def run_command(arguments: argparse.Namespace) -> int:
     """Run the command of arguments that a parser with `add_commands` parsed; return the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except (CorpusError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add `list`, `stats` and `export` to the sub-commands of any parser, whose `prog` then begins their usage."""
+    """Add the commands to the sub-commands of any parser, whose `prog` then begins their usage."""
     subparsers.add_parser("list", help="the registered corpora").set_defaults(run=_list)
 
     stats = subparsers.add_parser("stats", help="mentions read, kept and dropped by cause, for each official split")
     stats.add_argument("corpora", nargs="*", metavar="CORPUS", help="default: every registered one")
     stats.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
+    stats.add_argument("--overlap", action="store_true", help="also the texts and mention strings that corpora share")
+    stats.add_argument("--figure", type=Path, metavar="FILE.png", help="also draw all that, and lengths of mentions")
     stats.set_defaults(run=_show_stats)
 
     export = subparsers.add_parser("export", help="write a corpus in another format")
@@ -62,6 +69,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     export.add_argument("--seed", type=int, default=42, help="seed of the cuts")
     export.set_defaults(run=_export)
 
+    _add_fix_offsets(subparsers)
     for command in (stats, export):
         command.add_argument("--data_dir", help="holds ncbi_disease/ and so on; 'sample' is embedded; else downloaded")
         command.add_argument(
@@ -84,11 +92,19 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _show_stats(arguments: argparse.Namespace) -> None:
+    if arguments.figure:
+        import_pyplot(arguments.figure)  # to fail before the reading
     names = arguments.corpora or _list_present(arguments.data_dir)
     options = {"word_pattern": arguments.word_pattern, "options": _get_options(arguments)}
     ledgers = {name: file_ledgers(name, arguments.data_dir, **options) for name in names}
+    for name, splits in ledgers.items():
+        info = CORPORA.get(name)
+        if edition := info and info.name_edition({split: ledger.read for split, ledger in splits.items()}):
+            print(f"note: {name}: this is {edition}", file=sys.stderr)
+    overlap = _compare(ledgers, arguments) if arguments.overlap or arguments.figure else None
     if arguments.json:
-        print(json.dumps(ledgers, indent=2, default=Ledger.as_dict))
+        more = {"overlap": overlap.as_dict()} if overlap and arguments.overlap else {}
+        print(json.dumps(ledgers | more, indent=2, default=Ledger.as_dict))
         return
     rows = [("corpus", "split", "documents", "read", "kept", "dropped", "types")]
     for name, splits in ledgers.items():
@@ -96,6 +112,24 @@ def _show_stats(arguments: argparse.Namespace) -> None:
             numbers = (f"{number:,}" for number in (ledger.documents, ledger.read, ledger.kept))
             rows.append((name, split, *numbers, _join_counts(ledger.dropped), _join_counts(ledger.types)))
     _print_table(rows)
+    for title, matrix in overlap.as_dict().items() if overlap and arguments.overlap else ():
+        print()
+        _print_table(format_matrix(title.replace("_", " "), matrix))
+
+
+def _compare(ledgers: Mapping[str, Mapping[str, Ledger]], arguments: argparse.Namespace) -> Overlap | None:
+    """Compare the documents of several corpora; draw the figure that `--figure` asks for."""
+    logging.disable(logging.WARNING)  # reading for the ledgers has told them
+    try:
+        options = replace(_get_options(arguments), allow_losses=True)  # which the table shows
+        corpora = {name: load_corpus(name, arguments.data_dir, scoring_only=True, options=options) for name in ledgers}
+        documents = {name: [*itertools.chain(*corpus.splits.values())] for name, corpus in corpora.items()}
+    finally:
+        logging.disable(logging.NOTSET)
+    overlap = compute_overlap(documents) if len(documents) > 1 else None
+    if arguments.figure:
+        draw_corpora(arguments.figure, ledgers, documents, overlap, arguments.word_pattern)
+    return overlap
 
 
 def _get_options(arguments: argparse.Namespace) -> ReadOptions:
@@ -135,6 +169,25 @@ def _export(arguments: argparse.Namespace) -> None:
     folder = export_corpus(corpus, arguments.to, arguments.output)
     written = ", ".join(f"{split} {len(documents):,}" for split, documents in corpus.splits.items())
     print(f"{folder}: {written} documents")
+
+
+def _add_fix_offsets(subparsers: argparse._SubParsersAction) -> None:
+    fix = subparsers.add_parser("fix-offsets", help="write a copy of a corpus file whose offsets count characters")
+    fix.add_argument("source", metavar="IN", type=Path, help="PubTator, JSONL or BioC XML file, or brat folder")
+    fix.add_argument("target", metavar="OUT", type=Path, help="a new file or folder of the same format")
+    choice = "how IN counts offsets, by default what makes most mentions fit"
+    fix.add_argument("--as", dest="hypothesis", choices=NAMES, metavar="NAME", help=f"{choice}: {', '.join(NAMES)}")
+    fix.set_defaults(run=_fix_offsets)
+
+
+def _fix_offsets(arguments: argparse.Namespace) -> int:
+    outcome = fix_offsets(arguments.source, arguments.target, arguments.hypothesis)
+    print(f"{arguments.source}: {outcome.diagnosis}")
+    print(f"{arguments.target}: {outcome.corrected} of {outcome.mentions} mentions corrected")
+    if outcome.misfits:
+        problem = f"{len(outcome.misfits)} mention(s) still don't stand at their offsets and are left as written"
+        print(f"warning: {problem}, the first at {outcome.misfits[0]}", file=sys.stderr)
+    return bool(outcome.misfits)
 
 
 if __name__ == "__main__":

@@ -60,8 +60,10 @@ class Corpus:
     homepage: str
     numbered: bool = False  # whether `123-2` is the second document with the id `123`
     alternative_files: Mapping[str, Files] = field(default_factory=dict)  # read if `files` are incomplete
-    # By split, the number of distinct documents, then of mentions (several if editions differ, none if unknown).
+    # By split, the number of distinct documents, then of mentions (none if unknown).
     expected: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    # By name of an edition that isn't the official one, its mentions by split.
+    editions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)  # of unpacked files, checked after a download
 
     @property
@@ -91,13 +93,22 @@ class Corpus:
 
     def compare_counts(self, split: str, documents: Sequence[Document]) -> tuple[str, str]:
         """Say how the numbers of documents and of mentions differ from the expected ones, each "" if it doesn't."""
-        expected, *editions = self.expected.get(split, (None,))
+        expected, *known = self.expected.get(split, (None,))
+        known += [counts[split] for counts in self.editions.values() if counts[split] not in known]
         distinct = len({(document.document_id, document.text) for document in documents})
-        mentions, known = sum(document.count_read() for document in documents), " or ".join(map(str, editions))
+        mentions = sum(document.count_read() for document in documents)
         return (
             "" if expected in (None, distinct) else f"{distinct} documents, {expected} expected",
-            "" if mentions in (editions or [mentions]) else f"{mentions} mentions, {known} expected",
+            ""
+            if mentions in (known or [mentions])
+            else f"{mentions} mentions, {' or '.join(map(str, known))} expected",
         )
+
+    def name_edition(self, mentions: Mapping[str, int]) -> str:
+        """Name the edition with these numbers of mentions by split, "" if there is but one or none has them."""
+        official = {split: counts[1] for split, counts in self.expected.items() if len(counts) > 1}
+        editions = {"the official edition": official, **self.editions} if self.editions else {}
+        return next((name for name, counts in editions.items() if counts == mentions), "")
 
 
 def strip_number(document_id: str) -> str:

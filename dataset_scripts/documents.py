@@ -64,6 +64,7 @@ def to_documents(
     problems = Problems() if problems is None else problems
     for raw in raws:
         loss = Ledger()
+        problems.add_document(raw)
         entities = _to_entities(raw, raw.mentions, type_map, problems, loss)
         alternatives = _to_entities(raw, raw.alternatives, type_map, problems, Ledger()) if raw.alternatives else ()
         group = raw.group or raw.document_id

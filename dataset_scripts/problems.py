@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 
+from dataset_scripts.offsets import MAX_DOCUMENTS, diagnose
 from dataset_scripts.schema import EMPTY_SPAN, NO_TYPE, OUTSIDE_TEXT, CorpusError, Mention, RawDocument
 
 
@@ -21,7 +22,6 @@ _KEPT = {
     OTHER_TEXT: "with another text than at the offsets, which are trusted",
     TRIMMED: "with white space or invisible characters at an end, which are left out",
 }
-_MOST_EVIDENCE = 200  # documents that are kept to find out how their offsets are counted
 
 
 @dataclass
@@ -45,7 +45,13 @@ class Problems:
 
     problems: dict[str, Problem] = field(default_factory=dict)  # by cause
     stated: int = 0  # mentions whose text the file states
-    evidence: list[RawDocument] = field(default_factory=list)  # documents with mentions of another text
+    misfits: list[RawDocument] = field(default_factory=list)  # documents that may show how the file counts offsets
+    others: list[RawDocument] = field(default_factory=list)  # some of the others, which may contradict
+
+    def add_document(self, raw: RawDocument) -> None:
+        """Take note of a document, before its mentions."""
+        if len(self.others) < MAX_DOCUMENTS:
+            self.others.append(raw)
 
     def add(self, cause: str, raw: RawDocument, mention: Mention) -> None:
         """Count a mention under a cause that has a message."""
@@ -53,6 +59,9 @@ class Problems:
             if cause not in self.problems:
                 self.problems[cause] = Problem(_describe(cause, raw, mention), raw)
             self.problems[cause].count(raw)
+        is_new = not self.misfits or self.misfits[-1] is not raw
+        if cause in (OTHER_TEXT, OUTSIDE_TEXT) and is_new and len(self.misfits) < MAX_DOCUMENTS:
+            self.misfits.append(raw)
 
     def compare_texts(self, raw: RawDocument, mention: Mention) -> None:
         """Count a mention whose stated text is not the one at its offsets."""
@@ -60,8 +69,6 @@ class Problems:
             self.stated += 1
             if mention.text != mention.cut(raw.text):
                 self.add(OTHER_TEXT, raw, mention)
-                if len(self.evidence) < _MOST_EVIDENCE and (not self.evidence or self.evidence[-1] is not raw):
-                    self.evidence.append(raw)
 
     def report(self, name: str, strict: bool = False, allow_losses: bool = False) -> None:
         """Log one line for each cause.
@@ -70,15 +77,21 @@ class Problems:
             CorpusError: with `strict`, for the first cause that drops mentions; without `allow_losses`, if most
                 mentions state another text than stands at their offsets.
         """
+        diagnosis = (
+            diagnose({id(raw): raw for raw in (*self.others, *self.misfits)}.values()) if self.misfits else None
+        )
+        remedy = f"; {diagnosis}: {diagnosis.describe_remedy(name)}" if diagnosis else ""
         for cause, what in (_DROPPED | _KEPT).items():
             if problem := self.problems.get(cause):
                 numbers = f"{count(problem.mentions, 'mention')} in {count(problem.documents, 'document')}"
                 line = f"{name}: {numbers} {what}; the first is {problem.example}"
                 if strict and cause in _DROPPED:
-                    raise CorpusError(f"{line}; correct the file, or read it without --strict")
+                    raise CorpusError(f"{line}{remedy or '; correct the file'}, or read it without --strict")
                 if cause == OTHER_TEXT and problem.mentions > self.stated / 2 and not allow_losses:
-                    raise CorpusError(f"{line}; correct the offsets, or trust them with --allow_losses")
+                    raise CorpusError(f"{line}{remedy or '; correct the offsets'}, or trust them with --allow_losses")
                 logger.warning("%s", line)
+        if diagnosis:
+            logger.warning("%s%s", name, remedy)
 
 
 def count(number: int, noun: str) -> str:

@@ -224,7 +224,9 @@ def test_task_without_a_training_mention_among_the_first_documents(fails: Fails,
 
 def test_corpus_for_scoring_only_cannot_be_trained_on(fails: Fails, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "my_test.jsonl", [document("1", "He has gout.", [("gout", "Disease")])])
-    assert "has a test split only, so nothing can be trained on it; add training files" in fails("--tasks", f"mine={path}")
+    assert "has a test split only, so nothing can be trained on it; add training files" in fails(
+        "--tasks", f"mine={path}"
+    )
 
 
 def test_leak_as_an_error(fails: Fails, tmp_path: Path) -> None:

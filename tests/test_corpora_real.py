@@ -63,6 +63,30 @@ def test_stats_are_the_counts_of_the_owners(capsys):
     assert json.loads(capsys.readouterr().out) == expected
 
 
+@pytest.mark.parametrize(("folder", "counts", "edition"), [
+    ("bc5cdr_official", [(500, 9385, {}), (500, 9591, {"not alignable": 10}), (500, 9809, {"not alignable": 5})],
+     "note: bc5cdr: this is the official edition\n"),
+    ("bc5cdr", [(500, 9383, {}), (500, 9591, {"not alignable": 10}), (500, 9796, {"not alignable": 5})],
+     "note: bc5cdr: this is the flattened copy in ncbi/AIONER\n"),
+])  # fmt: skip
+def test_the_edition_of_bc5cdr_is_told(tmp_path, capsys, caplog, folder, counts, edition):
+    (tmp_path / "bc5cdr").symlink_to(CORPORA / folder)
+    assert main(["stats", "bc5cdr", "--data_dir", str(tmp_path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    splits = json.loads(out)["bc5cdr"]
+    assert [(split["documents"], split["read"], split["dropped"]) for split in splits.values()] == counts
+    assert (err, caplog.records) == (edition, [])
+
+
+def test_official_bc5cdr_in_bioc_equals_pubtator():
+    folder = CORPORA / "bc5cdr_official/CDR_Data/CDR.Corpus.v010516"
+    bioc, pubtator = (folder / f"CDR_TestSet.{name}" for name in ("BioC.xml", "PubTator.txt"))
+    assert load_corpus(bioc, scoring_only=True).splits == load_corpus(pubtator, scoring_only=True).splits
+    ledger = file_ledgers(bioc)["test"]  # the parts of composite mentions are annotated too
+    assert (ledger.read, ledger.dropped) == (9928, {"discontinuous": 37, "nested": 82, "not alignable": 5})
+    assert 9928 - 37 - 82 == 9809 == file_ledgers(pubtator)["test"].read
+
+
 @pytest.mark.parametrize(("name", "train", "dev"), [
     ("ncbi", (592, 5145, 5132), (100, 787, 787)),
     ("bc5cdr", (500, 9383, 9383), (500, 9591, 9581)),

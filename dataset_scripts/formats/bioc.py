@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from dataset_scripts.formats.files import INTEGER, FilePath, OffsetText, write_text
 from dataset_scripts.formats.xml import XML_SPACE, XmlElement, escape_xml, get_text, read_records
-from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument
+from dataset_scripts.schema import DISCONTINUOUS, NESTED, CorpusError, Document, Mention, RawDocument
 
 
 _MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padding worth its memory
@@ -17,6 +17,9 @@ _MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padd
 
 def read_bioc(path: FilePath) -> Iterator[RawDocument]:
     """Read BioC XML: each `annotation` is a mention, its type the infon `type`; relations are skipped.
+
+    Parts of a composite mention (infon `CompositeRole`) are lost, and counted as nested or discontinuous: the whole is
+    annotated too, and PubTator has no offsets of its parts.
 
     Every passage (or sentence, if the passage itself has no text) stands at its `offset`, counted in characters. Gaps
     are padded with spaces, but a passage begins on a new line, so that BC5CDR reads the same as from PubTator.
@@ -61,7 +64,10 @@ def _read_annotation(annotation: XmlElement, text: str) -> Mention:
     for location in locations:
         start, length = (_read_integer(location.get(name, ""), location) for name in ("offset", "length"))
         spans.append((start, start + length))
-    mention = Mention(tuple(spans), mention_type, None if stated is None else get_text(stated), annotation.where)
+    # Part of a composite mention, which is annotated too: "renal failure" in "renal and liver failure" (BC5CDR).
+    is_part = infons.get("CompositeRole") == "IndividualMention"
+    lost = (DISCONTINUOUS if len(spans) > 1 else NESTED) if is_part else ""
+    mention = Mention(tuple(spans), mention_type, None if stated is None else get_text(stated), annotation.where, lost)
     return mention.restore_line_breaks(text)
 
 
