@@ -77,9 +77,10 @@ class Problems:
             CorpusError: with `strict`, for the first cause that drops mentions; without `allow_losses`, if most
                 mentions state another text than stands at their offsets.
         """
-        diagnosis = (
-            diagnose({id(raw): raw for raw in (*self.others, *self.misfits)}.values()) if self.misfits else None
-        )
+        causes = (OTHER_TEXT, OUTSIDE_TEXT)
+        misfits = sum(self.problems[cause].mentions for cause in causes if cause in self.problems)
+        sample = {id(raw): raw for raw in (*self.others, *self.misfits)}.values()
+        diagnosis = diagnose(sample) if misfits > 1 else None  # a single slip tells nothing
         remedy = f"; {diagnosis}: {diagnosis.describe_remedy(name)}" if diagnosis else ""
         for cause, what in (_DROPPED | _KEPT).items():
             if problem := self.problems.get(cause):
