@@ -35,6 +35,7 @@ class Part(NamedTuple):
     split: str
     read: Callable[[], Iterable[RawDocument]]
     paths: list[Path]  # of the files that are read
+    hashes: Mapping[str, str] = {}  # that identify its content if it is no file of the user's
 
 
 class Archive(NamedTuple):
@@ -121,7 +122,10 @@ def read_parts(parts: Iterable[Part]) -> RawSplits:
 
 def hash_parts(root: Path, parts: Iterable[Part]) -> dict[str, str]:
     """Compute the SHA-256 of each file and folder, by path relative to `root`."""
-    return {path.relative_to(root).as_posix(): compute_sha256(path) for part in parts for path in part.paths}
+    hashes: dict[str, str] = {}
+    for part in parts:
+        hashes |= part.hashes or {path.relative_to(root).as_posix(): compute_sha256(path) for path in part.paths}
+    return hashes
 
 
 def compute_sha256(path: Path) -> str:

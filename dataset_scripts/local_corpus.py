@@ -4,6 +4,7 @@
     mine/train.conll mine/dev.conll mine/test.conll
     mine/train/1.txt mine/train/1.ann ... mine/test/1.txt ...
     mine/1.txt mine/1.ann ...                   brat pairs without splits: split by ratio
+    mine/                                       a folder of `save_to_disk`: a DatasetDict, or a Dataset as one file
 
 Any format of `formats.read_any`, plain or gzip. Several files of one split are read one after the other.
 """
@@ -17,6 +18,7 @@ from dataset_scripts.corpus import Part
 from dataset_scripts.formats import KNOWN_ENDINGS, read_any
 from dataset_scripts.formats.bc2gm import find_companion_files
 from dataset_scripts.formats.files import NO_DATA
+from dataset_scripts.formats.saved_dataset import is_saved_dataset
 from dataset_scripts.schema import CorpusError
 from dataset_scripts.splits import SPLITS, WHOLE, infer_split
 
@@ -31,7 +33,7 @@ def find_local_files(path: Path) -> list[Part]:
     if not path.exists():
         remedy = f"check the path (it is relative to {Path.cwd().name}/, and can't hold ',', '+' or ':' in --tasks)"
         raise CorpusError(f"{path}: no such file or folder; {remedy}")
-    if path.is_file() or _is_brat(path):
+    if path.is_file() or is_saved_dataset(path) or _is_brat(path):
         stated = {infer_split(file.name) for file in path.glob("*.ann*")}
         if len(splits := [split for split in SPLITS if split in stated]) > 1:
             remedy = f"put the pairs of each into a folder of its own: {', '.join(f'{split}/' for split in splits)}"
@@ -85,7 +87,7 @@ def _list_data_files(paths: list[Path]) -> list[Path]:
     """List files and brat folders as they are, other folders by the readable files in them."""
     files: list[Path] = []
     for path in paths:
-        if path.is_file() or _is_brat(path):
+        if path.is_file() or is_saved_dataset(path) or _is_brat(path):
             files.append(path)
             continue
         inside = [file for file in _walk(path) if not NO_DATA.fullmatch(file.name)]

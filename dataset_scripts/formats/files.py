@@ -47,14 +47,14 @@ def read_text(path: FilePath) -> str:
         return _decode(file.read(), path)
 
 
-def read_lines(path: FilePath, skip_blank: bool = False) -> Iterator[tuple[str, str]]:
+def read_lines(path: FilePath, skip_blank: bool = False, keep_ends: bool = False) -> Iterator[tuple[str, str]]:
     """Yield each line as (`file:line`, text). Only LF ends a line: a text may hold U+2028, \\x0b or \\x85."""
     name = os.fspath(path)
     with open_file(path) as file:
         for number, data in enumerate(file, 1):
             if number == 1:
                 data = data.removeprefix(BOM.encode())
-            line = _decode(data.removesuffix(b"\n").removesuffix(b"\r"), name, number)
+            line = _decode(data if keep_ends else data.removesuffix(b"\n").removesuffix(b"\r"), name, number)
             if not skip_blank or line.strip(BLANK):
                 yield f"{name}:{number}", line
 
