@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from dataset_scripts.formats.files import BLANK, NOT_IN_NAMES, FilePath, read_lines
+from dataset_scripts.formats.tables import warn_of_strays
 from dataset_scripts.formats.tagged_tokens import build_tagged_document
 from dataset_scripts.schema import DETECT, NO_TYPE, CorpusError, Mention, RawDocument, ReadOptions, strip_invisible
 
@@ -126,23 +127,25 @@ def _check_name(name: str, where: str) -> str:
 
 def _read_tokens(rows: Iterable[_Row]) -> Iterator[RawDocument]:
     """Yield a document when the next sentence begins."""
-    key, sentence = ("", ""), []
+    key, sentence, strays = ("", ""), [], []
     for where, row in rows:
-        stated = (row.get("document", "").strip(BLANK), row["sentence"].strip(BLANK))
-        if sentence and any(stated) and stated != key:
-            yield _build_sentence(key, sentence)
+        document_id = row.get("document", "").strip(BLANK) or key[0]
+        sentence_id = row["sentence"].strip(BLANK) or (key[1] if document_id == key[0] else "")
+        if sentence and (document_id, sentence_id) != key:
+            yield _build_sentence(key, sentence, strays)
             sentence = []
-        key = stated if any(stated) else key
-        if not any(key):
+        key = (document_id, sentence_id)
+        if not sentence_id:
             raise CorpusError(f"{where}: no sentence is named; name it in its first row")
         sentence.append((where, row["token"], row["tag"].strip(BLANK)))
-    yield _build_sentence(key, sentence)
+    yield _build_sentence(key, sentence, strays)
+    warn_of_strays(strays)
 
 
-def _build_sentence(key: tuple[str, str], sentence: list[tuple[str, str, str]]) -> RawDocument:
+def _build_sentence(key: tuple[str, str], sentence: list[tuple[str, str, str]], strays: list[str]) -> RawDocument:
     where = sentence[0][0]
     _check_name("".join(key), where)
     tokens, tags = [token for _, token, _ in sentence], [tag for *_, tag in sentence]
-    document = build_tagged_document("-".join(filter(None, key)), tokens, tags, where)
+    document = build_tagged_document("-".join(filter(None, key)), tokens, tags, where, strays)
     document.group = key[0]
     return document

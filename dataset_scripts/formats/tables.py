@@ -9,30 +9,32 @@ Source: https://huggingface.co/docs/datasets/about_dataset_features; Fries et al
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from dataset_scripts.formats.bioc import pad_to_offset
 from dataset_scripts.formats.files import NOT_IN_NAMES, OffsetText
-from dataset_scripts.formats.tagged_tokens import build_tagged_document
+from dataset_scripts.formats.tagged_tokens import TAG_COLUMNS, TOKEN_COLUMNS, join_tokens, read_tags
 from dataset_scripts.schema import DETECT, NO_TYPE, CorpusError, Mention, RawDocument, ReadOptions, Span
 from dataset_scripts.schema import strip_invisible as strip
 
 
 logger = logging.getLogger(__name__)
 
-DOCUMENT_IDS = ("document_id", "doc_id", "pmid")  # in these a value may stand for several rows: sentences of a text
-IDS = (*DOCUMENT_IDS, "id")
-TOKENS = ("tokens", "words")
-TAGS = ("ner_tags", "tags", "labels", "ner")
-ENTITIES = ("entities", "spans")
+DOCUMENT_COLUMNS = (
+    "document_id",
+    "doc_id",
+    "pmid",
+)  # in these a value may stand for several rows: sentences of a text
+ID_COLUMNS = (*DOCUMENT_COLUMNS, "id")
+ENTITY_COLUMNS = ("entities", "spans")
 EXPECTED = (
-    f"tokens ({' or '.join(TOKENS)}) and tags ({', '.join(TAGS)}), text and {' or '.join(ENTITIES)}, or BigBIO's "
-    "passages and entities; --token_column and --tag_column choose others"
+    f"tokens ({' or '.join(TOKEN_COLUMNS)}) and tags ({', '.join(TAG_COLUMNS)}), "
+    f"text and {' or '.join(ENTITY_COLUMNS)}, or BigBIO's passages and entities; "
+    "--token_column and --tag_column choose others"
 )
 
 Row = Mapping[str, Any]
-Builder = Callable[[str, Row, str], RawDocument]
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class Table:
 
 
 class Layout(NamedTuple):
-    """The columns that make a document, and the function that takes its id, its row and its `file:row`."""
+    """How the rows are read."""
 
     columns: list[str]
-    build: Builder
+    build: Callable[[str, Row, str], RawDocument]  # from an id, a row and its `file:row`
+    strays: Sequence[str] = ()  # where mentions begin with an inner tag
 
 
 def read_table(table: Table, options: ReadOptions = DETECT) -> Iterator[RawDocument]:
@@ -58,7 +61,7 @@ def read_table(table: Table, options: ReadOptions = DETECT) -> Iterator[RawDocum
     Rows of one `document_id` are of one group. Columns that can't be read, numbers without names and malformed values
     raise CorpusError.
     """
-    columns, build = choose_layout(table, options)
+    columns, build, strays = choose_layout(table, options)
     id_column, group_column = _choose_id_columns(table)
     wanted = [*columns, *filter(None, (id_column, group_column))]
     for number, row in enumerate(table.read(list(dict.fromkeys(wanted))), 1):
@@ -69,6 +72,14 @@ def read_table(table: Table, options: ReadOptions = DETECT) -> Iterator[RawDocum
         document = build(document_id, row, where)
         document.group = str(row[group_column]) if group_column else ""
         yield document
+    warn_of_strays(strays)
+
+
+def warn_of_strays(strays: Sequence[str]) -> None:
+    """Warn of mentions that begin with an inner tag."""
+    if strays:
+        logger.warning("%s: a mention begins with I-, E- or L- instead of B-, S- or U-; such mentions (%d) are read "
+                       "as in IOB1", strays[0], len(strays))  # fmt: skip
 
 
 def choose_layout(table: Table, options: ReadOptions) -> Layout:
@@ -76,11 +87,11 @@ def choose_layout(table: Table, options: ReadOptions) -> Layout:
     columns, given = table.features, options.tag_column
     for column in filter(None, (options.token_column, given)):
         _check_column(table, column)
-    tokens = options.token_column or _find_first(TOKENS, columns)
+    tokens = options.token_column or _find_first(TOKEN_COLUMNS, columns)
     if given is None and {"passages", "entities"} <= set(columns):
         return Layout(["passages", "entities"], _build_bigbio)
-    entities = given if given in ENTITIES or tokens is None else None
-    entities = _find_first(ENTITIES, columns) if given is None else entities
+    entities = given if given in ENTITY_COLUMNS or tokens is None else None
+    entities = _find_first(ENTITY_COLUMNS, columns) if given is None else entities
     text = "text" if "text" in columns else options.token_column
     if entities and text:
         return Layout([text, entities], _TextBuilder(text, entities, table.features[entities]))
@@ -89,8 +100,9 @@ def choose_layout(table: Table, options: ReadOptions) -> Layout:
         raise CorpusError(f"{table.name}: the columns are {', '.join(columns)}; expected {EXPECTED}")
     _warn_of_other_tags(table, tags)
     places = [column for column in ("text", "starts", "ends") if column in columns]
-    builder = _TokenBuilder(tokens, tags, find_label_names(table.features[tags]), len(places) == 3)
-    return Layout([tokens, tags, *(places if builder.has_places else [])], builder)
+    places, strays = places if len(places) == 3 else [], []
+    builder = _TokenBuilder(tokens, tags, find_label_names(table.features[tags]), bool(places), strays)
+    return Layout([tokens, tags, *places], builder, strays)
 
 
 def _check_column(table: Table, column: str) -> None:
@@ -103,8 +115,8 @@ def _find_first(names: Iterable[str], columns: Mapping[str, Any]) -> str | None:
 
 
 def _choose_tags(table: Table) -> str | None:
-    present = [name for name in TAGS if name in table.features]
-    if len(present) > 1 and present[0] != TAGS[0]:
+    present = [name for name in TAG_COLUMNS if name in table.features]
+    if len(present) > 1 and present[0] != TAG_COLUMNS[0]:
         raise CorpusError(f"{table.name}: the tags may be in {' or '.join(present)}; choose with --tag_column")
     return present[0] if present else None
 
@@ -119,12 +131,12 @@ def _warn_of_other_tags(table: Table, tags: str) -> None:
 def _choose_id_columns(table: Table) -> tuple[str | None, str | None]:
     """Choose the column of unique ids, and that of documents in several rows; read no other column for it."""
     group = None
-    for column in (name for name in IDS if name in table.features):
+    for column in (name for name in ID_COLUMNS if name in table.features):
         values = [row[column] for row in table.read([column])]
         if all(isinstance(value, str | int) and value != "" for value in values):
             if len(set(values)) == len(values):
                 return column, group
-            group = group or (column if column in DOCUMENT_IDS else None)
+            group = group or (column if column in DOCUMENT_COLUMNS else None)
     return None, group
 
 
@@ -177,32 +189,25 @@ class _TokenBuilder(NamedTuple):
     tags: str
     names: list[str] | None
     has_places: bool  # of the tokens in the text: columns text, starts and ends
+    strays: list[str]
 
     def __call__(self, document_id: str, row: Row, where: str) -> RawDocument:
         tokens = _get_list(row, self.tokens, where, str)
-        tags = [_name_label(v, self.names, self.tags, where) for v in _get_list(row, self.tags, where)]
-        if len(tokens) != len(tags):
-            problem = f"{where}: {len(tokens)} {self.tokens}, but {len(tags)} {self.tags}"
-            raise CorpusError(f"{problem}; expected a tag for each token")
-        document = build_tagged_document(document_id, tokens, tags, where)
-        return _move_to_text(document, tokens, row, where) if self.has_places else document
+        tags = [_name_label(tag, self.names, self.tags, where) for tag in _get_list(row, self.tags, where)]
+        text, offsets = _find_places(row, tokens, where) if self.has_places else join_tokens(tokens)
+        return RawDocument(document_id, text, read_tags(offsets, tags, where, self.strays), where=where)
 
 
-def _move_to_text(document: RawDocument, tokens: list[str], row: Row, where: str) -> RawDocument:
-    """Move the mentions of a document of joined tokens to the places of these tokens in the original text."""
+def _find_places(row: Row, tokens: list[str], where: str) -> tuple[str, list[Span]]:
+    """Return the text and the offsets of its tokens, after checking that they are there."""
     text = _get_text(row, "text", where)
-    spans = list(zip(_get_list(row, "starts", where, int), _get_list(row, "ends", where, int), strict=False))
-    places = [text[start:end] for start, end in spans]
+    offsets = list(zip(_get_list(row, "starts", where, int), _get_list(row, "ends", where, int), strict=False))
+    places = [text[start:end] for start, end in offsets]
     if places != tokens:
         number = next((n for n, pair in enumerate(zip(places, tokens, strict=False)) if pair[0] != pair[1]), 0)
         shown = f"token {number + 1} is {tokens[number : number + 1]}, the text has {places[number : number + 1]}"
         raise CorpusError(f"{where}: {shown} between starts and ends; offsets must count characters")
-    joined, starts, ends = 0, {}, {}
-    for token, (start, end) in zip(tokens, spans, strict=True):
-        starts[joined], ends[joined + len(token)] = start, end
-        joined += len(token) + 1
-    moved = [replace(m, spans=tuple((starts[s], ends[e]) for s, e in m.spans)) for m in document.mentions]
-    return replace(document, text=text, mentions=moved)
+    return text, offsets
 
 
 # ------------------------------------------------------------------------------------------ text and character offsets

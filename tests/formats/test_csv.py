@@ -22,8 +22,8 @@ HEADER = "document_id,text,start,end,type\n"
          [("1", "One\r\nlupus", "2:5-10 Disease lupus"), ("2", "A", "5:0-1  A")]),
         ("Sentence #,Word,POS,Tag\nSentence: 1,Gout,NN,B-Disease\n,fever,NN,I-Disease\nSentence: 2,\",\",P,O\n",
          [("Sentence: 1", "Gout fever", "2:0-10 Disease Gout fever"), ("Sentence: 2", ",")]),
-        ("doc_id\tsentence_id\ttoken\tlabel\n7\t1\tGout\tB-D\n7\t2\tx\tO\n8\t2\tx\tO\n",
-         [("7-1", "Gout", "2:0-4 D Gout"), ("7-2", "x"), ("8-2", "x")]),
+        ("doc_id\tsentence_id\ttoken\tlabel\n7\t1\tGout\tB-D\n7\t\tx\tL-D\n7\t2\tx\tO\n8\t2\tx\tO\n",
+         [("7-1", "Gout x", "2:0-6 D Gout x"), ("7-2", "x"), ("8-2", "x")]),
     ],
     ids=["mentions", "semicolons", "kaggle", "tabs"],
 )  # fmt: skip
@@ -31,10 +31,11 @@ def test_rows_are_mentions_or_tokens(tmp_path, content, expected):
     assert [describe(raw) for raw in read_any(put(tmp_path / "a.csv", content))] == expected
 
 
-def test_sentences_of_a_document_are_a_group(tmp_path):
-    path = put(tmp_path / "a.csv", "document_id,sentence_id,token,tag,fine\n7,1,a,O,O\n7,2,b,O,S-X\n")
+def test_sentences_of_a_document_are_a_group(tmp_path, caplog):
+    path = put(tmp_path / "a.csv", "document_id,sentence_id,token,tag,fine\n7,1,a,O,O\n7,2,b,O,I-X\n")
     assert [raw.group for raw in read_any(path)] == ["7", "7"]
     assert [describe(raw)[2:] for raw in read_any(path, ReadOptions(tag_column="fine"))] == [(), ("3:0-1 X b",)]
+    assert "a.csv:3: a mention begins with I-, E- or L-" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -49,8 +50,9 @@ def test_sentences_of_a_document_are_a_group(tmp_path):
         (HEADER + "1,,0,4,D\n", r":2: document 1 has no text; put it into its first row"),
         (HEADER + ",Gout,0,4,D\n", r":2: no document id; repeat it in every row"),
         (HEADER + '1,Gout,0,4,"a\nb"\n', r":2: 'a\\nb'; expected a name without tabs or line breaks"),
+        ("doc_id,sentence_id,token,tag\n1,1,Gout,O\n2,,Gout,O\n", r":3: no sentence is named"),
         ("sentence_id,token,tag\n,Gout,O\n", r":2: no sentence is named; name it in its first row"),
-        ("sentence_id,token,tag\n1,Gout,NN\n", r":2: tag 'NN'; expected O, B-TYPE"),
+        ("sentence_id,token,tag\n1,Gout,NN\n", r":2: the tag 'NN'; expected O, B-TYPE"),
         (HEADER.encode() + b"1,G\xf6ut,0,4,D\n", r":2: byte 0xf6 is not UTF-8"),
         ("a,b\r1,2\r", r":1: no CSV \(new-line character"),
     ],
