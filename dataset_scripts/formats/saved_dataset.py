@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset_scripts.formats.tables import Table, read_table
+from dataset_scripts.formats.tables import BATCH_SIZE, Table, list_rows, read_table
 from dataset_scripts.schema import DETECT, CorpusError, RawDocument, ReadOptions
 
 
@@ -25,8 +25,8 @@ def read_saved_dataset(path: Path, options: ReadOptions = DETECT) -> Iterator[Ra
 
     try:
         dataset = datasets.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError, TypeError) as error:  # ValueError is pyarrow's, too
-        raise CorpusError(f"{path}: can't be loaded by `datasets` ({error}); save it again") from None
+    except Exception as error:  # whatever `datasets` raises for files that are damaged or changed by hand
+        raise CorpusError(f"{path}: can't be loaded by `datasets` ({error!r:.200}); save it again") from None
     yield from read_dataset(dataset, str(path), path.name, options)
 
 
@@ -34,7 +34,7 @@ def read_dataset(dataset: Dataset, name: str, stem: str, options: ReadOptions = 
     """Read a split of a data set; `name` stands in messages, `stem` begins the ids of rows without one."""
 
     def read_rows(columns: list[str]) -> Iterator[dict[str, Any]]:
-        for batch in dataset.select_columns(columns).with_format("arrow").iter(batch_size=256):
-            yield from batch.to_pylist()
+        batches = dataset.select_columns(columns).with_format("arrow").iter(batch_size=BATCH_SIZE)
+        return list_rows(batches, name)
 
     return read_table(Table(name, stem, dataset.features.to_dict(), read_rows), options)

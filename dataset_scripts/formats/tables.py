@@ -34,6 +34,8 @@ EXPECTED = (
     "--token_column and --tag_column choose others"
 )
 
+BATCH_SIZE = 256  # rows in memory
+
 Row = Mapping[str, Any]
 
 
@@ -73,6 +75,24 @@ def read_table(table: Table, options: ReadOptions = DETECT) -> Iterator[RawDocum
         document.group = str(row[group_column]) if group_column else ""
         yield document
     warn_of_strays(strays)
+
+
+def list_rows(batches: Iterable[Any], name: str) -> Iterator[Row]:
+    """Yield the rows of Arrow tables or batches; raise CorpusError if they are damaged.
+
+    Without `validate`, wrong offsets inside a damaged file read memory beyond it.
+    """
+    batches = iter(batches)
+    while True:
+        try:
+            batch = next(batches)
+            batch.validate(full=True)
+            rows = batch.to_pylist()
+        except StopIteration:
+            return
+        except Exception as error:  # of pyarrow, or a decoding error
+            raise CorpusError(f"{name}: can't be read ({error!r:.200}); copy or download it again") from None
+        yield from rows
 
 
 def warn_of_strays(strays: Sequence[str]) -> None:
