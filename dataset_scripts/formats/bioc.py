@@ -30,8 +30,7 @@ def read_bioc(path: FilePath) -> Iterator[RawDocument]:
             sentences = passage.findall("sentence")
             has_text = get_text(passage.find("text")).strip() or not sentences
             for index, block in enumerate([passage] if has_text else sentences):
-                offset = _read_integer(get_text(block.find("offset")), block)
-                pad_to_offset(text, offset, block.where, " " if index else "\n")
+                _pad(text, _read_integer(get_text(block.find("offset")), block), block.where, " " if index else "\n")
                 text.add(get_text(block.find("text")))
         mentions = [_read_annotation(element, text.getvalue()) for element in document.iter("annotation")]
         yield RawDocument(document_id, text.getvalue(), mentions, where=document.where)
@@ -44,8 +43,7 @@ def _read_integer(value: str, element: XmlElement) -> int:
     return int(value)
 
 
-def pad_to_offset(text: OffsetText, offset: int, where: str, separator: str) -> None:
-    """Add a separator and spaces up to an offset; raise CorpusError for one inside the text, or far behind it."""
+def _pad(text: OffsetText, offset: int, where: str, separator: str) -> None:
     length = text.tell()
     if not length <= offset <= length + _MAX_GAP:
         remedy = f"offsets must count characters (not bytes), rise, and leave no gap over {_MAX_GAP}"

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from dataset_scripts.formats.bioc import pad_to_offset
 from dataset_scripts.formats.files import NOT_IN_NAMES, OffsetText
 from dataset_scripts.formats.tagged_tokens import TAG_COLUMNS, TOKEN_COLUMNS, join_tokens, read_tags
 from dataset_scripts.schema import DETECT, NO_TYPE, CorpusError, Mention, RawDocument, ReadOptions, Span
@@ -35,6 +34,7 @@ EXPECTED = (
 )
 
 BATCH_SIZE = 256  # rows in memory
+_MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padding worth its memory
 
 Row = Mapping[str, Any]
 
@@ -285,8 +285,11 @@ def _build_bigbio(document_id: str, row: Row, where: str) -> RawDocument:
     text = OffsetText()
     for passage in sorted(_list_items(row, "passages", where), key=lambda item: _get_spans(item, where)):
         for (start, _), part in zip(_get_spans(passage, where), _get_list(passage, "text", where, str), strict=False):
-            pad_to_offset(text, start, where, "\n")
-            text.add(part)
+            gap = start - text.tell()
+            if not 0 <= gap <= _MAX_GAP:
+                problem = f"{where}: a passage at {start}, but the text before it ends at {text.tell()}"
+                raise CorpusError(f"{problem}; offsets must count characters, rise, and leave no gap over {_MAX_GAP}")
+            text.add(("\n" + " " * gap)[:gap] + part)
     mentions = []
     for entity in _list_items(row, "entities", where):
         stated = " ".join(_get_list(entity, "text", where, str)) if entity.get("text") else None

@@ -1,5 +1,7 @@
 """Tables of the `datasets` library: Parquet files and folders of `save_to_disk`."""
 
+import struct
+
 import datasets
 import pyarrow
 import pytest
@@ -10,6 +12,7 @@ from dataset_scripts import load_corpus
 from dataset_scripts.bio import flatten
 from dataset_scripts.export import export_corpus
 from dataset_scripts.formats import read_any
+from dataset_scripts.formats.tables import list_rows
 from dataset_scripts.schema import ReadOptions
 
 
@@ -98,6 +101,7 @@ def test_options_choose_the_columns(save, caplog):
         ({"text": "a  b", "tokens": ["a", "b"], "starts": [0, 2], "ends": [1, 3], "tags": ["O", "O"]}, {},
          r":1: token 2 is \['b'\], the text has \[' '\] between starts and ends"),
         ({**BIGBIO, "entities": [{"type": "X", "text": ["x"], "offsets": [[1]]}]}, {}, r"offsets are \[\[1\]\]; exp"),
+        ({**BIGBIO, "passages": [{"text": ["Gout."], "offsets": [[1 << 40, 5]]}]}, {}, "a passage at 1099511627776, "),
     ],
 )  # fmt: skip
 def test_refusals_name_file_row_and_remedy(save, row, options, message):
@@ -112,6 +116,12 @@ def test_a_number_beyond_the_names_is_refused(tmp_path):
     Dataset(table.replace_schema_metadata(features.arrow_schema.metadata)).to_parquet(str(tmp_path / "x.parquet"))
     message = error_of(read_any, tmp_path / "x.parquet")
     assert message.endswith("ner_tags holds -1; expected a string, or a number from 0 to 2 with a name")
+
+
+def test_offsets_beyond_a_damaged_file_are_refused():
+    buffers = [None, pyarrow.py_buffer(struct.pack("iii", 0, 1 << 20, 4)), pyarrow.py_buffer(b"Gout")]
+    column = pyarrow.Array.from_buffers(pyarrow.string(), 2, buffers)
+    assert "d: can't be read (ArrowInvalid(" in error_of(list_rows, [pyarrow.record_batch([column], ["text"])], "d")
 
 
 @pytest.mark.parametrize("cut", [10, -10])
