@@ -88,6 +88,9 @@ def _read_header(line: str, where: str, options: ReadOptions) -> tuple[dict[str,
             places |= next(({key: header.index(name)} for name in wanted if name in header), {})
         for needed, others in ((_TOKEN_ROW, ("document",)), (_MENTION_ROW, ("mention",))):
             if all(key in places for key in needed):
+                tags = [name for name in _NAMES["tag"] if name in header]
+                if needed is _TOKEN_ROW and len(tags) > 1 and not options.tag_column:
+                    raise CorpusError(f"{where}: the tags may be in {' or '.join(tags)}; choose with --tag_column")
                 return {key: places[key] for key in (*needed, *others) if key in places}, delimiter
     rows = (", ".join("/".join(_NAMES[key]) for key in keys) for keys in (_MENTION_ROW, _TOKEN_ROW))
     shown = f"the header is {line.strip()[:100]!r}"

@@ -7,7 +7,9 @@
 Source: https://huggingface.co/docs/datasets/about_dataset_features; Fries et al. 2022, arXiv:2206.15076
 """
 
+import itertools
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -33,6 +35,7 @@ EXPECTED = (
     "--token_column and --tag_column choose others"
 )
 
+_TAG = re.compile("O|[BIESLU]-.+")
 BATCH_SIZE = 256  # rows in memory
 _MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padding worth its memory
 
@@ -114,11 +117,12 @@ def choose_layout(table: Table, options: ReadOptions) -> Layout:
     entities = _find_first(ENTITY_COLUMNS, columns) if given is None else entities
     text = "text" if "text" in columns else options.token_column
     if entities and text:
+        _warn_of_other_tags(table, options, text, entities)
         return Layout([text, entities], _TextBuilder(text, entities, table.features[entities]))
     tags = given or _choose_tags(table)
     if not tokens or not tags:
         raise CorpusError(f"{table.name}: the columns are {', '.join(columns)}; expected {EXPECTED}")
-    _warn_of_other_tags(table, tags)
+    _warn_of_other_tags(table, options, tokens, tags)
     places = [column for column in ("text", "starts", "ends") if column in columns]
     places, strays = places if len(places) == 3 else [], []
     builder = _TokenBuilder(tokens, tags, find_label_names(table.features[tags]), bool(places), strays)
@@ -141,11 +145,21 @@ def _choose_tags(table: Table) -> str | None:
     return present[0] if present else None
 
 
-def _warn_of_other_tags(table: Table, tags: str) -> None:
-    names = {column: find_label_names(feature) or () for column, feature in table.features.items() if column != tags}
-    if others := [column for column, labels in names.items() if any(label.startswith("B-") for label in labels)]:
-        message = "%s: the tags are read from %s; %s holds tags too, which --tag_column chooses"
-        logger.warning(message, table.name, tags, " and ".join(others))
+def _warn_of_other_tags(table: Table, options: ReadOptions, *used: str) -> None:
+    """Warn of columns whose tags are not read, as far as their names, or the first rows, show them."""
+    others = [column for column in table.features if column not in used and options.tag_column is None]
+    names = {column: find_label_names(table.features[column]) or () for column in others}
+    tagged = {column for column in others if any(name.startswith("B-") for name in names[column])}
+    for row in itertools.islice(table.read(others), BATCH_SIZE) if others else ():
+        tagged |= {column for column, value in row.items() if _is_tag_list(value)}
+    if tagged:
+        message = "%s: the mentions are read from %s, not from %s (tags, too); choose with --tag_column"
+        logger.warning(message, table.name, used[-1], " or ".join(sorted(tagged)))
+
+
+def _is_tag_list(value: Any) -> bool:
+    tags = [tag for tag in value if isinstance(tag, str) and _TAG.fullmatch(tag)] if isinstance(value, list) else []
+    return bool(tags) and len(tags) == len(value) and any(tag.startswith("B-") for tag in tags)
 
 
 def _choose_id_columns(table: Table) -> tuple[str | None, str | None]:

@@ -51,6 +51,7 @@ def test_sentences_of_a_document_are_a_group(tmp_path, caplog):
         (HEADER + ",Gout,0,4,D\n", r":2: no document id; repeat it in every row"),
         (HEADER + '1,Gout,0,4,"a\nb"\n', r":2: 'a\\nb'; expected a name without tabs or line breaks"),
         ("doc_id,sentence_id,token,tag\n1,1,Gout,O\n2,,Gout,O\n", r":3: no sentence is named"),
+        ("sentence_id,token,tag,ner\n", r":1: the tags may be in tag or ner; choose with --tag_column"),
         ("sentence_id,token,tag\n,Gout,O\n", r":2: no sentence is named; name it in its first row"),
         ("sentence_id,token,tag\n1,Gout,NN\n", r":2: the tag 'NN'; expected O, B-TYPE"),
         (HEADER.encode() + b"1,G\xf6ut,0,4,D\n", r":2: byte 0xf6 is not UTF-8"),

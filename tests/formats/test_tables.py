@@ -74,14 +74,14 @@ def test_a_document_in_several_rows_is_a_group(save):
 
 
 def test_options_choose_the_columns(save, caplog):
-    path = save(
-        [{"forms": ["Gout", "x"], "ner_tags": [1, 2], "fine": [2, 0]}], forms=List(STRING), ner_tags=TAGS, fine=TAGS
-    )
+    row = {"forms": ["Gout", "B-cell"], "ner_tags": [1, 2], "fine": [2, 0], "strings": ["O", "B-X"]}
+    path = save([row], forms=List(STRING), ner_tags=TAGS, fine=TAGS, strings=List(STRING))
     (raw,) = read_any(path, ReadOptions(token_column="forms"))
-    assert describe(raw)[2:] == ("1:0-6 Drug Gout x",)
-    assert "the tags are read from ner_tags; fine holds tags too, which --tag_column chooses" in caplog.text
+    assert describe(raw)[2:] == ("1:0-11 Drug Gout B-cell",)
+    assert "mine.parquet: the mentions are read from ner_tags, not from fine or strings (tags, too);" in caplog.text
+    caplog.clear()
     (raw,) = read_any(path, ReadOptions(token_column="forms", tag_column="fine"))
-    assert describe(raw)[2:] == ("1:0-4 Drug Gout",)
+    assert describe(raw)[2:] == ("1:0-4 Drug Gout",) and not caplog.records
 
 
 @pytest.mark.parametrize(
