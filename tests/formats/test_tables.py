@@ -74,7 +74,7 @@ def test_a_document_in_several_rows_is_a_group(save):
 
 
 def test_options_choose_the_columns(save, caplog):
-    row = {"forms": ["Gout", "B-cell"], "ner_tags": [1, 2], "fine": [2, 0], "strings": ["O", "B-X"]}
+    row = {"forms": ["Gout", "B-cell"], "ner_tags": [1, 2], "fine": [1, 0], "strings": ["O", "B-X"]}
     path = save([row], forms=List(STRING), ner_tags=TAGS, fine=TAGS, strings=List(STRING))
     (raw,) = read_any(path, ReadOptions(token_column="forms"))
     assert describe(raw)[2:] == ("1:0-11 Drug Gout B-cell",)
@@ -99,9 +99,12 @@ def test_options_choose_the_columns(save, caplog):
         ({"text": "Gout.", "entities": [{**SPAN, "label": 3}]}, {}, r":1: label holds numbers without names"),
         ({"text": "Gout.", "entities": [{**SPAN, "label": "a\tb"}]}, {}, r":1: type 'a\\tb'; expected a string"),
         ({"text": "a  b", "tokens": ["a", "b"], "starts": [0, 2], "ends": [1, 3], "tags": ["O", "O"]}, {},
-         r":1: token 2 is \['b'\], the text has \[' '\] between starts and ends"),
+         r":1: token 2 is 'b', but the text has ' ' between starts and ends; offsets must count characters"),
+        ({"text": "a b", "tokens": ["a", "b"], "starts": [0], "ends": [1], "tags": ["O", "O"]}, {},
+         r":1: token 2 is 'b', but the text has None"),
         ({**BIGBIO, "entities": [{"type": "X", "text": ["x"], "offsets": [[1]]}]}, {}, r"offsets are \[\[1\]\]; exp"),
         ({**BIGBIO, "passages": [{"text": ["Gout."], "offsets": [[1 << 40, 5]]}]}, {}, "a passage at 1099511627776, "),
+        ({**BIGBIO, "passages": [{"text": ["a", "b"], "offsets": [[0, 1]]}]}, {}, "with 2 texts, but 1 offsets"),
     ],
 )  # fmt: skip
 def test_refusals_name_file_row_and_remedy(save, row, options, message):
