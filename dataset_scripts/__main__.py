@@ -5,7 +5,7 @@
     python -m dataset_scripts export CORPUS [--data_dir D] --to conll|jsonl|parquet|pubtator|bioc|brat --output DIR
     python -m dataset_scripts fix-offsets IN OUT [--as utf-16|bytes|inclusive|shift|...]
 
-A CORPUS is a registered name or the path of a corpus of your own.
+A CORPUS is a registered name, the path of a corpus of your own, or a data set on the Hub: hf:OWNER/NAME[:CONFIG].
 """
 
 import argparse

@@ -34,6 +34,12 @@ class Part(NamedTuple):
     split: str
     read: Callable[[], Iterable[RawDocument]]
     paths: list[Path]  # of the files that are read
+    hashes: Mapping[str, str] = {}  # that identify its content if it is no file of the user's
+
+    @property
+    def name(self) -> str:
+        """The first path, or the first name of `hashes`."""
+        return str(self.paths[0]) if self.paths else next(iter(self.hashes))
 
 
 class Archive(NamedTuple):
@@ -123,7 +129,10 @@ def find_path(path: Path) -> Path | None:
 
 def hash_parts(root: Path, parts: Iterable[Part]) -> dict[str, str]:
     """Compute the SHA-256 of each file and folder, by path relative to `root`."""
-    return {path.relative_to(root).as_posix(): compute_sha256(path) for part in parts for path in part.paths}
+    hashes: dict[str, str] = {}
+    for part in parts:
+        hashes |= part.hashes or {path.relative_to(root).as_posix(): compute_sha256(path) for path in part.paths}
+    return hashes
 
 
 def compute_sha256(path: Path) -> str:

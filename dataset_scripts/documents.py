@@ -43,11 +43,13 @@ def read_parts(
     """
     splits: Splits = {}
     for part in parts:
-        problems, path = Problems(), part.paths[0]
+        problems = Problems()
         documents = list(to_documents(part.read(), type_map, problems))
-        problems.report(str(path), options.strict, options.allow_losses)
+        problems.report(part.name, options.strict, options.allow_losses)
         if not documents and not allow_empty:
-            raise CorpusError(f"{path} holds no document; fill it, or remove it so that its split is cut from others")
+            raise CorpusError(
+                f"{part.name} holds no document; fill it, or remove it so that its split is cut from others"
+            )
         splits.setdefault(part.split, []).extend(documents)
     return splits
 

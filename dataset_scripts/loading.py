@@ -26,6 +26,7 @@ from dataset_scripts.corpus import Corpus, Part, hash_parts, strip_number
 from dataset_scripts.documents import merge_documents, read_parts
 from dataset_scripts.formats import CONLL_ENDINGS, is_corpus_path
 from dataset_scripts.formats.tags import UNTYPED
+from dataset_scripts.hub_corpus import find_hub_dataset, is_hub_source
 from dataset_scripts.local_corpus import find_local_files
 from dataset_scripts.schema import DETECT, NOT_ALIGNABLE, CorpusError, Document, Ledger, ReadOptions
 from dataset_scripts.splits import SPLITS, Splits, complete_splits
@@ -66,7 +67,8 @@ def load_corpus(
     """Read a corpus, complete its splits, harmonise its types, label it, and count every mention.
 
     Args:
-        source: a registered name, or the path of a user's own file or folder (see `local_corpus.py`).
+        source: a registered name, the path of a user's own file or folder (see `local_corpus.py`), or the name of a
+            data set on the Hub, `hf:OWNER/NAME[:CONFIG]` (see `hub_corpus.py`).
         data_dir: holds the official folders; "sample" is the embedded sample; None downloads to the cache.
         test_size: pool all documents and hold out this share of them, instead of the official test split.
         dev_size: share of the training documents that becomes the development split if the corpus has none.
@@ -146,6 +148,8 @@ def _find(
     source: str | Path, data_dir: str | Path | None, options: ReadOptions = DETECT
 ) -> tuple[Corpus | None, Path, list[Part]]:
     """Find a registered corpus, or a user's own (None), the folder to which paths are relative, and the files."""
+    if is_hub_source(source):
+        return None, Path(), find_hub_dataset(str(source), options)
     path = Path(os.path.expanduser(source))
     if str(source) not in CORPORA and (isinstance(source, Path) or is_corpus_path(source) or path.exists()):
         return None, path if path.is_dir() else path.parent, find_local_files(path, options)

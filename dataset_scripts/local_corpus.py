@@ -4,6 +4,7 @@
     mine/train.conll mine/dev.conll mine/test.conll
     mine/train/1.txt mine/train/1.ann ... mine/test/1.txt ...
     mine/1.txt mine/1.ann ...                   brat pairs without splits: split by ratio
+    mine/                                       a folder of `save_to_disk`: a DatasetDict, or a Dataset as one file
 
 Any format of `formats.read_any`, plain or gzip. Several files of one split are read one after the other.
 """
@@ -18,6 +19,7 @@ from dataset_scripts.formats import KNOWN_ENDINGS, read_any
 from dataset_scripts.formats.bc2gm import find_companion_files
 from dataset_scripts.formats.brat import ENDINGS
 from dataset_scripts.formats.files import NO_DATA
+from dataset_scripts.formats.saved_dataset import is_saved_dataset
 from dataset_scripts.schema import DETECT, CorpusError, ReadOptions
 from dataset_scripts.splits import SPLITS, WHOLE, infer_split
 
@@ -32,7 +34,7 @@ def find_local_files(path: Path, options: ReadOptions = DETECT) -> list[Part]:
     if not path.exists():
         remedy = f"check the path (it is relative to {Path.cwd().name}/, and can't hold ',', '+' or ':' in --tasks)"
         raise CorpusError(f"{path}: no such file or folder; {remedy}")
-    if path.is_file() or _is_brat(path):
+    if path.is_file() or _is_whole(path):
         stated = {infer_split(file.name) for ending in ENDINGS for file in path.glob(f"*{ending}*")}
         if len(splits := [split for split in SPLITS if split in stated]) > 1:
             remedy = f"put the pairs of each into a folder of its own: {', '.join(f'{split}/' for split in splits)}"
@@ -102,7 +104,7 @@ def _list_data_files(paths: list[Path]) -> list[Path]:
         if path.is_file():
             files.append(path)
             continue
-        inside = [file for file in _walk(path, stop=_is_brat) if not NO_DATA.fullmatch(file.name)]
+        inside = [file for file in _walk(path, stop=_is_whole) if not NO_DATA.fullmatch(file.name)]
         readable = [file for file in inside if file.is_dir() or _has_known_ending(file)]
         companions = {companion for file in readable for companion in find_companion_files(file)}
         if others := [file for file in inside if file not in companions]:
@@ -127,6 +129,11 @@ def _walk(folder: Path, stop: Callable[[Path], bool] = lambda folder: False) -> 
         return
     for path in _list_visible(folder):
         yield from _walk(path, stop) if path.is_dir() else [path]
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a folder is one corpus: brat pairs, or a saved data set."""
+    return is_saved_dataset(path) or _is_brat(path)
 
 
 def _is_brat(path: Path) -> bool:

@@ -6,6 +6,11 @@ ncbi                                    one head for all types of one corpus
 bc5cdr:Disease                          some of its types; the default name is bc5cdr-Disease
 disease=ncbi+bc5cdr:Disease             one head for a type that several corpora annotate
 mine=./corpus/                          a corpus of your own
+mine=hf:OWNER/NAME                      a data set on the Hugging Face Hub (hf:OWNER/NAME@REVISION: of one revision)
+mine=hf:OWNER/NAME:CONFIG:Type|Type     one of its configurations, and some types
+mine=hf:OWNER/NAME::Type|Type           some types, without a configuration
+
+Behind the name of a data set, the first `:` begins the configuration, and the second the types.
 """
 
 import difflib
@@ -14,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
+from dataset_scripts.hub_corpus import is_hub_source, parse_hub_source
 from dataset_scripts.schema import CorpusError
 
 
@@ -75,14 +81,32 @@ def _parse_spec(text: str) -> TaskSpec:
 
 
 def _parse_source(spec: str, text: str) -> Source:
-    corpus, colon, types = text.partition(":")
+    corpus, colon, types = _partition_types(text)
     if not corpus or (colon and not all(types.split("|"))):
         raise CorpusError(f"--tasks has {spec!r}; a task is written [name=]source[:Type|Type][+source...]")
     return Source(corpus, tuple(types.split("|")) if colon else ())
 
 
+def _partition_types(text: str) -> tuple[str, str, str]:
+    """Split a source at the `:` before its types, for `hf:OWNER/NAME:CONFIG:TYPES` the last of three."""
+    if not is_hub_source(text):
+        return text.partition(":")
+    hub, name, *rest = text.split(":", 3)
+    corpus = ":".join([hub, name, *filter(None, rest[:1])])
+    parse_hub_source(corpus)
+    return corpus, ":" * (len(rest) > 1), "".join(rest[1:])
+
+
+def join_types(corpus: str, types: str) -> str:
+    """Write a source with types; the inverse of parsing it."""
+    return f"{corpus}{':' * (is_hub_source(corpus) and corpus.count(':') == 1)}:{types}"
+
+
 def _name_source(source: Source) -> str:
     """Write a source as a name: `:` as `-` and `|` as `_`; of a path, its last part without endings."""
+    if is_hub_source(source.corpus):
+        corpus = re.sub(r"[^\w-]", "-", parse_hub_source(source.corpus).short_name)
+        return f"{corpus}-{'_'.join(source.types)}" if source.types else corpus
     is_path = "/" in source.corpus or "." in source.corpus
     corpus = Path(source.corpus).name.split(".")[0] if is_path else source.corpus
     return f"{corpus}-{'_'.join(source.types)}" if source.types else corpus
@@ -108,7 +132,7 @@ def _resolve(spec: TaskSpec, types_of: Mapping[str, Sequence[str]]) -> Task:
     for corpus in corpora:
         if missing := [name for name in types if name not in types_of[corpus]]:
             common = "|".join(name for name in types_of[corpora[0]] if all(name in types_of[c] for c in corpora))
-            named = f"name the common types: {'+'.join(f'{corpus}:{common}' for corpus in corpora)}"
+            named = f"name the common types: {'+'.join(join_types(corpus, common) for corpus in corpora)}"
             remedy = named if common else "they have no type in common, so make a task of each"
             problem = f"task {spec.name}: {corpus} does not annotate {', '.join(missing)}"
             raise CorpusError(f"{problem}, which another source of the task does; {remedy}")

@@ -1,4 +1,4 @@
-"""A stand-in for the Hub on this machine: the routes that pushing and loading a model need, in memory.
+"""A stand-in for the Hub on this machine: the routes that pushing and loading a model or data set need, in memory.
 
 Small files come in the commit, large ones by LFS (clients must set HF_HUB_DISABLE_XET=1). The token is checked.
 """
@@ -17,11 +17,14 @@ READ_ONLY = "hf_read_only_token_of_the_double"
 
 
 class HubDouble:
-    """Repositories by name, Spaces as `spaces/owner/name`; each branch is a list of `(commit id, {path: content})`.
+    """Repositories by name, Spaces as `spaces/owner/name`, data sets as `datasets/owner/name`.
+
+    Each branch is a list of `(commit id, {path: content})`.
 
     Attributes:
         cut_uploads: close the connection in the middle of every LFS upload.
         refuse_spaces: answer 403 to the creation of a Space.
+        gated: repositories whose files nobody may see.
         log: method and path of each request.
     """
 
@@ -30,10 +33,11 @@ class HubDouble:
         self.private: dict[str, bool] = {}
         self.large: dict[str, bytes] = {}
         self.cut_uploads = self.refuse_spaces = False
+        self.gated: set[str] = set()
         self.log: list[str] = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         self.server.shutdown()
@@ -57,6 +61,7 @@ class HubDouble:
 class _Handler(BaseHTTPRequestHandler):
     hub: HubDouble
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet: a second one waits 40 ms for the client's word of the first
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -77,9 +82,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _start(self) -> tuple[str, list[str], str]:
         """Log the request; return its path, the parts of the path, and the token."""
-        path = unquote(urlsplit(self.path).path)
+        quoted = urlsplit(self.path).path
+        path = unquote(quoted)
         self.hub.log.append(f"{self.command} {path}")
-        return path, path.strip("/").split("/"), (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        return path, [*map(unquote, quoted.strip("/").split("/"))], token
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -159,9 +166,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         _, parts, token = self._start()
         if "resolve" in parts:
-            name, revision = "/".join(parts[:2]), parts[3]
+            at = parts.index("resolve")
+            name, revision, path = "/".join(parts[:at]), parts[at + 1], "/".join(parts[at + 2 :])
         elif parts[0] == "api" and len(parts) >= 4:
-            name = "/".join(parts[1 if parts[1] == "spaces" else 2 : 4])
+            name = "/".join(parts[2 if parts[1] == "models" else 1 : 4])
             revision = parts[5] if len(parts) > 5 else "main"
         else:
             return self._missing("EntryNotFound")
@@ -173,16 +181,24 @@ class _Handler(BaseHTTPRequestHandler):
             return self._missing("RevisionNotFound")
         digests = {path: hashlib.sha1(content).hexdigest() for path, content in files.items()}
         if "resolve" in parts:
-            path = "/".join(parts[4:])
+            if name in self.hub.gated:
+                return self._reply(403, X_Error_Code="GatedRepo")
             if path not in files:
                 return self._missing("EntryNotFound", X_Repo_Commit=commit)
             return self._reply(200, files[path], ETag=f'"{digests[path]}"', X_Repo_Commit=commit)
         if parts[4:5] == ["tree"]:
-            if len(parts) > 6:
-                return self._missing("EntryNotFound")
-            file = {"type": "file"}
-            return self._json([file | {"path": p, "size": len(files[p]), "oid": digests[p]} for p in files])
+            return self._list("/".join(parts[6:]), files, digests)
         about = {"id": name, "sha": commit, "private": self.hub.private[name], "tags": []}
         return self._json(about | {"siblings": [{"rfilename": path} for path in files]})
+
+    def _list(self, folder: str, files: dict[str, bytes], digests: dict[str, str]) -> None:
+        """What a folder holds, with all below it if the client asks for that."""
+        inside = [path for path in files if path.startswith(f"{folder}/" if folder else "")]
+        if folder and not inside:
+            return self._missing("EntryNotFound")
+        depth = None if "recursive=true" in self.path.lower() else folder.count("/") + bool(folder) + 1
+        paths = dict.fromkeys("/".join(path.split("/")[:depth]) for path in inside)
+        items = [{"type": "file", "size": len(files[p])} if p in files else {"type": "directory"} for p in paths]
+        return self._json([{"path": p, "oid": digests.get(p, p)} | item for p, item in zip(paths, items, strict=True)])
 
     do_HEAD = do_GET

@@ -129,7 +129,7 @@ def test_benchmarks_find_what_they_import(script: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- sizes
 
-MOST_SOURCE, MOST_TESTS = 12_500, 12_500
+MOST_SOURCE, MOST_TESTS = 14_500, 13_500
 MOST_LINES = {"modeling_mtl_bioner": 900, "run_mtl_ner": 250}
 
 

@@ -12,19 +12,21 @@ from dataset_scripts.formats.bc2gm import find_companion_files, read_bc2gm, read
 from dataset_scripts.formats.bioc import read_bioc, write_bioc
 from dataset_scripts.formats.brat import read_brat, write_brat
 from dataset_scripts.formats.conll import COMMENT, is_conll_line, read_conll
+from dataset_scripts.formats.csv import read_csv
 from dataset_scripts.formats.files import FilePath, read_lines
 from dataset_scripts.formats.genia import read_genia_xml
 from dataset_scripts.formats.jsonl import read_jsonl, write_jsonl
+from dataset_scripts.formats.parquet import read_parquet
 from dataset_scripts.formats.pubtator import TEXT_LINE, read_pubtator, write_pubtator
+from dataset_scripts.formats.saved_dataset import is_saved_dataset, read_saved_dataset
 from dataset_scripts.formats.xml import read_root
 from dataset_scripts.schema import DETECT, CorpusError, RawDocument, ReadOptions
 
 
 __all__ = [
     "CONLL_ENDINGS", "KNOWN_ENDINGS", "find_companion_files", "is_corpus_path", "read_any", "read_bc2gm",
-    "read_bc2gm_folder",
-    "read_bioc", "read_brat", "read_conll", "read_genia_xml", "read_jsonl", "read_pubtator", "write_bioc",
-    "write_brat", "write_jsonl", "write_pubtator",
+    "read_bc2gm_folder", "read_bioc", "read_brat", "read_conll", "read_csv", "read_genia_xml", "read_jsonl",
+    "read_parquet", "read_pubtator", "read_saved_dataset", "write_bioc", "write_brat", "write_jsonl", "write_pubtator",
 ]  # fmt: skip
 
 
@@ -34,7 +36,7 @@ def is_corpus_path(source: str) -> bool:
 
 
 def read_any(path: FilePath, options: ReadOptions = DETECT) -> Iterator[RawDocument]:
-    """Read a corpus file or brat folder with the reader that fits its name ending or content.
+    """Read a corpus file, or a folder of brat or `save_to_disk`, with the reader that fits its ending or content.
 
     `.txt` is PubTator if its first line that isn't blank is a PubTator title, else CoNLL; `.xml` is told by its root;
     a BC2GM `.in` file needs `GENE.eval` beside it, and `ALTGENE.eval` and `NAME.idmap` there are used.
@@ -42,7 +44,7 @@ def read_any(path: FilePath, options: ReadOptions = DETECT) -> Iterator[RawDocum
     """
     path = Path(path)
     if path.is_dir():
-        return read_brat(path)
+        return read_saved_dataset(path, options) if is_saved_dataset(path) else read_brat(path)
     if not path.exists():
         raise CorpusError(f"{path}: no such file or folder; check the path")
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
@@ -80,5 +82,7 @@ _READERS: dict[str, Callable[[Path, ReadOptions], Iterator[RawDocument]]] = {
     ".xml": _read_xml,
     ".in": lambda path, _: read_bc2gm_folder(path),
     **dict.fromkeys(CONLL_ENDINGS, read_conll),
+    ".csv": read_csv,
+    ".parquet": read_parquet,
 }
 KNOWN_ENDINGS = tuple(_READERS)

@@ -50,16 +50,16 @@ def read_text(path: FilePath) -> str:
         return _decode(file.read(), path)
 
 
-def read_lines(path: FilePath, skip_blank: bool = False) -> Iterator[tuple[str, str]]:
+def read_lines(path: FilePath, skip_blank: bool = False, keep_ends: bool = False) -> Iterator[tuple[str, str]]:
     """Yield each line as (`file:line`, text). Only LF ends a line: a text may hold U+2028, \\x0b or \\x85."""
     name = os.fspath(path)
-    for first, lines in read_blocks(path):
+    for first, lines in read_blocks(path, keep_ends):
         for number, line in enumerate(lines, first):
             if not skip_blank or line.strip(BLANK):
                 yield f"{name}:{number}", line
 
 
-def read_blocks(path: FilePath) -> Iterator[tuple[int, list[str]]]:
+def read_blocks(path: FilePath, keep_ends: bool = False) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of a line, from 1, and some lines from there on, which is faster than one by one."""
     with open_file(path) as file:
         number, rest = 1, [file.read(len(_BOM)).removeprefix(_BOM)]
@@ -67,15 +67,17 @@ def read_blocks(path: FilePath) -> Iterator[tuple[int, list[str]]]:
             complete, newline, tail = chunk.rpartition(b"\n")
             if newline:
                 lines = _decode(b"".join([*rest, complete]), path, number).split("\n")
-                yield number, _drop_returns(lines)
+                yield number, _finish_lines(lines, keep_ends)
                 number, rest = number + len(lines), [tail]
             else:
                 rest.append(tail)
         if last := b"".join(rest):
-            yield number, _drop_returns(_decode(last, path, number).removesuffix("\n").split("\n"))
+            yield number, _finish_lines(_decode(last, path, number).removesuffix("\n").split("\n"), keep_ends)
 
 
-def _drop_returns(lines: list[str]) -> list[str]:
+def _finish_lines(lines: list[str], keep_ends: bool) -> list[str]:
+    if keep_ends:
+        return [f"{line}\n" for line in lines]
     return [line.removesuffix("\r") for line in lines]
 
 

@@ -57,7 +57,7 @@ class DataArguments:
         CORPORA,
         MISSING,
         "Tasks, separated by commas: [name=]source[:Type|Type][+source...]. A source is ncbi, bc5cdr, bc2gm, jnlpba, "
-        "genia, or the path of your own corpus.",
+        "genia, the path of your own corpus, or hf:OWNER/NAME[:CONFIG] on the Hub (types behind a second colon).",
     )
     data_dir: str | None = option(
         CORPORA, None, "Folder with ncbi_disease/, bc5cdr/ and so on; `sample` is built in; default: download."

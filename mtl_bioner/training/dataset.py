@@ -10,6 +10,7 @@ from typing import Any
 from data_collators import TaskRows, TaskText
 from dataset_scripts import CorpusError, Document, LoadedCorpus, list_corpora, load_corpus, with_dev_in_train
 from dataset_scripts.bio import label_words
+from dataset_scripts.hub_corpus import is_hub_source, parse_hub_source
 from dataset_scripts.leaks import Leak, drop_leaks
 from dataset_scripts.schema import ReadOptions
 from dataset_scripts.tasks import Task, infer_single_type, parse_tasks, resolve_tasks
@@ -76,11 +77,16 @@ def load_tasks(
 def name_corpora(sources: Iterable[str], types: Collection[str] = ()) -> dict[str, str]:
     """Name each source: a path by its last part, so that no path of this machine gets into results.
 
-    No path gets the name of a registered corpus, and none that of a type, whose scores would have the same key.
+    A data set of the Hub gets its name without the owner. No path gets the name of a registered corpus, and none that
+    of a type, whose scores would have the same key.
     """
     names: dict[str, str] = {}
     for source in sources:
-        base = name = Path(source).resolve().name if "/" in source else source
+        if is_hub_source(source):
+            base = parse_hub_source(source).short_name
+        else:
+            base = Path(source).resolve().name if "/" in source else source
+        name = base
         numbers = itertools.count(2)
         while name in names.values() or (name != source and name in list_corpora()) or name in types:
             name = f"{base}-{next(numbers)}"
