@@ -167,8 +167,8 @@ LISTS = (
      ":1: document a has '\U0001f9ec' at ((2, 3),), the mention says 'z'; the offsets are trusted"),
     ("c.xml", BIOC.replace("<text>One two", "<text>One too"), ["Gout", "One two"],
      ":9: document 11 has 'One two' at ((9, 12), (17, 20)), the mention says 'One too'; the offsets are trusted"),
-    ("c.jsonl", unread('"spans": [{"start": 0}]'), [], LISTS.format("spans")),
-    ("c.jsonl", unread('"label": [[0, 5, "x"]], "meta": {}'), [], LISTS.format("label")),
+    ("c.jsonl", unread('"spans": [{"begin": 0}]'), [], LISTS.format("spans")),
+    ("c.jsonl", unread('"mentions": [[0, 5, "x"]], "meta": {}'), [], LISTS.format("mentions")),
     ("c.jsonl", unread('"authors": ["A", "B"], "y": []'), [], None),
 ])  # fmt: skip
 def test_doubtful_content_is_reported_once(tmp_path, caplog, name, content, mentions, warning):
