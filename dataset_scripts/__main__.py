@@ -2,9 +2,11 @@
 
     python -m dataset_scripts list
     python -m dataset_scripts stats [CORPUS ...] [--data_dir D] [--json]
-    python -m dataset_scripts export CORPUS [--data_dir D] --to conll|jsonl|parquet|pubtator|bioc|brat --output DIR
+    python -m dataset_scripts export CORPUS [--data_dir D] --to FORMAT --output DIR
+    python -m dataset_scripts convert IN OUT --to FORMAT
 
-A CORPUS is a registered name or the path of a corpus of your own.
+A CORPUS is a registered name or the path of a corpus of your own. `export` harmonises types and cuts missing splits;
+`convert` writes a file or folder as it is. `export --help` lists the formats.
 """
 
 import argparse
@@ -15,14 +17,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN
+from dataset_scripts.convert import convert
 from dataset_scripts.corpora import CORPORA
 from dataset_scripts.export import FORMATS, export_corpus
-from dataset_scripts.loading import file_ledgers, find_data_dir, load_corpus
+from dataset_scripts.loading import check_arguments, file_ledgers, find_data_dir, load_corpus
 from dataset_scripts.schema import CorpusError, Ledger
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 2 after a one-line error on stderr."""
+    """Run one command; return 0, 1 if something was left out, or 2 after a one-line error on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m dataset_scripts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -34,15 +37,14 @@ def run_command(arguments: argparse.Namespace) -> int:
     """Run the command of arguments that a parser with `add_commands` parsed; return the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except (CorpusError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add `list`, `stats` and `export` to the sub-commands of any parser, whose `prog` then begins their usage."""
+    """Add `list`, `stats`, `export` and `convert` to the sub-commands of a parser, whose `prog` begins their usage."""
     subparsers.add_parser("list", help="the registered corpora").set_defaults(run=_list)
 
     stats = subparsers.add_parser("stats", help="mentions read, kept and dropped by cause, for each official split")
@@ -60,9 +62,16 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     export.add_argument("--seed", type=int, default=42, help="seed of the cuts")
     export.set_defaults(run=_export)
 
+    conversion = subparsers.add_parser("convert", help="write a file or folder in another format, no split cut")
+    conversion.add_argument("source", metavar="IN", help="a file in any format, or a folder of files named by split")
+    conversion.add_argument("output", metavar="OUT", help="a new file with the ending of the format, or a new folder")
+    conversion.add_argument("--to", required=True, choices=FORMATS)
+    conversion.set_defaults(run=_convert)
+
+    for command in (stats, export, conversion):
+        command.add_argument("--word_pattern", default=DEFAULT_WORD_PATTERN, help="regular expression of a word")
     for command in (stats, export):
         command.add_argument("--data_dir", help="holds ncbi_disease/ and so on; 'sample' is embedded; else downloaded")
-        command.add_argument("--word_pattern", default=DEFAULT_WORD_PATTERN, help="regular expression of a word")
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -120,6 +129,14 @@ def _export(arguments: argparse.Namespace) -> None:
     folder = export_corpus(corpus, arguments.to, arguments.output)
     written = ", ".join(f"{split} {len(documents):,}" for split, documents in corpus.splits.items())
     print(f"{folder}: {written} documents")
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    check_arguments(None, 0.1, arguments.word_pattern)
+    done = convert(arguments.source, arguments.output, arguments.to, arguments.word_pattern)
+    lost = f"; {done.lost.total():,} mentions not written ({_join_counts(done.lost)})" if done.lost else ""
+    print(f"{arguments.output}: {done.documents:,} documents, {done.mentions:,} mentions{lost}")
+    return int(bool(done.lost))
 
 
 if __name__ == "__main__":
