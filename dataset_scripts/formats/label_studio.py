@@ -28,13 +28,15 @@ logger = logging.getLogger(__name__)
 
 _KEYS: Keys = ("start", "end", "label")
 _OTHER_SPANS = ("hypertextlabels", "paragraphlabels", "timeserieslabels")  # their offsets count within HTML or turns
+_RESULTS = ("annotations", "completions", "predictions")  # completions until version 1.0
+_NO_TEXT = ("id", "document_id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time")
 _MODEL = "MTL-BioNER"
 
 
 def is_label_studio_task(record: Record) -> bool:
     """Whether a record is a task of the JSON export."""
     fields = record.fields
-    return isinstance(fields.get("data"), dict) and any(key in fields for key in ("annotations", "completions"))
+    return isinstance(fields.get("data"), dict) and any(key in fields for key in _RESULTS)
 
 
 def read_label_studio(records: Iterable[Record]) -> Iterator[RawDocument]:
@@ -56,7 +58,7 @@ def read_label_studio(records: Iterable[Record]) -> Iterator[RawDocument]:
 
 
 def _choose_annotation(record: Record) -> dict[str, Any] | None:
-    key = "annotations" if "annotations" in record.fields else "completions"  # the name until version 1.0
+    key = "completions" if "completions" in record.fields else "annotations"
     annotations = check_list(record.fields.get(key), key, record.where)
     if not all(isinstance(annotation, dict) for annotation in annotations):
         raise CorpusError(f"{record.where}: {key} holds {annotations!r:.60}; expected objects, not their ids alone")
@@ -106,7 +108,7 @@ def _find_text(data: dict[str, Any], mentions: list[Mention], where: str) -> str
 def is_label_studio_min(record: Record) -> bool:
     """Whether a record is one of the JSON-MIN export, whose labels stand under any name."""
     fields = record.fields
-    return "annotation_id" in fields or _find_labels(record) is not None
+    return "annotation_id" in fields or bool(_find_labels(record))
 
 
 def read_label_studio_min(records: Iterable[Record]) -> Iterator[RawDocument]:
@@ -117,21 +119,16 @@ def read_label_studio_min(records: Iterable[Record]) -> Iterator[RawDocument]:
         if (first := annotated.setdefault(fields.get("id", where), where)) != where:
             problem = f"{where}: a second annotation of task {fields['id']} (the first: {first})"
             raise CorpusError(f"{problem}; keep one of them, or export as JSON with one marked as ground truth")
-        key = _find_labels(record)
-        mentions = _read_labels(fields[key], key, where) if key else []
+        mentions = [mention for key in _find_labels(record) for mention in _read_labels(fields[key], key, where)]
         texts = {name: value for name, value in fields.items() if name not in _NO_TEXT}
         text = _find_text(texts, mentions, where)
         mentions = [mention.restore_line_breaks(text) for mention in mentions]
         yield RawDocument(get_document_id(record, fields), text, mentions, where=where)
-    # the number of records is the number of annotations, so a task without one isn't there
 
 
-_NO_TEXT = ("id", "document_id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time")
-
-
-def _find_labels(record: Record) -> str | None:
-    fields = record.fields
-    return next((key for key, value in fields.items() if has_keys(value, ("start", "end", "labels"))), None)
+def _find_labels(record: Record) -> list[str]:
+    """List the keys with labels: each is the name of a control of the project."""
+    return [key for key, value in record.fields.items() if has_keys(value, ("start", "end", "labels"))]
 
 
 def write_label_studio(documents: Iterable[Document], path: FilePath) -> None:
