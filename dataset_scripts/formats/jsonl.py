@@ -74,7 +74,7 @@ def _read_mention(entity: object, where: str) -> Mention:
         if has_offsets and has_type and isinstance(text, str | None):
             return Mention(((start, end),), name, text, where)
     expected = "start and end (whole numbers) and type (a string without blanks around it or line breaks)"
-    raise CorpusError(f"{where}: entity {str(entity)[:100]}; expected {expected}")
+    raise CorpusError(f"{where}: entity {entity!r:.100}; expected {expected}")
 
 
 def write_jsonl(documents: Iterable[Document], path: FilePath) -> None:

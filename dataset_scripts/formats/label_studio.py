@@ -71,7 +71,9 @@ def _choose_annotation(record: Record) -> dict[str, Any] | None:
 
 
 def _read_task(record: Record, annotation: dict[str, Any]) -> RawDocument:
-    where, data = record.where, record.fields["data"]
+    where, data = record.where, record.fields.get("data")
+    if not isinstance(data, dict):
+        raise CorpusError(f"{where}: the task {record.value!r:.60}; expected data (an object) with the text")
     results = [result for result in check_list(annotation.get("result"), "result", where) if isinstance(result, dict)]
     if others := [result["type"] for result in results if result.get("type") in _OTHER_SPANS]:
         problem = f"{where}: {others[0]} of task {record.fields.get('id')} are no offsets in a plain text"
@@ -113,10 +115,10 @@ def is_label_studio_min(record: Record) -> bool:
 
 def read_label_studio_min(records: Iterable[Record]) -> Iterator[RawDocument]:
     """Read JSON-MIN, a record for each annotation; two annotations of one task raise CorpusError."""
-    annotated: dict[object, str] = {}  # place by id of the task
+    annotated: dict[str, str] = {}  # place by id of the task
     for record in records:
         fields, where = record.fields, record.where
-        if (first := annotated.setdefault(fields.get("id", where), where)) != where:
+        if (first := annotated.setdefault(str(fields.get("id", where)), where)) != where:
             problem = f"{where}: a second annotation of task {fields['id']} (the first: {first})"
             raise CorpusError(f"{problem}; keep one of them, or export as JSON with one marked as ground truth")
         mentions = [mention for key in _find_labels(record) for mention in _read_labels(fields[key], key, where)]

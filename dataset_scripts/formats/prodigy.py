@@ -39,23 +39,24 @@ def read_prodigy(records: Iterable[Record]) -> Iterator[RawDocument]:
     gold can't be known.
     """
     left_out: Counter[str] = Counter()
-    accepted: dict[object, RawDocument] = {}  # by hash of the input
+    accepted: dict[str, RawDocument] = {}  # by hash of the input
     first = ""
     for record in records:
         first = first or record.where
         answer = record.fields.get("answer", "accept")
-        document = _read_document(record) if answer == "accept" else None
-        known = (
-            accepted.setdefault(record.fields.get("_input_hash", record.default_id), document) if document else None
-        )
-        if known is document is not None:
-            yield document
+        if answer != "accept":
+            left_out[answer if answer in ("reject", "ignore") else "other"] += 1
             continue
-        if document and {(m.spans, m.type) for m in known.mentions} != {(m.spans, m.type) for m in document.mentions}:
+        document = _read_document(record)
+        known = accepted.setdefault(str(record.fields.get("_input_hash", record.default_id)), document)
+        if known is document:
+            yield document
+        elif _list_spans(known) != _list_spans(document):
             problem = f"{record.where}: another answer to the input of {known.where} (the same _input_hash)"
             remedy = "keep the records of one annotator or session, or merge them with `prodigy review`"
             raise CorpusError(f"{problem}; {remedy}")
-        left_out["repeated" if document else str(answer)[:20]] += 1
+        else:
+            left_out["repeated"] += 1
     if left_out:
         counts = ", ".join(f"{count} {answer}" for answer, count in sorted(left_out.items()))
         logger.warning("%s: records that are not accepted, or repeated, are left out (%s)", first, counts)
@@ -65,6 +66,10 @@ def _read_document(record: Record) -> RawDocument:
     text = check_text(record.fields.get("text"), record.where)
     mentions = read_mentions(record.fields.get("spans"), "spans", _KEYS, record.where)
     return RawDocument(get_document_id(record, record.fields), text, mentions, where=record.where)
+
+
+def _list_spans(document: RawDocument) -> set[tuple[object, str]]:
+    return {(mention.spans, mention.type) for mention in document.mentions}
 
 
 def write_prodigy(documents: Iterable[Document], path: FilePath) -> None:

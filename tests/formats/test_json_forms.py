@@ -158,6 +158,7 @@ REFUSED = [
     ([TASK | {"data": {"a": "x", "b": "y"}, "annotations": [{"result": []}]}], 1, "which key is the text"),
     ([TASK | {"annotations": [{"result": [{"type": "labels", "to_name": n} for n in "ab"]}]}], 1,
      "labels of several texts (['a', 'b']) in one task"),
+    ([{"data": [], "annotations": [{}]}, TASK | {"annotations": []}], 1, "the task {'data': [], 'annotations': [{}]}"),
     ([{"id": 1, "text": TEXT, "label": VALUES}] * 2, 2, "a second annotation of task 1 (the first: PATH:1)"),
     ([{"text": "a", "_input_hash": 1}, {"text": "a", "_input_hash": 1, "spans": SPANS}], 2,
      "another answer to the input of PATH:1 (the same _input_hash); keep the records of one annotator"),

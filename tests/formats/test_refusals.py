@@ -13,7 +13,7 @@ from dataset_scripts.formats import read_any
 from dataset_scripts.schema import CorpusError
 
 
-READERS = [formats.read_pubtator, formats.read_conll, formats.read_jsonl, formats.read_bioc, formats.read_genia_xml]
+READERS = [formats.read_pubtator, formats.read_conll, formats.read_json, formats.read_bioc, formats.read_genia_xml]
 RETURN = ":1: a carriage return inside a line; save the file with line feeds"
 PUBTATOR = [
     ("1|t|a\n1|a|b\n2\t0\t1\ta\tX\t-\n", ":3: document id '2' inside document '1'"),
