@@ -147,7 +147,8 @@ def test_more_than_two_per_cent_of_lost_mentions_are_told(tmp_path, caplog):
 WARNINGS = [
     # hidden files are no data, what a Mac packs neither; a README may have a split in its name
     ({"train/a.jsonl": plants(1, 10), "train/licenses_of_trees.jsonl": plants(13, 20), "train/._a.jsonl": "\x00",
-      "train/.ipynb_checkpoints/a-checkpoint.jsonl": plants(11, 12), "train/b.yaml": "[]"}, [13, 2, 3],
+      "train/.ipynb_checkpoints/a-checkpoint.jsonl": plants(11, 12), "train/b.yaml": "[]",
+      "train/dataset_info.json": "{}"}, [13, 2, 3],
      ["b.yaml: its ending can't be read; it is left out (and 0 others)", "no test split"]),
     ({"TRAIN.JSONL": plants(1, 10), "__MACOSX/dev.jsonl": "\x00", "README.test.md": "How it was tested."}, [7, 1, 2],
      ["PATH has no test split; 0.15 of its training documents are held out"]),

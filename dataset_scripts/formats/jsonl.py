@@ -37,15 +37,20 @@ def read_jsonl(path: FilePath) -> Iterator[RawDocument]:
 def read_own_records(records: Iterable[Record]) -> Iterator[RawDocument]:
     """Read documents; `text` of an entity may be missing, and keys not shown above are not read.
 
-    `entities` may be missing too; a warning names lists in its place.
+    `entities` may be missing too; a warning names lists in its place. Another one counts predictions: gold has no score.
     """
     unread: list[tuple[str, list[str]]] = []  # where, and the keys of lists that may hold mentions, unlike authors
+    predicted: list[str] = []
     for record in records:
         yield _read_document(record)
+        predicted += [record.where for entity in record.value.get("entities") or [] if "score" in entity]
         others = {} if "entities" in record.value else record.value
         lists = {key: value for key, value in others.items() if isinstance(value, list)}
         if keys := [key for key, items in lists.items() if any(isinstance(item, dict | list) for item in items)]:
             unread.append((record.where, keys))
+    if predicted:
+        logger.warning("%s: entities with a score are predictions; they (%d) are read as gold, without their scores",
+                       predicted[0], len(predicted))  # fmt: skip
     if unread:
         logger.warning(
             "%s: no entities, but %s; it is read as a text without mentions (so are %d others), and if these are its "

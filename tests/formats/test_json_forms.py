@@ -133,6 +133,8 @@ LEFT_OUT = [
     ([{"text": "a", "_input_hash": 1, "_session_id": name} for name in "xy"], ["a"], "(1 repeated)"),
     ([TASK | {"annotations": [{"result": RESULT, "was_cancelled": True}]}, TASK | {"predictions": []},
       TASK | {"annotations": [{"result": []}], "predictions": [{"result": RESULT}]}], [TEXT], "such tasks (2) are"),
+    ([{"text": TEXT, "entities": [{"start": 0, "end": 7, "type": "Chemical", "score": 0.5}]}], [TEXT],
+     "entities with a score are predictions; they (1) are read as gold, without their scores"),
     ([{"tokens": ["a"], "ner_tags": ["I-X"]}], ["a"], "such mentions (1) are read as in IOB1"),
     ([{"text": TEXT, "label": TRIPLES, "spans": SPANS}], [TEXT], "in the form of Prodigy; its keys also fit doccano"),
 ]  # fmt: skip

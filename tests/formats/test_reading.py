@@ -23,7 +23,7 @@ PUBTATOR = (
 )
 JNLPBA = "###MEDLINE:42\n\nIL-2\tB-DNA\ngene\tI-DNA\n\nNF\tB-x\nkB\tB-x\n\n\n###MEDLINE:42\n\nX\tO\n###MEDLINE:7\n"
 JSONL = (
-    '{"document_id": "a", "text": "x\\n\U0001f9ecy", "entities": [{"start": 2, "end": 3, "type": "T", "score": 1}]}\n'
+    '{"document_id": "a", "text": "x\\n\U0001f9ecy", "entities": [{"start": 2, "end": 3, "type": "T", "note": 1}]}\n'
     '\n{"document_id": 12, "text": ""}'
 )
 
@@ -163,7 +163,7 @@ LISTS = (
     ("c.pubtator", relation("Association\t5\t6\tNo"), ["human"] * 2, None),
     ("c.pubtator", "1|t|one\n1|a|two\n1\t0\t7\tone two\tX\n1\t0\t3\ttwo\tX\n", ["one\ntwo", "one"],
      ":4: document 1 has 'one' at ((0, 3),), the mention says 'two'; the offsets are trusted"),
-    ("c.jsonl", JSONL.replace('"score": 1', '"text": "z"'), ["\U0001f9ec"],
+    ("c.jsonl", JSONL.replace('"note": 1', '"text": "z"'), ["\U0001f9ec"],
      ":1: document a has '\U0001f9ec' at ((2, 3),), the mention says 'z'; the offsets are trusted"),
     ("c.xml", BIOC.replace("<text>One two", "<text>One too"), ["Gout", "One two"],
      ":9: document 11 has 'One two' at ((9, 12), (17, 20)), the mention says 'One too'; the offsets are trusted"),
