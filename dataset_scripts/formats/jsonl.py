@@ -37,7 +37,7 @@ def read_jsonl(path: FilePath) -> Iterator[RawDocument]:
 def read_own_records(records: Iterable[Record]) -> Iterator[RawDocument]:
     """Read documents; `text` of an entity may be missing, and keys not shown above are not read.
 
-    `entities` may be missing too; a warning names lists in its place. Another one counts predictions: gold has no score.
+    `entities` may be missing too; a warning names lists in its place. Another counts predictions: gold has no score.
     """
     unread: list[tuple[str, list[str]]] = []  # where, and the keys of lists that may hold mentions, unlike authors
     predicted: list[str] = []
