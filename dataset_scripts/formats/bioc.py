@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from dataset_scripts.formats.files import INTEGER, NOT_IN_NAMES, FilePath, OffsetText, write_text
 from dataset_scripts.formats.json_records import check_list, check_text, check_type
 from dataset_scripts.formats.xml import XML_SPACE, XmlElement, escape_xml, get_text, read_records
-from dataset_scripts.schema import NO_TYPE, CorpusError, Document, Mention, RawDocument
+from dataset_scripts.schema import DISCONTINUOUS, NESTED, NO_TYPE, CorpusError, Document, Mention, RawDocument
 
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,9 @@ def build_documents(nodes: Iterable[Node]) -> Iterator[RawDocument]:
     Every passage (or sentence, if the passage itself has no text) stands at its `offset`, counted in characters. Gaps
     are padded with spaces, but a passage begins on a new line, so that BC5CDR reads the same as from PubTator. If all
     annotations of a file fit their texts only when counted from their passage, they are read so; a warning says it.
-    An annotation without location is no mention; a warning counts those that have a text.
+    An annotation without location is no mention; a warning counts those that have a text. Parts of a composite mention
+    (infon `CompositeRole`) are lost, as nested or discontinuous: the whole is annotated too, and PubTator has no
+    offsets of its parts.
     """
     unplaced: list[str] = []
     drafts = (_build_draft(node, unplaced) for node in nodes)
@@ -115,7 +117,7 @@ def _list_nodes(node: Node, key: str) -> list[Node]:
 
 def _read_integer(value: object, name: str, where: str) -> int:
     text = value.strip(XML_SPACE) if isinstance(value, str) else str(value)
-    if isinstance(value, bool) or not INTEGER.fullmatch(text):
+    if isinstance(value, bool) or not INTEGER.fullmatch(text.removeprefix("-")):
         raise CorpusError(f"{where}: {name} {value!r:.60}; expected a whole number")
     return int(text)
 
@@ -141,7 +143,10 @@ def _read_annotation(annotation: Node, unplaced: list[str]) -> Mention | None:
     if not spans:
         unplaced += [where] if text else []
         return None
-    return Mention(tuple(spans), mention_type, text, where, lost="" if mention_type else NO_TYPE)
+    lost = "" if mention_type else NO_TYPE
+    if infons.get("CompositeRole") == "IndividualMention":  # "renal failure" in "renal and liver failure" (BC5CDR)
+        lost = DISCONTINUOUS if len(spans) > 1 else NESTED
+    return Mention(tuple(spans), mention_type, text, where, lost)
 
 
 def _settle_offsets(drafts: Iterator[_Draft]) -> Iterator[_Draft]:

@@ -247,6 +247,20 @@ def test_offsets_that_count_from_their_passage_are_told(tmp_path, caplog, offset
     assert [warning in message for message in caplog.messages] == [True] * bool(warning)
 
 
+def test_parts_of_a_composite_mention_are_lost_and_offsets_below_0_are_for_the_ledger(tmp_path):
+    def annotate(*spans: tuple[int, int], **infons: str) -> dict:
+        locations = [{"offset": offset, "length": length} for offset, length in spans]
+        return {"infons": {"type": "D", **infons}, "locations": locations}
+
+    part = {"CompositeRole": "IndividualMention"}
+    annotations = [annotate((0, 11)), annotate((0, 4), **part), annotate((0, 1), (5, 6), **part), annotate((-1, 3))]
+    record = {"id": "1", "passages": [{"offset": 0, "text": "A and B flu", "annotations": annotations}]}
+    (raw,) = read_any(put(tmp_path / "c.json", json.dumps(record)))
+    assert [(m.spans, m.lost) for m in raw.mentions] == [
+        (((0, 11),), ""), (((0, 4),), "nested"), (((0, 1), (5, 11)), "discontinuous"), (((-1, 2),), "")
+    ]  # fmt: skip
+
+
 def test_bioc_annotations_without_location_are_no_mentions(tmp_path, caplog):
     places = [{"infons": {"type": "CID"}}, {"infons": {"type": "D"}, "text": "Aspirin", "locations": []}]
     record = {"id": "1", "passages": [{"offset": 0, "text": TEXT, "annotations": places}], "annotations": places}
