@@ -2,10 +2,13 @@
 
     python -m dataset_scripts list
     python -m dataset_scripts stats [CORPUS ...] [--data_dir D] [--json] [--overlap] [--figure FILE.png]
-    python -m dataset_scripts export CORPUS [--data_dir D] --to conll|jsonl|parquet|pubtator|bioc|brat --output DIR
+    python -m dataset_scripts export CORPUS [--data_dir D] --to FORMAT --output DIR
+    python -m dataset_scripts convert IN OUT --to FORMAT
     python -m dataset_scripts fix-offsets IN OUT [--as utf-16|bytes|inclusive|shift|...]
 
 A CORPUS is a registered name, the path of a corpus of your own, or a data set on the Hub: hf:OWNER/NAME[:CONFIG].
+`export` harmonises types and cuts missing splits; `convert` writes a file or folder as it is. `export --help` lists
+the formats.
 """
 
 import argparse
@@ -18,12 +21,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN
+from dataset_scripts.convert import convert
 from dataset_scripts.corpora import CORPORA
 from dataset_scripts.export import FORMATS, export_corpus
 from dataset_scripts.figures import draw_corpora, import_pyplot
 from dataset_scripts.fix_offsets import fix_offsets
 from dataset_scripts.formats.tags import SCHEMES
-from dataset_scripts.loading import file_ledgers, find_data_dir, load_corpus
+from dataset_scripts.loading import check_arguments, file_ledgers, find_data_dir, load_corpus
 from dataset_scripts.offsets import NAMES
 from dataset_scripts.overlap import Overlap, compute_overlap, format_matrix
 from dataset_scripts.schema import CorpusError, Ledger, ReadOptions
@@ -69,16 +73,21 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     export.add_argument("--seed", type=int, default=42, help="seed of the cuts")
     export.set_defaults(run=_export)
 
+    conversion = subparsers.add_parser("convert", help="write a file or folder in another format, no split cut")
+    conversion.add_argument("source", metavar="IN", help="a file in any format, or a folder of files named by split")
+    conversion.add_argument("output", metavar="OUT", help="a new file with the ending of the format, or a new folder")
+    conversion.add_argument("--to", required=True, choices=FORMATS)
+    conversion.set_defaults(run=_convert)
+
     _add_fix_offsets(subparsers)
     for command in (stats, export):
         command.add_argument("--data_dir", help="holds ncbi_disease/ and so on; 'sample' is embedded; else downloaded")
-        command.add_argument(
-            "--tag_column", help="column of the tags: its number in CoNLL, -1 the last; else its name"
-        )
+        command.add_argument("--allow_losses", action="store_true", help="accept the loss of most mentions")
+    for command in (stats, export, conversion):
+        command.add_argument("--tag_column", help="column of the tags: its number in CoNLL (-1: last), else its name")
         command.add_argument("--token_column", help="column of the tokens, in the same way")
         command.add_argument("--tag_scheme", choices=SCHEMES, help="of the tags; default: detected")
         command.add_argument("--strict", action="store_true", help="refuse mentions that can't be read")
-        command.add_argument("--allow_losses", action="store_true", help="accept the loss of most mentions")
         command.add_argument("--word_pattern", default=DEFAULT_WORD_PATTERN, help="regular expression of a word")
 
 
@@ -133,7 +142,8 @@ def _compare(ledgers: Mapping[str, Mapping[str, Ledger]], arguments: argparse.Na
 
 
 def _get_options(arguments: argparse.Namespace) -> ReadOptions:
-    return ReadOptions(**{field.name: getattr(arguments, field.name) for field in fields(ReadOptions)})
+    given = {field.name: getattr(arguments, field.name, None) for field in fields(ReadOptions)}
+    return ReadOptions(**{name: value for name, value in given.items() if value is not None})
 
 
 def _list_present(data_dir: str | None) -> list[str]:
@@ -188,6 +198,14 @@ def _fix_offsets(arguments: argparse.Namespace) -> int:
         problem = f"{len(outcome.misfits)} mention(s) still don't stand at their offsets and are left as written"
         print(f"warning: {problem}, the first at {outcome.misfits[0]}", file=sys.stderr)
     return bool(outcome.misfits)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    check_arguments(None, 0.1, arguments.word_pattern)
+    done = convert(arguments.source, arguments.output, arguments.to, arguments.word_pattern, _get_options(arguments))
+    lost = f"; {done.lost.total():,} mentions not written ({_join_counts(done.lost)})" if done.lost else ""
+    print(f"{arguments.output}: {done.documents:,} documents, {done.mentions:,} mentions{lost}")
+    return int(bool(done.lost))
 
 
 if __name__ == "__main__":

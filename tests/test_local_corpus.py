@@ -130,19 +130,19 @@ def test_gold_files_of_bc2gm_in_subfolders_are_not_said_to_be_left_out(tmp_path,
         put(tmp_path / split / "GENE.eval", "".join(f"{split}{n}|0 4|BRCA1\n" for n in range(20)))
     assert load_corpus(tmp_path).ledgers["test"].kept == 20
     assert "left out" not in caplog.text
-    put(tmp_path / "test/b.json", "{}")
+    put(tmp_path / "test/b.yaml", "{}")
     load_corpus(tmp_path)
-    assert "b.json: its ending can't be read; it is left out (and 0 others)" in caplog.text
+    assert "b.yaml: its ending can't be read; it is left out (and 0 others)" in caplog.text
 
 
 def test_an_unreadable_file_is_left_out_only_if_its_split_is_there_in_another(tmp_path, caplog):
     write_files(tmp_path, train=plants(1, 1, text="oak train"), dev=plants(1, 1, text="oak dev"))
-    put(tmp_path / "test.json", "[]")
-    with pytest.raises(CorpusError, match=r"test.json: .json ending, which can't be read; supported are .pubtator"):
+    put(tmp_path / "test.yaml", "[]")
+    with pytest.raises(CorpusError, match=r"test.yaml: .yaml ending, which can't be read; supported are .pubtator"):
         load_corpus(str(tmp_path))
     write_jsonl(tmp_path / "test.jsonl", plants(2, 2))
     assert len(load_corpus(str(tmp_path)).splits["test"]) == 1
-    assert "test.json: .json ending, which can't be read; it is left out" in caplog.text
+    assert "test.yaml: .yaml ending, which can't be read; it is left out" in caplog.text
 
 
 @pytest.mark.parametrize(("count", "names", "told"), [
@@ -169,8 +169,9 @@ def test_more_than_two_per_cent_of_lost_mentions_are_told(tmp_path, caplog):
 WARNINGS = [
     # hidden files are no data, what a Mac packs neither; a README may have a split in its name
     ({"train/a.jsonl": plants(1, 10), "train/licenses_of_trees.jsonl": plants(13, 20), "train/._a.jsonl": "\x00",
-      "train/.ipynb_checkpoints/a-checkpoint.jsonl": plants(11, 12), "train/b.json": "[]"}, [13, 2, 3],
-     ["b.json: its ending can't be read; it is left out (and 0 others)", "no test split"]),
+      "train/.ipynb_checkpoints/a-checkpoint.jsonl": plants(11, 12), "train/b.yaml": "[]",
+      "train/dataset_info.json": "{}"}, [13, 2, 3],
+     ["b.yaml: its ending can't be read; it is left out (and 0 others)", "no test split"]),
     ({"TRAIN.JSONL": plants(1, 10), "__MACOSX/dev.jsonl": "\x00", "README.test.md": "How it was tested."}, [7, 1, 2],
      ["PATH has no test split; 0.15 of its training documents are held out"]),
     # a repeated document with other mentions; type names that are likely wrong

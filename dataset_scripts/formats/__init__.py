@@ -10,23 +10,32 @@ from pathlib import Path
 
 from dataset_scripts.formats.bc2gm import find_companion_files, read_bc2gm, read_bc2gm_folder
 from dataset_scripts.formats.bioc import read_bioc, write_bioc
+from dataset_scripts.formats.bioc_json import write_bioc_json
 from dataset_scripts.formats.brat import read_brat, write_brat
 from dataset_scripts.formats.conll import COMMENT, is_conll_line, read_conll
 from dataset_scripts.formats.csv import read_csv
+from dataset_scripts.formats.doccano import write_doccano
 from dataset_scripts.formats.files import FilePath, read_lines
 from dataset_scripts.formats.genia import read_genia_xml
+from dataset_scripts.formats.gliner import write_gliner
+from dataset_scripts.formats.json_forms import read_json
 from dataset_scripts.formats.jsonl import read_jsonl, write_jsonl
+from dataset_scripts.formats.label_studio import write_label_studio
 from dataset_scripts.formats.parquet import read_parquet
+from dataset_scripts.formats.prodigy import write_prodigy
 from dataset_scripts.formats.pubtator import TEXT_LINE, read_pubtator, write_pubtator
 from dataset_scripts.formats.saved_dataset import is_saved_dataset, read_saved_dataset
+from dataset_scripts.formats.spacy_docbin import read_spacy, write_spacy
 from dataset_scripts.formats.xml import read_root
 from dataset_scripts.schema import DETECT, CorpusError, RawDocument, ReadOptions
 
 
 __all__ = [
     "CONLL_ENDINGS", "KNOWN_ENDINGS", "find_companion_files", "is_corpus_path", "read_any", "read_bc2gm",
-    "read_bc2gm_folder", "read_bioc", "read_brat", "read_conll", "read_csv", "read_genia_xml", "read_jsonl",
-    "read_parquet", "read_pubtator", "read_saved_dataset", "write_bioc", "write_brat", "write_jsonl", "write_pubtator",
+    "read_bc2gm_folder", "read_bioc", "read_brat", "read_conll", "read_csv", "read_genia_xml", "read_json",
+    "read_jsonl", "read_parquet", "read_pubtator", "read_saved_dataset", "read_spacy", "write_bioc",
+    "write_bioc_json", "write_brat", "write_doccano", "write_gliner", "write_jsonl", "write_label_studio",
+    "write_prodigy", "write_pubtator", "write_spacy",
 ]  # fmt: skip
 
 
@@ -78,7 +87,8 @@ CONLL_ENDINGS = (".iob2", ".iob", ".conll", ".bio", ".tsv")  # a `.txt` file may
 _READERS: dict[str, Callable[[Path, ReadOptions], Iterator[RawDocument]]] = {
     ".pubtator": lambda path, _: read_pubtator(path),
     ".txt": _read_txt,
-    ".jsonl": lambda path, _: read_jsonl(path),
+    **dict.fromkeys((".jsonl", ".json", ".biocjson"), read_json),
+    ".spacy": lambda path, _: read_spacy(path),
     ".xml": _read_xml,
     ".in": lambda path, _: read_bc2gm_folder(path),
     **dict.fromkeys(CONLL_ENDINGS, read_conll),

@@ -25,7 +25,8 @@ _BOM = BOM.encode()
 _BLOCK = 1 << 18  # bytes
 SURROGATES = "\ud800-\udfff"  # halves of a character; JSON can escape them, UTF-8 and tokenizers can't hold them
 NOT_IN_NAMES = re.compile(f"[\t\n\r{SURROGATES}]")  # of documents and types
-NO_DATA = re.compile(r"(readme|licen[cs]es?|notices?|citations?|changelog)(\..*)?", re.IGNORECASE)  # beside a corpus
+_NOTES, _SETTINGS = "readme|licen[cs]es?|notices?|citations?|changelog", "dataset_infos?|dataset_dict|config|metadata"
+NO_DATA = re.compile(rf"({_NOTES})(\..*)?|({_SETTINGS})\.json", re.IGNORECASE)  # beside a corpus
 
 
 @contextmanager

@@ -4,11 +4,13 @@
 Source: https://huggingface.co/docs/datasets
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 from dataset_scripts.formats.files import OffsetText
+from dataset_scripts.formats.json_records import Record, check_text, get_document_id
 from dataset_scripts.formats.tags import TagReader
-from dataset_scripts.schema import CorpusError, Mention, RawDocument, Span
+from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions, Span
 
 
 TOKEN_COLUMNS = ("tokens", "words")
@@ -36,3 +38,41 @@ def read_tags(offsets: Sequence[Span], tags: Sequence[str], where: str, reader: 
         raise CorpusError(f"{where}: {len(offsets)} tokens, but {len(tags)} tags; each token needs one")
     found = reader.find_mentions(tags, lambda index: where)
     return [Mention(((offsets[first][0], offsets[last][1]),), name, where=where) for first, last, name in found]
+
+
+def is_tagged_record(record: Record, options: ReadOptions = DETECT) -> bool:
+    """Whether a record has a list of tokens, and no spans."""
+    tokens = record.fields.get(_find_column(record, options.token_column, TOKEN_COLUMNS))
+    tags = _find_column(record, options.tag_column, TAG_COLUMNS)
+    return isinstance(tokens, list) and isinstance(tokens[0] if tokens else "", str) and tags is not None
+
+
+def read_tagged(records: Iterable[Record], options: ReadOptions = DETECT) -> Iterator[RawDocument]:
+    """Read tokens and tags."""
+    records = iter(records)
+    for first in records:
+        reader = TagReader(first.where.rpartition(":")[0], options.tag_scheme)
+        for record in itertools.chain([first], records):
+            yield _read_tagged_record(record, options, reader)
+        reader.report()
+
+
+def _read_tagged_record(record: Record, options: ReadOptions, reader: TagReader) -> RawDocument:
+    fields, where = record.fields, record.where
+    token_column = _find_column(record, options.token_column, TOKEN_COLUMNS)
+    tag_column = _find_column(record, options.tag_column, TAG_COLUMNS)
+    tokens, tags = fields.get(token_column), fields.get(tag_column)
+    if not isinstance(tokens, list) or not isinstance(tags, list):
+        expected = f"expected lists under {token_column or TOKEN_COLUMNS[0]} and {tag_column or TAG_COLUMNS[0]}"
+        raise CorpusError(f"{where}: the keys {list(fields)!r:.100}; {expected}")
+    if any(type(tag) is int for tag in tags):
+        remedy = "write the names in their place, as `features[...].feature.int2str` of `datasets` gives them"
+        raise CorpusError(f"{where}: {tag_column} holds numbers without the names of the tags; {remedy}")
+    if not all(isinstance(tag, str) for tag in tags):
+        raise CorpusError(f"{where}: {tag_column} is {tags!r:.60}; expected strings such as B-Disease and O")
+    tokens = [check_text(token, where) for token in tokens]
+    return build_tagged_document(get_document_id(record, fields), tokens, tags, where, reader)
+
+
+def _find_column(record: Record, chosen: str | None, known: Sequence[str]) -> str | None:
+    return chosen or next((column for column in known if column in record.fields), None)

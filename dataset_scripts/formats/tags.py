@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
-from dataset_scripts.formats.files import FilePath
+from dataset_scripts.formats.files import NOT_IN_NAMES, FilePath
 from dataset_scripts.problems import count
 from dataset_scripts.schema import CorpusError, strip_invisible
 
@@ -47,7 +47,7 @@ class TagReader:
     def learn(self, tag: str, where: str) -> None:
         """Add a tag that isn't known yet; raise CorpusError if it is none of the scheme."""
         match = _TAG.fullmatch(tag)
-        if match is None:
+        if match is None or NOT_IN_NAMES.search(tag):
             raise CorpusError(f"{where}: {tag[:60]!r} is no tag; expected {EXPECTED}")
         written = match[1] or "O"
         if self.scheme and written not in "O" + SCHEMES[self.scheme]:

@@ -41,6 +41,7 @@ def test_mentions_in_scripts_without_spaces_get_labels():
     assert not lost
 
 
+TEXT = "Aspirin may cause asthma."
 TWO_LAYERS = "column 2 holds tags too (3 mentions of CHEM, GENE, ORG), and column 3 is read; --tag_column chooses"
 
 
@@ -51,6 +52,16 @@ TWO_LAYERS = "column 2 holds tags too (3 mentions of CHEM, GENE, ORG), and colum
     ("conll_two_layers/in.conll", {"tag_column": "2"},
      [("in-1", "Interleukin 2 of Harlan Farm", "1:0-13 GENE Interleukin 2", "4:17-28 ORG Harlan Farm"),
       ("in-2", "Ibuprofen helps", "7:0-9 CHEM Ibuprofen")], {}, None),
+    ("jsonl_doccano/in.jsonl", {}, [("1", TEXT, "1:0-7 Chemical Aspirin", "1:18-24 Disease asthma")], {}, None),
+    ("jsonl_prodigy/in.jsonl", {}, [("in-1", TEXT, "1:0-7 Chemical Aspirin", "1:18-24 Disease asthma")], {},
+     "records that are not accepted, or repeated, are left out (1 reject)"),
+    ("jsonl_hf_tokens/in.jsonl", {},
+     [("0", "Aspirin may cause asthma .", "1:0-7 Chemical Aspirin", "1:18-24 Disease asthma")], {}, None),
+    ("bioc_odd_annotations/in.xml", {},
+     [("5", "Beta blockers and low mood.", "6:0-13 Chemical Beta blockers", "7:18-18 Disease ", "8:18-26  low mood")],
+     {"empty span": 1, "no type": 1},
+     ["1 mention in 1 document without a visible character, dropped; the first is Disease 18-18 of document 5 (PATH",
+      "1 mention in 1 document without a type, dropped; the first is ? 18-26 of document 5 (PATH:8)"]),
     ("pubtator_tab_in_mention/in.pubtator", {},
      [("7", "A dose of 20 mg\tday was given.\nNo more.", "3:10-19 Dose 20 mg\tday")], {}, None),
     ("pubtator_outside_text/in.pubtator", {},
@@ -66,5 +77,6 @@ def test_read(caplog, name, options, documents, dropped, told):
         _, ledger = collect(raws)
     assert [describe(raw) for raw in raws] == documents
     assert dict(ledger.dropped) == dropped
-    told = told and told.replace("PATH", str(CASES / name))
-    assert [told in message for message in caplog.messages] == ([True] if told else [])
+    expected = [part.replace("PATH", str(CASES / name)) for part in ([told] if isinstance(told, str) else told or [])]
+    assert len(caplog.messages) == len(expected)
+    assert all(part in message for part, message in zip(expected, caplog.messages, strict=True)), caplog.messages

@@ -23,7 +23,7 @@ PUBTATOR = (
 )
 JNLPBA = "###MEDLINE:42\n\nIL-2\tB-DNA\ngene\tI-DNA\n\nNF\tB-x\nkB\tB-x\n\n\n###MEDLINE:42\n\nX\tO\n###MEDLINE:7\n"
 JSONL = (
-    '{"document_id": "a", "text": "x\\n\U0001f9ecy", "entities": [{"start": 2, "end": 3, "type": "T", "score": 1}]}\n'
+    '{"document_id": "a", "text": "x\\n\U0001f9ecy", "entities": [{"start": 2, "end": 3, "type": "T", "note": 1}]}\n'
     '\n{"document_id": 12, "text": ""}'
 )
 
@@ -177,12 +177,12 @@ LISTS = (
     ("c.pubtator", relation("Association\t5\t6\tNo"), ["human"] * 2, None),
     ("c.pubtator", "1|t|one\n1|a|two\n1\t0\t7\tone two\tX\n1\t0\t3\ttwo\tX\n", ["one\ntwo", "one"],
      other_text("X 0-3 of document 1 (PATH:4), 'one' in the text and 'two' in the mention")),
-    ("c.jsonl", JSONL.replace('"score": 1', '"text": "z"'), ["\U0001f9ec"],
+    ("c.jsonl", JSONL.replace('"note": 1', '"text": "z"'), ["\U0001f9ec"],
      other_text("T 2-3 of document a (PATH:1), '\U0001f9ec' in the text and 'z' in the mention")),
     ("c.xml", BIOC.replace("<text>One two", "<text>One too"), ["Gout", "One two"],
      other_text("Number 9-12 17-20 of document 11 (PATH:9), 'One two' in the text and 'One too' in the mention")),
-    ("c.jsonl", unread('"spans": [{"start": 0}]'), [], LISTS.format("spans")),
-    ("c.jsonl", unread('"label": [[0, 5, "x"]], "meta": {}'), [], LISTS.format("label")),
+    ("c.jsonl", unread('"spans": [{"begin": 0}]'), [], LISTS.format("spans")),
+    ("c.jsonl", unread('"mentions": [[0, 5, "x"]], "meta": {}'), [], LISTS.format("mentions")),
     ("c.jsonl", unread('"authors": ["A", "B"], "y": []'), [], None),
 ])  # fmt: skip
 def test_doubtful_content_is_reported_once(tmp_path, caplog, name, content, mentions, warning):

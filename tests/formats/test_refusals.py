@@ -13,7 +13,7 @@ from dataset_scripts.formats import read_any
 from dataset_scripts.schema import CorpusError
 
 
-READERS = [formats.read_pubtator, formats.read_conll, formats.read_jsonl, formats.read_bioc, formats.read_genia_xml]
+READERS = [formats.read_pubtator, formats.read_conll, formats.read_json, formats.read_bioc, formats.read_genia_xml]
 RETURN = ":1: a carriage return inside a line; save the file with line feeds"
 PUBTATOR = [
     ("1|t|a\n1|a|b\n2\t0\t1\ta\tX\t-\n", ":3: document id '2' inside document '1'"),
@@ -53,11 +53,10 @@ CONLL = [
     ("###MEDLINE:\n", ":1: ###MEDLINE: without an id; expected ###MEDLINE:ID"),
 ]  # fmt: skip
 JSONL = [
-    ('{"text": "x"}', "no document_id"),
     ('{"document_id": "", "text": "x"}', "document_id ''"),
     ('{"document_id": "a\\tb", "text": "x"}', "document_id 'a\\tb'"),
     ('{"document_id": true, "text": "x"}', "document_id True"),
-    ('{"document_id": "1"}', "no text"),
+    ('{"document_id": "1"}', "the keys ['document_id']; expected text and entities, or a record in the form of this"),
     ('{"document_id": "1", "text": "\\ud800"}', "text is '\\ud800'; expected a string without lone surrogates"),
     ('{"document_id": "1", "text": "x", "entities": {}}', "entities is '{}'"),
     ('{"document_id": "1", "text": "x", "entities": [], "entities": []}', "invalid JSON (the key 'entities' twice)"),
@@ -68,10 +67,9 @@ JSONL = [
         ('{"start": false, "end": 1, "type": "T"}', "{'start': False"),
         *((f'{{"type": "{kind}", "start": 0, "end": 3}}', "{") for kind in (" ", "X ", " X", "X\\ny", "X\\ud800")),
     ]),
-    ("[]", "a JSON list; expected an object"),
-    ("[{", "invalid JSON (Expecting property name enclosed in double quotes: line 1 column 3 (char 2)); expected one "
-           "object a line, and no array"),
-    ("{", "invalid JSON"),
+    ("3", "3; expected text and entities"),
+    ('[{"text": "x"}, []]', "a JSON list; expected an object"),
+    ('[{"text": }', "invalid JSON (Expecting value: line 2 column 11 (char 11)); correct it or export it again"),
     ("[" * 100_000, "invalid JSON"),
 ]  # fmt: skip
 XML = [
@@ -89,11 +87,9 @@ XML = [
         ("<offset>9<", "<offset>7<", ":8: offset 7, but the text before it ends at 8"),
         ("<offset>23<", "<offset>99999999999<", ":11: offset 99999999999, but the text before it ends at 21"),
         ("<offset>28<", "<offset>100029<", ":12: offset 100029, but the text before it ends at 28"),
-        ("<offset>0</offset>", "", ":5: offset or length '' of <passage>"),
-        ('length="4"', 'length="four"', ":6: offset or length 'four' of <location>"),
-        ('<infon key="type">Disease</infon>', "", ':6: an <annotation> without <infon key="type">'),
-        ('<location offset="0" length="4"/>', "", ":6: an <annotation> without <location>"),
-        ("<id> 11 </id>", "", ":4: a <document> without <id>"),
+        ("<offset>0</offset>", "", ":5: offset ''; expected a whole number"),
+        ('length="4"', 'length="four"', ":6: length 'four'; expected a whole number"),
+        ("<id> 11 </id>", "", ":4: document id ''; expected a string without tabs or line breaks"),
     ]),
 ]  # fmt: skip
 OF_SEVERAL_FILES = [
@@ -124,7 +120,7 @@ OF_SEVERAL_FILES = [
     *(({"c.jsonl": f"\n{line}\n"}, f"/c.jsonl:2: {message}") for line, message in JSONL),
     *(({"c.xml": content}, f"/c.xml{message}") for content, message in XML),
     *OF_SEVERAL_FILES,
-    ({"c.docx": ""}, "/c.docx: .docx ending; understood are .pubtator, .txt, .jsonl, .xml, .in, .iob2, .iob"),
+    ({"c.docx": ""}, "/c.docx: .docx ending; understood are .pubtator, .txt, .jsonl, .json, .biocjson, .spacy, .xml"),
     ({"c.txt": "\nOnce upon a time\n"}, "/c.txt:2: 'Once upon a time' is neither PubTator (ID|t|TITLE) nor CoNLL"),
 ])  # fmt: skip
 def test_malformed_files_are_refused(tmp_path, files, message):

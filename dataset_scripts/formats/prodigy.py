@@ -1,0 +1,82 @@
+"""Prodigy: a text, its spans and the annotator's answer.
+
+    {"text": "Gout hurts.", "spans": [{"start": 0, "end": 4, "label": "Disease"}], "answer": "accept", ...}
+Source: https://prodi.gy/docs/api-interfaces
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from dataset_scripts.formats.files import FilePath
+from dataset_scripts.formats.json_records import (
+    Keys,
+    Record,
+    check_text,
+    get_document_id,
+    has_keys,
+    read_mentions,
+    write_json_lines,
+)
+from dataset_scripts.schema import CorpusError, Document, RawDocument
+
+
+logger = logging.getLogger(__name__)
+
+_KEYS: Keys = ("start", "end", "label")
+
+
+def is_prodigy_record(record: Record) -> bool:
+    """Whether a record has spans, an answer or the hash of an input."""
+    fields = record.fields
+    return has_keys(fields.get("spans"), ("start", "end")) or "_input_hash" in fields or "answer" in fields
+
+
+def read_prodigy(records: Iterable[Record]) -> Iterator[RawDocument]:
+    """Read the accepted records; a warning counts the others, and those that repeat an accepted one.
+
+    Two accepted records of one input with different spans, as of two annotators, raise CorpusError: which of them is
+    gold can't be known.
+    """
+    left_out: Counter[str] = Counter()
+    accepted: dict[str, RawDocument] = {}  # by hash of the input
+    first = ""
+    for record in records:
+        first = first or record.where
+        answer = record.fields.get("answer", "accept")
+        if answer != "accept":
+            left_out[answer if answer in ("reject", "ignore") else "other"] += 1
+            continue
+        document = _read_document(record)
+        known = accepted.setdefault(str(record.fields.get("_input_hash", record.default_id)), document)
+        if known is document:
+            yield document
+        elif _list_spans(known) != _list_spans(document):
+            problem = f"{record.where}: another answer to the input of {known.where} (the same _input_hash)"
+            remedy = "keep the records of one annotator or session, or merge them with `prodigy review`"
+            raise CorpusError(f"{problem}; {remedy}")
+        else:
+            left_out["repeated"] += 1
+    if left_out:
+        counts = ", ".join(f"{count} {answer}" for answer, count in sorted(left_out.items()))
+        logger.warning("%s: records that are not accepted, or repeated, are left out (%s)", first, counts)
+
+
+def _read_document(record: Record) -> RawDocument:
+    text = check_text(record.fields.get("text"), record.where)
+    mentions = read_mentions(record.fields.get("spans"), "spans", _KEYS, record.where)
+    return RawDocument(get_document_id(record, record.fields), text, mentions, where=record.where)
+
+
+def _list_spans(document: RawDocument) -> set[tuple[object, str]]:
+    return {(mention.spans, mention.type) for mention in document.mentions}
+
+
+def write_prodigy(documents: Iterable[Document], path: FilePath) -> None:
+    """Write JSON lines for `prodigy db-in`, with the document id in `meta`; gzip if the name ends so."""
+    write_json_lines(map(_format_document, documents), path)
+
+
+def _format_document(document: Document) -> dict[str, object]:
+    spans = [{"start": entity.start, "end": entity.end, "label": entity.type} for entity in document.entities]
+    return {"text": document.text, "spans": spans, "meta": {"document_id": document.document_id}}
