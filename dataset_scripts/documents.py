@@ -129,7 +129,8 @@ def _to_entities(
             problems.add(cause, raw, mention)
         else:
             spans = _join_touching(raw.text, mention.spans) if len(mention.spans) > 1 else mention.spans
-            entity = Entity(*trim_span(raw.text, *spans[0]), harmonised or "", own_type)
+            start, end = trim_span(raw.text, *spans[0])
+            entity = Entity(start, end, harmonised or "", own_type, mention.score, mention.task)
             if len(spans) == 1 and (entity.start, entity.end) != spans[0]:
                 problems.add(TRIMMED, raw, mention)
             problems.compare_texts(raw, mention)

@@ -59,6 +59,8 @@ class Mention:
     text: str | None = None  # as the file repeats it; None if the format doesn't
     where: str = ""  # `file:line`, for messages
     lost: str = ""  # a cause of loss that the reader itself establishes (`COORDINATION`, `NO_TYPE`)
+    score: float | None = None  # of a prediction
+    task: str = ""  # that predicted it
 
     def cut(self, text: str) -> str:
         """Return the document's text at the spans, joined by spaces."""

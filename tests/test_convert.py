@@ -147,3 +147,14 @@ def test_spacy_convert_knows_the_documents_of_our_conll(source, tmp_path):
         ["The", "TNF", "-", "alpha", "gene", "in", "B", "cells", "."], ["No", "gene", "."]
     ]  # fmt: skip
     assert [(e.text, e.label_) for e in docs[0].ents] == [("TNF - alpha gene", "Gene"), ("B cells", "Cell")]
+
+
+def test_scores_of_predictions_are_kept(source, tmp_path):
+    entity = {"start": 4, "end": 13, "type": "Gene", "text": "TNF-alpha", "score": 0.75, "task": "bc2gm"}
+    write_jsonl(source, [{"document_id": "1", "text": TEXT, "entities": [entity]}])
+    assert run(source, tmp_path / "o.json", "--to", "label_studio") == 0
+    (task,) = json.loads((tmp_path / "o.json").read_text())
+    ((region,),) = [prediction["result"] for prediction in task["predictions"]]
+    assert (region["value"]["labels"], region["score"], task["annotations"]) == (["Gene"], 0.75, [])
+    assert run(source, tmp_path / "o.jsonl", "--to", "jsonl") == 0
+    assert json.loads((tmp_path / "o.jsonl").read_text())["entities"] == [entity]

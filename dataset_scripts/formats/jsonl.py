@@ -49,7 +49,7 @@ def read_own_records(records: Iterable[Record]) -> Iterator[RawDocument]:
         if keys := [key for key, items in lists.items() if any(isinstance(item, dict | list) for item in items)]:
             unread.append((record.where, keys))
     if predicted:
-        logger.warning("%s: entities with a score are predictions; they (%d) are read as gold, without their scores",
+        logger.warning("%s: entities with a score are predictions (%d); as training or test data they count as gold",
                        predicted[0], len(predicted))  # fmt: skip
     if unread:
         logger.warning(
@@ -76,9 +76,11 @@ def _read_mention(entity: object, where: str) -> Mention:
         start, end, name, text = (entity.get(key) for key in ("start", "end", "type", "text"))
         has_offsets = type(start) is int and type(end) is int  # bool is no offset
         has_type = isinstance(name, str) and name and name == name.strip() and not NOT_IN_NAMES.search(name)
-        if has_offsets and has_type and isinstance(text, str | None):
-            return Mention(((start, end),), name, text, where)
-    expected = "start and end (whole numbers) and type (a string without blanks around it or line breaks)"
+        score, task = entity.get("score"), entity.get("task", "")
+        is_predicted = isinstance(score, float | int | None) and isinstance(task, str)
+        if has_offsets and has_type and isinstance(text, str | None) and is_predicted:
+            return Mention(((start, end),), name, text, where, score=score, task=task)
+    expected = "start and end (whole numbers), type (a string without blanks around it or line breaks), perhaps score"
     raise CorpusError(f"{where}: entity {entity!r:.100}; expected {expected}")
 
 

@@ -121,7 +121,7 @@ LEFT_OUT = [
     ([TASK | {"annotations": [{"result": RESULT, "was_cancelled": True}]}, TASK | {"predictions": []},
       TASK | {"annotations": [{"result": []}], "predictions": [{"result": RESULT}]}], [TEXT], "such tasks (2) are"),
     ([{"text": TEXT, "entities": [{"start": 0, "end": 7, "type": "Chemical", "score": 0.5}]}], [TEXT],
-     "entities with a score are predictions; they (1) are read as gold, without their scores"),
+     "entities with a score are predictions (1); as training or test data they count as gold"),
     ([{"tokens": ["a"], "ner_tags": ["I-X"]}], ["a"], "1 mention beginning with an inner tag (I, E or L;"),
     ([{"text": TEXT, "label": TRIPLES, "spans": SPANS}], [TEXT], "in the form of Prodigy; its keys also fit doccano"),
 ]  # fmt: skip
