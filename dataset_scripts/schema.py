@@ -60,6 +60,8 @@ class Mention:
     text: str | None = None  # as the file repeats it; None if the format doesn't
     where: str = ""  # `file:line`, for messages
     lost: str = ""  # a cause of loss that the reader itself establishes (`COORDINATION`, `NO_TYPE`)
+    score: float | None = None  # probability of a prediction; None for gold
+    task: str = ""  # that predicted it; "" for gold
 
     def cut(self, text: str) -> str:
         """Return the document's text at the spans, joined by spaces."""
@@ -188,7 +190,7 @@ def _to_entities(raw: RawDocument, mentions: list[Mention], type_map: TypeMap | 
         trimmed = trim_span(raw.text, *spans[0])
         if len(spans) == 1 and trimmed != spans[0]:
             ledger.trimmed.append(mention.where)
-        entity = Entity(*trimmed, harmonised or "", native_type=mention.type)
+        entity = Entity(*trimmed, harmonised or "", mention.type, mention.score, mention.task)
         cause = mention.lost or (not harmonised and OTHER_TYPE) or (len(spans) > 1 and DISCONTINUOUS)
         if cause or entity in entities:
             ledger.dropped[cause or DUPLICATE_MENTION] += 1

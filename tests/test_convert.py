@@ -78,6 +78,16 @@ def test_splits_of_a_folder_stay(tmp_path, capsys):
     assert sorted(os.listdir(tmp_path / "tables")) == ["train.parquet", "validation.parquet"]
 
 
+def test_predictions_stay_predictions(tmp_path):
+    entity = {"start": 2, "end": 6, "type": "D", "text": "gout", "score": 0.75, "task": "ncbi"}
+    source = write_jsonl(tmp_path / "in.jsonl", [document("1", "A gout.", []) | {"entities": [entity]}])
+    assert run(source, tmp_path / "out.jsonl", "--to", "jsonl") == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == source.read_bytes()
+    assert run(source, tmp_path / "out.json", "--to", "label_studio") == 0
+    (task,) = json.loads((tmp_path / "out.json").read_text())
+    assert (task["annotations"], task["predictions"][0]["result"][0]["score"]) == ([], 0.75)
+
+
 @pytest.mark.parametrize(("content", "output", "to", "told"), [
     (None, "taken.xml", "bioc", "taken.xml exists; give a new name"),
     (None, "out.txt", "bioc", "out.txt: the name of a bioc file must end in .xml, or it can't be read again"),

@@ -134,7 +134,7 @@ LEFT_OUT = [
     ([TASK | {"annotations": [{"result": RESULT, "was_cancelled": True}]}, TASK | {"predictions": []},
       TASK | {"annotations": [{"result": []}], "predictions": [{"result": RESULT}]}], [TEXT], "such tasks (2) are"),
     ([{"text": TEXT, "entities": [{"start": 0, "end": 7, "type": "Chemical", "score": 0.5}]}], [TEXT],
-     "entities with a score are predictions; they (1) are read as gold, without their scores"),
+     "an entity with a score is a prediction; training and scoring take such entities (1) as gold"),
     ([{"tokens": ["a"], "ner_tags": ["I-X"]}], ["a"], "such mentions (1) are read as in IOB1"),
     ([{"text": TEXT, "label": TRIPLES, "spans": SPANS}], [TEXT], "in the form of Prodigy; its keys also fit doccano"),
 ]  # fmt: skip
