@@ -59,8 +59,8 @@ class Mention:
     text: str | None = None  # as the file repeats it; None if the format doesn't
     where: str = ""  # `file:line`, for messages
     lost: str = ""  # a cause of loss that the reader itself establishes (`COORDINATION`, `NO_TYPE`)
-    score: float | None = None  # of a prediction
-    task: str = ""  # that predicted it
+    score: float | None = None  # probability of a prediction; None for gold
+    task: str = ""  # that predicted it; "" for gold
 
     def cut(self, text: str) -> str:
         """Return the document's text at the spans, joined by spaces."""

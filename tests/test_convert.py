@@ -77,6 +77,16 @@ def test_splits_of_a_folder_stay(tmp_path, capsys):
     assert sorted(os.listdir(tmp_path / "tables")) == ["train.parquet", "validation.parquet"]
 
 
+def test_predictions_stay_predictions(tmp_path):
+    entity = {"start": 2, "end": 6, "type": "D", "text": "gout", "score": 0.75, "task": "ncbi"}
+    source = write_jsonl(tmp_path / "in.jsonl", [document("1", "A gout.", []) | {"entities": [entity]}])
+    assert run(source, tmp_path / "out.jsonl", "--to", "jsonl") == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == source.read_bytes()
+    assert run(source, tmp_path / "out.json", "--to", "label_studio") == 0
+    (task,) = json.loads((tmp_path / "out.json").read_text())
+    assert (task["annotations"], task["predictions"][0]["result"][0]["score"]) == ([], 0.75)
+
+
 @pytest.mark.parametrize(("content", "output", "to", "told"), [
     (None, "taken.xml", "bioc", "taken.xml exists; give a new name"),
     (None, "out.txt", "bioc", "out.txt: the name of a bioc file must end in .xml, or it can't be read again"),
@@ -147,14 +157,3 @@ def test_spacy_convert_knows_the_documents_of_our_conll(source, tmp_path):
         ["The", "TNF", "-", "alpha", "gene", "in", "B", "cells", "."], ["No", "gene", "."]
     ]  # fmt: skip
     assert [(e.text, e.label_) for e in docs[0].ents] == [("TNF - alpha gene", "Gene"), ("B cells", "Cell")]
-
-
-def test_scores_of_predictions_are_kept(source, tmp_path):
-    entity = {"start": 4, "end": 13, "type": "Gene", "text": "TNF-alpha", "score": 0.75, "task": "bc2gm"}
-    write_jsonl(source, [{"document_id": "1", "text": TEXT, "entities": [entity]}])
-    assert run(source, tmp_path / "o.json", "--to", "label_studio") == 0
-    (task,) = json.loads((tmp_path / "o.json").read_text())
-    ((region,),) = [prediction["result"] for prediction in task["predictions"]]
-    assert (region["value"]["labels"], region["score"], task["annotations"]) == (["Gene"], 0.75, [])
-    assert run(source, tmp_path / "o.jsonl", "--to", "jsonl") == 0
-    assert json.loads((tmp_path / "o.jsonl").read_text())["entities"] == [entity]

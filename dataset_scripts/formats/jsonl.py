@@ -2,6 +2,7 @@
 
     {"document_id": "1", "text": "Gout.", "entities": [{"start": 0, "end": 4, "type": "Disease", "text": "Gout"}]}
     {"document_id": "2", "text": "No disease."}
+Entities of a prediction have a `score`, and the `task` that predicted them.
 Source: this project
 """
 
@@ -42,8 +43,9 @@ def read_own_records(records: Iterable[Record]) -> Iterator[RawDocument]:
     unread: list[tuple[str, list[str]]] = []  # where, and the keys of lists that may hold mentions, unlike authors
     predicted: list[str] = []
     for record in records:
-        yield _read_document(record)
-        predicted += [record.where for entity in record.value.get("entities") or [] if "score" in entity]
+        document = _read_document(record)
+        predicted += [mention.where for mention in document.mentions if mention.score is not None]
+        yield document
         others = {} if "entities" in record.value else record.value
         lists = {key: value for key, value in others.items() if isinstance(value, list)}
         if keys := [key for key, items in lists.items() if any(isinstance(item, dict | list) for item in items)]:
@@ -76,11 +78,11 @@ def _read_mention(entity: object, where: str) -> Mention:
         start, end, name, text = (entity.get(key) for key in ("start", "end", "type", "text"))
         has_offsets = type(start) is int and type(end) is int  # bool is no offset
         has_type = isinstance(name, str) and name and name == name.strip() and not NOT_IN_NAMES.search(name)
-        score, task = entity.get("score"), entity.get("task", "")
-        is_predicted = isinstance(score, float | int | None) and isinstance(task, str)
-        if has_offsets and has_type and isinstance(text, str | None) and is_predicted:
-            return Mention(((start, end),), name, text, where, score=score, task=task)
-    expected = "start and end (whole numbers), type (a string without blanks around it or line breaks), perhaps score"
+        if has_offsets and has_type and isinstance(text, str | None):
+            score, task = entity.get("score"), entity.get("task")
+            score = float(score) if type(score) in (int, float) else None
+            return Mention(((start, end),), name, text, where, "", score, task if isinstance(task, str) else "")
+    expected = "start and end (whole numbers) and type (a string without blanks around it or line breaks)"
     raise CorpusError(f"{where}: entity {entity!r:.100}; expected {expected}")
 
 

@@ -62,7 +62,7 @@ JSONL = [
     ('{"document_id": "1", "text": "x", "entities": [], "entities": []}', "invalid JSON (the key 'entities' twice)"),
     *((f'{{"document_id": "1", "text": "p53", "entities": [{entity}]}}', f"entity {shown}") for entity, shown in [
         ("3", "3; expected start and end"),
-        ('{"start": 0, "end": 1}', "{'start': 0, 'end': 1}; expected start and end (whole numbers), type"),
+        ('{"start": 0, "end": 1}', "{'start': 0, 'end': 1}; expected start and end (whole numbers) and type"),
         ('{"start": "0", "end": 1, "type": "T"}', "{'start': '0'"),
         ('{"start": false, "end": 1, "type": "T"}', "{'start': False"),
         *((f'{{"type": "{kind}", "start": 0, "end": 3}}', "{") for kind in (" ", "X ", " X", "X\\ny", "X\\ud800")),

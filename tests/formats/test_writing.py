@@ -24,6 +24,7 @@ PREDICTED = Document(
     "Gout\tand\r\ncolic \U0001f9ec",
     [Entity(0, 4, "Disease", "SpecificDisease"), Entity(5, 15, "Disease", score=0.25, task="ncbi")],
 )
+JSON_WRITERS = [formats.write_bioc_json, formats.write_doccano, formats.write_label_studio, formats.write_prodigy]
 AWKWARD = st.sampled_from("\t\n\r\x00\x0b\x1f\x85 \u2028\ufeff|;<&\U0001f9ec")
 CHARACTERS = st.characters(exclude_categories=["Cs"]) | AWKWARD
 IDS = st.text("abc123-_./%| é", min_size=1, max_size=8).filter(lambda s: s.strip() == s and "|" not in s)
@@ -119,6 +120,7 @@ def as_set(corpus: list[Document], change=str) -> list[tuple]:
     (formats.write_brat, formats.read_brat, str),
     (formats.write_pubtator, formats.read_pubtator, flatten_for_pubtator),
     (formats.write_bioc, formats.read_bioc, blank_for_xml),
+    *((write, formats.read_json, str) for write in JSON_WRITERS),
 ])  # fmt: skip
 @FEW
 @given(corpus=st.lists(documents(), min_size=1, max_size=3, unique_by=lambda d: d.document_id.lower()))
@@ -148,7 +150,7 @@ def test_offsets_of_bc2gm_survive_a_round_trip(tmp_path_factory, sentence, data)
     assert (raw.text, [m.spans[0] for m in raw.mentions], [m.text for m in raw.mentions]) == (sentence, spans, texts)
 
 
-@pytest.mark.parametrize("write", [formats.write_pubtator, formats.write_jsonl, formats.write_bioc])
+@pytest.mark.parametrize("write", [formats.write_pubtator, formats.write_bioc, formats.write_gliner, *JSON_WRITERS])
 def test_an_interrupted_writer_leaves_the_old_file(tmp_path, write):
     target = put(tmp_path / "c", "old")
 
