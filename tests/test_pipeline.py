@@ -170,13 +170,13 @@ def make_ner(toy_encoder: Callable, toy_tokenizer: Callable) -> Callable[..., Mt
 
 @pytest.fixture
 def make_stub(make_ner: Callable) -> Callable[..., MtlBionerPipeline]:
-    """Each sub-word has the label that its position says; by default `B-`, so each word is an entity of its own."""
+    """Each word of a batch has the label that its number, from 1, says; by default `B-`, so each is an entity."""
 
-    def make(family: str = "bert", label: Callable[[int], int] = lambda position: 1, **options: Any) -> Any:
+    def make(family: str = "bert", label: Callable[[int], int] = lambda number: 1, **options: Any) -> Any:
         ner = make_ner(family, tasks="b", **options)
 
         def classify(hidden: torch.Tensor) -> torch.Tensor:
-            labels = torch.tensor([label(position) for position in range(hidden.size(1))])
+            labels = torch.tensor([label(number) for number in range(1, hidden.size(1) + 1)])
             return 9.0 * torch.nn.functional.one_hot(labels, 3).float().expand(*hidden.shape[:2], 3)
 
         ner.model.heads["b"] = StubHead(classify)
@@ -338,7 +338,7 @@ def test_batch_size_and_mode_of_the_model_change_nothing(make_ner: Callable, enc
 @pytest.mark.parametrize("text", ["a\u200bb", "a\x00b a", "b\u200b"])
 def test_an_entity_goes_on_over_characters_without_subwords(make_stub: Callable, text: str) -> None:
     """Combining and invisible characters, as in text from PDFs, are words of their own that some tokenizers drop."""
-    ner = make_stub(label=lambda position: 1 if position == 1 else 2)  # begins behind [CLS]
+    ner = make_stub(label=lambda number: 1 if number == 1 else 2)
     assert {entity["word"] for entity in ner(text)} == {text.rstrip("\u200b")}
 
 
