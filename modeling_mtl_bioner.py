@@ -832,7 +832,11 @@ class MtlBionerPipeline(Pipeline):
         tasks: names of the tasks to run, all by default.
         threshold: least score of an entity, 0 by default, which keeps all.
         overlaps: which entities to keep where several tasks' overlap (one task's never do): `all`, by default; the
-            `longest`, of equally long ones the better scored; or the `best` scored, of equals the longer.
+            `longest`, of equally long ones the better scored; the `best` scored, of equals the longer; or `by_type`
+            the best scored of each type, whose `tasks` are those that agree on the type.
+        ignore_labels: types to leave out.
+        is_split_into_words: texts are lists of tokens; they are joined by a space, and entities begin and end at
+            tokens, whose half-open range is their `tokens`.
         batch_size: most windows of one encoder pass; by default as many as have `MAX_SUBWORDS` sub-words.
     """
 
@@ -840,11 +844,22 @@ class MtlBionerPipeline(Pipeline):
     _load_tokenizer = True
 
     def _sanitize_parameters(
-        self, tasks: Any = None, threshold: Any = None, overlaps: Any = None, **unknown: Any
+        self,
+        tasks: Any = None,
+        threshold: Any = None,
+        overlaps: Any = None,
+        ignore_labels: Any = None,
+        is_split_into_words: Any = None,
+        aggregation_strategy: Any = None,
+        stride: Any = None,  # accepted: windows overlap anyway
+        **unknown: Any,
     ) -> tuple[dict, dict, dict]:
         if unknown:
-            names = ", ".join(sorted(unknown))
-            raise TypeError(f"unknown argument {names}; the pipeline takes tasks, threshold, overlaps, batch_size")
+            names, known = ", ".join(sorted(unknown)), "tasks, threshold, overlaps, ignore_labels, batch_size"
+            raise TypeError(f"unknown argument {names}; the pipeline takes {known}, is_split_into_words")
+        if aggregation_strategy not in (None, "simple", "first", "average", "max"):
+            problem = f"aggregation_strategy is {aggregation_strategy!r}, but entities are whole words always"
+            raise ValueError(f"{problem}; leave it out (for labels of sub-words call the model itself)")
         names = self.model.config.task_names
         tasks = [tasks] if isinstance(tasks, str) else tasks
         if tasks is not None and not isinstance(tasks, (list, tuple)):
@@ -858,6 +873,7 @@ class MtlBionerPipeline(Pipeline):
         if overlaps is not None and overlaps not in list(OVERLAPS):
             raise ValueError(f"overlaps is {overlaps!r}; choose one of {', '.join(OVERLAPS)}")
         options = {"tasks": tasks and list(dict.fromkeys(tasks)), "threshold": threshold, "overlaps": overlaps}
+        options |= {"ignore_labels": ignore_labels, "is_split_into_words": is_split_into_words}
         return {}, {name: value for name, value in options.items() if value is not None}, {}
 
     def __call__(self, inputs: str | Iterable[str], batch_size: int | None = None, **kwargs: Any) -> Any:
@@ -874,24 +890,24 @@ class MtlBionerPipeline(Pipeline):
         if of_keys or isinstance(inputs, (bytes, Set)) or not isinstance(inputs, Iterable):
             raise TypeError(f"the pipeline takes a str or an iterable of them, got {type(inputs).__name__}")
         options = {**self._forward_params, **options}
-        tasks = options.pop("tasks", None)
-        results = (
-            self.postprocess(item, **options)
-            for portion in self._read_portions(
-                [inputs] if isinstance(inputs, str) else inputs, 8 * batch_size if batch_size else PORTION
-            )
-            for item in self._forward(portion, batch_size, tasks)
+        tasks, is_split = options.pop("tasks", None), options.pop("is_split_into_words", False)
+        of_tokens = is_split and isinstance(inputs, (list, tuple)) and isinstance(next(iter(inputs), None), str)
+        is_single = isinstance(inputs, str) or of_tokens
+        portions = self._read_portions(
+            [inputs] if is_single else inputs, 8 * batch_size if batch_size else PORTION, is_split
         )
-        if isinstance(inputs, str):
+        items = (item for portion in portions for item in self._forward(portion, batch_size, tasks))
+        results = (self.postprocess(item, **options) for item in items)
+        if is_single:
             return next(results)
         return list(results) if isinstance(inputs, (list, tuple)) else results
 
-    def _read_portions(self, texts: Iterable[str], size: int) -> Iterator[list[dict[str, Any]]]:
+    def _read_portions(self, texts: Iterable[Any], size: int, is_split: bool) -> Iterator[list[dict[str, Any]]]:
         """Read texts in portions of at least `size` windows, of which those of like length can run together."""
         portion, waiting = [], 0
         try:
             for text in texts:
-                portion.append(self.preprocess(text))
+                portion.append(self.preprocess(text, is_split))
                 waiting += max(1, len(portion[-1]["windows"]))
                 if waiting >= size:
                     yield portion
@@ -901,16 +917,22 @@ class MtlBionerPipeline(Pipeline):
             raise
         yield portion
 
-    def preprocess(self, text: str) -> dict[str, Any]:
-        """Split a text into words, with their offsets, and into windows."""
-        if not isinstance(text, str):
-            raise TypeError(f"a text is a str, got {type(text).__name__}: {str(text)[:80]!r}")
+    def preprocess(self, text: Any, is_split_into_words: bool = False) -> dict[str, Any]:
+        """Split a text into words, with their offsets, and into windows; a list of tokens is split already."""
         config = self.model.config
-        words = find_words(text, config.word_pattern)
+        if is_split_into_words and isinstance(text, (list, tuple)) and all(isinstance(token, str) for token in text):
+            ends = itertools.accumulate(len(token) + 1 for token in text)
+            words = [(end - 1 - len(token), end - 1) for end, token in zip(ends, text, strict=True)]
+            text = " ".join(text)
+        elif isinstance(text, str) and not is_split_into_words:
+            words = find_words(text, config.word_pattern)
+        else:
+            expected = "a list of tokens" if is_split_into_words else "a str"
+            raise TypeError(f"a text is {expected}, got {type(text).__name__}: {str(text)[:80]!r}")
         strings = [text[start:end] for start, end in words]
         breaks = find_sentence_breaks(text, words, config.sentence_pattern)
         windows = make_windows(self.tokenizer, strings, config.max_seq_length, config.context_size, breaks)
-        return {"text": text, "words": words, "windows": windows}
+        return {"text": text, "words": words, "windows": windows, "has_tokens": is_split_into_words}
 
     @torch.inference_mode()
     def _forward(
@@ -947,7 +969,9 @@ class MtlBionerPipeline(Pipeline):
         }  # fmt: skip
         return [{**item, "spans": {name: spans[name][i] for name in spans}} for i, item in enumerate(items)]
 
-    def postprocess(self, item: dict[str, Any], threshold: float = 0.0, overlaps: str = "all") -> list[dict[str, Any]]:
+    def postprocess(
+        self, item: dict[str, Any], threshold: float = 0.0, overlaps: str = "all", ignore_labels: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
         """List the entities of a text, sorted by start, then end, in the order of the tasks."""
         entities = [
             {
@@ -960,8 +984,13 @@ class MtlBionerPipeline(Pipeline):
             }
             for task, spans in item["spans"].items()
             for span in spans
-            if span.score >= threshold
+            if span.score >= threshold and span.type not in ignore_labels
         ]
+        if item["has_tokens"] and entities:
+            starts = {start: word for word, (start, _) in enumerate(item["words"])}
+            ends = {end: word for word, (_, end) in enumerate(item["words"])}
+            for entity in entities:
+                entity["tokens"] = [starts[entity["start"]], ends[entity["end"]] + 1]
         return sorted(resolve_overlaps(entities, overlaps), key=lambda entity: (entity["start"], entity["end"]))
 
 
@@ -970,14 +999,29 @@ OVERLAPS = {
     "all": None,
     "longest": lambda entity: (entity["start"] - entity["end"], -entity["score"], entity["start"]),
     "best": lambda entity: (-entity["score"], entity["start"] - entity["end"], entity["start"]),
+    "by_type": None,
 }
 
 
 def resolve_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict[str, Any]]:
     """Resolve overlaps greedily: keep each entity, in the order of `OVERLAPS`, that overlaps none kept so far.
 
-    Of equals the earlier in the text is kept, then the earlier task's.
+    Of equals the earlier in the text is kept, then the earlier task's. `by_type` does so for each type, by the order
+    of `best`, and lists the `tasks` of the overlapping ones of the type.
     """
+    if overlaps == "by_type":
+        groups = {entity["entity_group"]: [] for entity in entities}
+        for entity in sorted(entities, key=lambda entity: entity["start"]):
+            clusters = groups[entity["entity_group"]]  # of entities that overlap, one by one
+            if not clusters or entity["start"] >= max(other["end"] for other in clusters[-1]):
+                clusters.append([])
+            clusters[-1].append(entity)
+        return [
+            {**entity, "tasks": [other["task"] for other in cluster if _overlap(entity, other)]}
+            for clusters in groups.values()
+            for cluster in clusters
+            for entity in resolve_overlaps(cluster, "best")
+        ]
     if OVERLAPS[overlaps] is None:
         return entities
     kept: list[dict[str, Any]] = []  # ascending, without overlaps
@@ -988,3 +1032,7 @@ def resolve_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict
         if not before and not behind:
             kept.insert(place, entity)
     return kept
+
+
+def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    return first["start"] < second["end"] and second["start"] < first["end"]

@@ -257,7 +257,14 @@ def test_an_endless_stream_is_read_piece_by_piece(ner: MtlBionerPipeline) -> Non
             for inputs in (None, 5, b"gene", {"text": "gene"}, {"gene"}, pandas.DataFrame({"text": ["gene"]}))
         ),
         *((["a", item], {}, f"a text is a str, got {type(item).__name__}") for item in (None, 5, b"gene", ["gene"])),
-        ("gene", {"stride": 5, "top_k": 2}, "unknown argument stride, top_k; the pipeline takes tasks, threshold, ov"),
+        (
+            "gene",
+            {"nope": 5, "top_k": 2},
+            "unknown argument nope, top_k; the pipeline takes tasks, threshold, overlaps",
+        ),
+        ("gene", {"aggregation_strategy": "none"}, "aggregation_strategy is 'none', but entities are whole words"),
+        (["a", "gene"], {"is_split_into_words": 1, "tasks": "c"}, "no task 'c'"),
+        ([["a"], "gene"], {"is_split_into_words": True}, "a text is a list of tokens, got str: 'gene'"),
         *(
             ("gene", {"batch_size": size}, f"batch_size is {size!r}; it must be a whole number, 1 or more")
             for size in (0, -1, 2.5, "8", True)
@@ -265,11 +272,15 @@ def test_an_endless_stream_is_read_piece_by_piece(ner: MtlBionerPipeline) -> Non
         *(("gene", {"tasks": tasks}, "no task 'c'; the model's are a, b") for tasks in (["a", "c"], "c")),
         ("gene", {"tasks": {"a"}}, "tasks is {'a'}; give a list of names, from a, b"),
         *(("gene", {"threshold": t}, f"threshold is {t}; give a score from 0 to 1") for t in (1.5, True)),
-        ("gene", {"overlaps": "none"}, "overlaps is 'none'; choose one of all, longest, best"),
+        ("gene", {"overlaps": "none"}, "overlaps is 'none'; choose one of all, longest, best, by_type"),
     ],
 )
 def test_bad_input_and_options(ner: MtlBionerPipeline, inputs: Any, options: dict[str, Any], message: str) -> None:
-    error = ValueError if options.keys() & {"batch_size", "tasks", "threshold", "overlaps"} else TypeError
+    error = (
+        ValueError
+        if options.keys() & {"batch_size", "tasks", "threshold", "overlaps", "aggregation_strategy"}
+        else TypeError
+    )
     with pytest.raises(error, match=message):
         ner(inputs, **options)
     with pytest.raises(error, match=message):
@@ -407,6 +418,39 @@ def test_overlaps_between_tasks(overlaps: str, kept: list[tuple[int, int]]) -> N
     assert sorted((e["start"], e["end"]) for e in resolved) == kept
     if overlaps != "all":
         assert next(e for e in resolved if e["start"] == 9)["score"] == 0.8
+
+
+def test_by_type_one_entity_of_a_type_remains_and_names_the_tasks_that_agree() -> None:
+    def gene(start: int, end: int, score: float, task: str, type_name: str = "Gene") -> dict[str, Any]:
+        return entity(start, end, score, task) | {"entity_group": type_name}
+
+    found = [gene(0, 5, 0.6, "a"), gene(9, 12, 0.7, "a"), gene(0, 9, 0.8, "b"), gene(4, 9, 0.9, "c", "DNA"),
+             gene(7, 9, 0.5, "d"), gene(20, 22, 0.1, "a"), gene(12, 14, 0.9, "b")]  # fmt: skip
+    kept = resolve_overlaps(found, "by_type")
+    assert sorted((e["start"], e["end"], e["entity_group"], e["task"], e["tasks"]) for e in kept) == [
+        (0, 9, "Gene", "b", ["a", "b", "d"]), (4, 9, "DNA", "c", ["c"]), (9, 12, "Gene", "a", ["a"]),
+        (12, 14, "Gene", "b", ["b"]), (20, 22, "Gene", "a", ["a"])]  # fmt: skip
+    assert "tasks" not in found[0]
+
+
+def test_lists_of_tokens_give_token_indices_too(ner: MtlBionerPipeline) -> None:
+    tokens = [["gene", "BRCA1-like", "", "\u200b", "x"], [], ["gene"]]
+    results = ner(tokens, is_split_into_words=True)
+    assert results[1] == [] and results[0]
+    for found, texts in zip(results, tokens, strict=True):
+        for one in found:
+            first, last = one["tokens"]
+            assert one["word"] == " ".join(texts[first:last]) == " ".join(texts)[one["start"] : one["end"]]
+    assert_same_entities([ner(tokens[0], is_split_into_words=True)], [results[0]])
+
+
+def test_usual_arguments_of_clients_are_accepted(ner: MtlBionerPipeline) -> None:
+    text = random_texts(30)[29]
+    everything = ner(text)
+    assert_same_entities(ner(text, aggregation_strategy="simple", stride=5), everything)
+    name = everything[0]["entity_group"]
+    kept = [one for one in everything if one["entity_group"] != name]
+    assert_same_entities(ner(text, ignore_labels=["O", name]), kept)
 
 
 @pytest.mark.parametrize("overlaps", ["longest", "best"])
