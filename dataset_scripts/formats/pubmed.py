@@ -63,7 +63,7 @@ def read_pubmed(path: FilePath) -> Iterator[RawDocument]:
     for number, record in enumerate(parse_records(path, PUBMED_ROOTS, _RECORDS, _TEXTS), 1):
         if record.tag == "DeleteCitation":
             continue
-        citation = record.find(_CITATIONS[record.tag])
+        citation = _find_citation(record)
         pmid, version = _get_pmid(citation)
         if pmid in index.deleted:
             removed += 1
@@ -87,27 +87,32 @@ def _index_citations(path: FilePath) -> _Index:
             if record.tag == "DeleteCitation":
                 index.deleted.update(filter(None, map(_flatten, record.findall("PMID"))))
             else:
-                pmid, version = _get_pmid(record.find(_CITATIONS[record.tag]))
+                pmid, version = _get_pmid(_find_citation(record))
                 if pmid and version > index.versions.get(pmid, 1):
                     index.versions[pmid] = version
     return index
 
 
-def _get_pmid(citation: Element | None) -> tuple[str, int]:
+def _find_citation(record: XmlElement) -> Element:
+    """Return the element that holds PMID and text; the record itself if it lacks that element."""
+    citation = record.find(_CITATIONS[record.tag])
+    return record if citation is None else citation
+
+
+def _get_pmid(citation: Element) -> tuple[str, int]:
     """Return the PMID, "" if there is none, and its version, 1 if none is stated."""
-    pmid = None if citation is None else citation.find("PMID")
+    pmid = citation.find("PMID")
     version = "" if pmid is None else pmid.get("Version", "")
     return _flatten(pmid), int(version) if INTEGER.fullmatch(version) else 1
 
 
-def _build_citation(citation: XmlElement | None, document_id: str, where: str) -> RawDocument:
-    elements = [] if citation is None else filter(None.__ne__, map(citation.find, _TITLES))
-    title = next((text for text in map(_flatten, elements) if text), "")
-    sections = [] if citation is None else map(_read_section, citation.iter("AbstractText"))
-    return build_document(document_id, title, ((text, "abstract") for text in sections if text), " ", where)
+def _build_citation(citation: Element, document_id: str, where: str) -> RawDocument:
+    title = next(filter(None, map(_flatten, map(citation.find, _TITLES))), "")
+    sections = filter(None, map(_read_section, citation.iter("AbstractText")))
+    return build_document(document_id, title, ((text, "abstract") for text in sections), " ", where)
 
 
-def _read_section(element: XmlElement) -> str:
+def _read_section(element: Element) -> str:
     """Return the text of a section behind its label; "" if it has no text."""
     text, label = _flatten(element), join_lines(element.get("Label", ""))
     return f"{label}: {text}" if label and text else text
