@@ -86,6 +86,7 @@ class RawDocument:
     alternatives: list[Mention] = field(default_factory=list)  # other acceptable spans (BC2GM), not counted
     group: str = ""  # documents of one group stay together in cuts; "" means the document alone
     where: str = ""  # `file:line` of its beginning, for messages
+    passages: list[tuple[int, int, str]] = field(default_factory=list)  # start, end and kind ("title"), if known
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -18,11 +18,13 @@ from dataset_scripts.formats.doccano import write_doccano
 from dataset_scripts.formats.files import FilePath, read_lines
 from dataset_scripts.formats.genia import read_genia_xml
 from dataset_scripts.formats.gliner import write_gliner
+from dataset_scripts.formats.jats import JATS_ROOTS, read_jats
 from dataset_scripts.formats.json_forms import read_json
 from dataset_scripts.formats.jsonl import read_jsonl, write_jsonl
 from dataset_scripts.formats.label_studio import write_label_studio
 from dataset_scripts.formats.parquet import read_parquet
 from dataset_scripts.formats.prodigy import write_prodigy
+from dataset_scripts.formats.pubmed import PUBMED_ROOTS, read_pubmed
 from dataset_scripts.formats.pubtator import TEXT_LINE, read_pubtator, write_pubtator
 from dataset_scripts.formats.saved_dataset import is_saved_dataset, read_saved_dataset
 from dataset_scripts.formats.spacy_docbin import read_spacy, write_spacy
@@ -32,10 +34,10 @@ from dataset_scripts.schema import DETECT, CorpusError, RawDocument, ReadOptions
 
 __all__ = [
     "CONLL_ENDINGS", "KNOWN_ENDINGS", "find_companion_files", "is_corpus_path", "read_any", "read_bc2gm",
-    "read_bc2gm_folder", "read_bioc", "read_brat", "read_conll", "read_csv", "read_genia_xml", "read_json",
-    "read_jsonl", "read_parquet", "read_pubtator", "read_saved_dataset", "read_spacy", "write_bioc",
-    "write_bioc_json", "write_brat", "write_doccano", "write_gliner", "write_jsonl", "write_label_studio",
-    "write_prodigy", "write_pubtator", "write_spacy",
+    "read_bc2gm_folder", "read_bioc", "read_brat", "read_conll", "read_csv", "read_genia_xml", "read_jats",
+    "read_json", "read_jsonl", "read_parquet", "read_pubmed", "read_pubtator", "read_saved_dataset", "read_spacy",
+    "write_bioc", "write_bioc_json", "write_brat", "write_doccano", "write_gliner", "write_jsonl",
+    "write_label_studio", "write_prodigy", "write_pubtator", "write_spacy",
 ]  # fmt: skip
 
 
@@ -47,8 +49,9 @@ def is_corpus_path(source: str) -> bool:
 def read_any(path: FilePath, options: ReadOptions = DETECT) -> Iterator[RawDocument]:
     """Read a corpus file, or a folder of brat or `save_to_disk`, with the reader that fits its ending or content.
 
-    `.txt` is PubTator if its first line that isn't blank is a PubTator title, else CoNLL; `.xml` is told by its root;
-    a BC2GM `.in` file needs `GENE.eval` beside it, and `ALTGENE.eval` and `NAME.idmap` there are used.
+    `.txt` is PubTator if its first line that isn't blank is a PubTator title, else CoNLL; `.xml` and `.nxml` are
+    told by their root; a BC2GM `.in` file needs `GENE.eval` beside it, and `ALTGENE.eval` and `NAME.idmap` there are
+    used. Texts to annotate are read too, as documents without mentions: PubMed XML and JATS articles.
     A path that is missing or of no known kind raises CorpusError at once.
     """
     path = Path(path)
@@ -78,8 +81,11 @@ def _read_txt(path: Path, options: ReadOptions) -> Iterator[RawDocument]:
 def _read_xml(path: Path, options: ReadOptions) -> Iterator[RawDocument]:
     root = read_root(path)
     readers = {"set": read_genia_xml, "collection": read_bioc}
+    readers |= dict.fromkeys(PUBMED_ROOTS, read_pubmed) | dict.fromkeys(JATS_ROOTS, read_jats)
     if root not in readers:
-        raise CorpusError(f"{path}: XML root <{root}>; expected <set> (GENIA, GPML) or <collection> (BioC)")
+        annotated = "expected <set> (GENIA, GPML) or <collection> (BioC)"
+        plain = "of texts without annotations, <PubmedArticleSet> (PubMed) or <article> (JATS)"
+        raise CorpusError(f"{path}: XML root <{root}>; {annotated}, or, {plain}")
     return readers[root](path)
 
 
@@ -89,7 +95,7 @@ _READERS: dict[str, Callable[[Path, ReadOptions], Iterator[RawDocument]]] = {
     ".txt": _read_txt,
     **dict.fromkeys((".jsonl", ".json", ".biocjson"), read_json),
     ".spacy": lambda path, _: read_spacy(path),
-    ".xml": _read_xml,
+    **dict.fromkeys((".xml", ".nxml"), _read_xml),
     ".in": lambda path, _: read_bc2gm_folder(path),
     **dict.fromkeys(CONLL_ENDINGS, read_conll),
     ".csv": read_csv,

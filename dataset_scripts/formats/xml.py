@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 from xml.sax.saxutils import escape
@@ -13,6 +13,10 @@ from dataset_scripts.schema import CorpusError
 
 XML_SPACE = " \t\r\n"
 _MAX_DEPTH = 100  # GENIA and BioC need about 10; the bound lets the tree be walked by recursion
+_MAX_TOKEN = 1 << 22  # bytes of one tag, comment or instruction
+_PIECE = 1 << 16  # bytes
+Children = Mapping[str, Collection[str]]  # of an element, by its tag: the children to read; all if it isn't there
+_ALL: Children = {}
 
 
 class XmlElement(Element):
@@ -22,38 +26,72 @@ class XmlElement(Element):
 
 
 class _Parser:
-    """Parses a file piece by piece; the root at its start and then its complete children wait in `done`."""
+    """Parses a file piece by piece; the root, without content, and then each complete record wait in `done`."""
 
-    def __init__(self, path: FilePath) -> None:
+    def __init__(self, path: FilePath, records: Collection[str], children: Children) -> None:
         self.path = os.fspath(path)
-        self.open: list[XmlElement] = []
+        self.records, self.children = records, children
+        self.open: list[XmlElement] = []  # the record being built and the elements inside; none between records
+        self.skipped = 0  # depth below the element of `open` whose child is not read
         self.done: list[XmlElement] = []
+        self.root = ""
         self.builder = TreeBuilder(XmlElement)
         self.parser = expat.ParserCreate()
         self.parser.buffer_text = True
+        self.parser.specified_attributes = True  # a DTD's default could be huge, and is put into every element
         self.parser.StartElementHandler = self.start
         self.parser.EndElementHandler = self.end
-        self.parser.CharacterDataHandler = self.builder.data
         self.parser.EntityDeclHandler = self.parser.SkippedEntityHandler = self.refuse_entity
+        self.fed = 0
 
     def where(self) -> str:
         return f"{self.path}:{self.parser.CurrentLineNumber}"
 
+    def feed(self, data: bytes) -> CorpusError | None:
+        """Parse the next piece, the last if it is empty; return what is wrong with it."""
+        try:
+            self.parser.Parse(data, not data)
+            self.fed += len(data)
+            if self.fed - self.parser.CurrentByteIndex > _MAX_TOKEN:  # expat 2.5 reads it anew for every piece
+                raise CorpusError(f"{self.where()}: a tag or comment over {_MAX_TOKEN} bytes; this is no corpus file")
+        except CorpusError as error:
+            return error
+        except (expat.ExpatError, LookupError, ValueError) as error:
+            problem = f"{self.where()}: not well-formed XML ({re.sub(': line .*', '', str(error))})"
+            return CorpusError(f"{problem}; correct or copy it again")
+        return None
+
     def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if not self.root:
+            self.root = tag
+            self.done.append(XmlElement(tag))
+        if self.skipped or (self.open and tag not in self.children.get(self.open[-1].tag, (tag,))):
+            self.skipped += 1
+            self.parser.CharacterDataHandler = None
+        elif self.open or tag in self.records:
+            self.build(tag, attributes)
+
+    def build(self, tag: str, attributes: dict[str, str]) -> None:
         if len(self.open) == _MAX_DEPTH:
             raise CorpusError(f"{self.where()}: elements nested deeper than {_MAX_DEPTH}; this is no corpus file")
+        if not self.open:
+            self.builder = TreeBuilder(XmlElement)
+            self.parser.CharacterDataHandler = self.builder.data
         element = self.builder.start(tag, attributes)
         element.where = self.where()
-        if not self.open:
-            self.done.append(element)
         self.open.append(element)
 
     def end(self, tag: str) -> None:
-        self.builder.end(tag)
-        element = self.open.pop()
-        if len(self.open) == 1:
-            self.done.append(element)
-            self.open[0].clear()  # the root forgets its children, which may fill gigabytes
+        if self.skipped:
+            self.skipped -= 1
+            if not self.skipped:
+                self.parser.CharacterDataHandler = self.builder.data
+        elif self.open:
+            self.builder.end(tag)
+            element = self.open.pop()
+            if not self.open:
+                self.parser.CharacterDataHandler = None
+                self.done.append(element)
 
     def refuse_entity(self, name: str, is_parameter: bool, *declaration: object) -> None:
         if declaration:
@@ -62,22 +100,18 @@ class _Parser:
             raise CorpusError(f"{self.where()}: the entity &{name}; is not defined here; put its characters instead")
 
 
-def _parse(path: FilePath) -> Iterator[XmlElement]:
-    """Yield the root once its start tag is read, then each of its children once it is complete."""
-    parser = _Parser(path)
+def _parse(path: FilePath, records: Collection[str] = (), children: Children = _ALL) -> Iterator[XmlElement]:
+    """Yield the root, without content, once its start tag is read, then each record once it is complete."""
+    parser = _Parser(path, records, children)
+    data, error = b"begin", None
     with open_file(path) as file:
-        data = b"begin"
-        while data:
-            data = file.read(1 << 12)
-            try:
-                parser.parser.Parse(data, not data)
-            except CorpusError:
-                raise
-            except (expat.ExpatError, LookupError, ValueError) as error:
-                problem = f"{parser.where()}: not well-formed XML ({re.sub(': line .*', '', str(error))})"
-                raise CorpusError(f"{problem}; correct or copy it again") from error
+        while data and not error:
+            data = file.read1(_PIECE)  # `read` would lose what stands before the place where a gzip file is cut off
+            error = parser.feed(data)
             done, parser.done = parser.done, []
             yield from done
+    if error:
+        raise error
 
 
 def read_root(path: FilePath) -> str:
@@ -86,11 +120,22 @@ def read_root(path: FilePath) -> str:
 
 
 def read_records(path: FilePath, root: str, tag: str) -> Iterator[XmlElement]:
-    """Yield the elements of a tag directly below the root while the file is being read; refuse another root."""
-    elements = _parse(path)
-    if (stated := next(elements).tag) != root:
-        raise CorpusError(f"{path}: XML root <{stated}>; expected <{root}>")
-    yield from (element for element in elements if element.tag == tag)
+    """Yield the elements of a tag below the root; see `parse_records`."""
+    return parse_records(path, (root,), (tag,))
+
+
+def parse_records(
+    path: FilePath, roots: Collection[str], records: Collection[str], children: Children = _ALL
+) -> Iterator[XmlElement]:
+    """Yield the outermost elements with a tag of `records`, which may be the root, while the file is being read.
+
+    Memory holds one record at a time. What stands before a malformed place is yielded before CorpusError is raised.
+    Another root than `roots` is refused.
+    """
+    elements = _parse(path, records, children)
+    if (root := next(elements).tag) not in roots:
+        raise CorpusError(f"{path}: XML root <{root}>; expected {' or '.join(f'<{name}>' for name in roots)}")
+    yield from elements
 
 
 def get_text(element: Element | None) -> str:
