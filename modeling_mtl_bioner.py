@@ -34,6 +34,8 @@ WORD_PATTERN = (
     r"(?:[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     r"\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff][\u0300-\u036f]*)+|\S"
 )
+MAX_SUBWORDS = 2048  # of a batch of windows, padding included; a CPU is fastest with so many
+PORTION = 1024  # windows that wait for others of like length
 IGNORE = -100  # label of sub-words without one: special tokens, padding, context, continuations of a word
 
 
@@ -387,6 +389,7 @@ class MtlBionerModel(PreTrainedModel):
         labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         tasks: Sequence[str] = (),
+        places: Tensor | None = None,
         return_dict: bool | None = None,
     ) -> MtlBionerOutput | tuple[Tensor, ...]:
         """Run the encoder once, then the heads.
@@ -397,6 +400,8 @@ class MtlBionerModel(PreTrainedModel):
             labels: (batch, length) label ids of the row's task, `IGNORE` where there is none.
             num_items_in_batch: the N of the loss; the labelled tokens of this batch if None.
             tasks: names of tasks to run on all rows, whatever their `task_id`; all tasks if neither is given.
+            places: (2, words), rows and positions of the sub-words that `tasks` are run on, so that `task_logits` are
+                (1, words, labels); all sub-words if None.
 
         Raises ValueError for `labels` of several tasks without `task_id`, a `task_id` without a task, or an unknown
         name in `tasks`.
@@ -421,7 +426,7 @@ class MtlBionerModel(PreTrainedModel):
                 penalty = self.sharing.penalty(features, task_id, mask)
                 log_variance = None if self.log_variances is None else self.scaled_log_variances()[task_id]
         if tasks:
-            task_logits = self.classify(hidden, tasks)
+            task_logits = self.classify(hidden if places is None else hidden[tuple(places)][None], tasks)
         if labels is not None:
             weights = torch.ones(len(self.config.tasks))
             loss, _, _ = multi_task_loss(logits, labels, task_id, weights, num_items_in_batch, penalty, log_variance)
@@ -536,16 +541,17 @@ def make_windows(
     if capacity < 1:
         raise ValueError(f"max_seq_length is {max_length}; the special tokens alone take {max_length - capacity}")
     pieces = [piece[:capacity] for piece in split_subwords(tokenizer, words)]
+    sizes = [len(piece) for piece in pieces]
+    places = list(itertools.accumulate(sizes, initial=0))  # of each word among all sub-words
+    subwords = list(itertools.chain.from_iterable(pieces))
     windows: list[Window] = []
     for begin, end in itertools.pairwise([0, *sorted(set(breaks) - {0, len(words)}), len(words)]):
-        for plan in plan_windows([len(piece) for piece in pieces[begin:end]], capacity, context):
+        for plan in plan_windows(sizes[begin:end], capacity, context):
             first, start, stop, last = (begin + word for word in plan)
-            ids, positions = list(prefix), []
-            for piece in pieces[first:last]:
-                positions.append(len(ids) if piece else -1)
-                ids.extend(piece)
-            sizes = [len(piece) for piece in pieces[start:stop]]
-            windows.append(Window((start, stop), ids + suffix, positions[start - first : stop - first], sizes))
+            shift = len(prefix) - places[first]
+            positions = [places[word] + shift if sizes[word] else -1 for word in range(start, stop)]
+            ids = prefix + subwords[places[first] : places[last]] + suffix
+            windows.append(Window((start, stop), ids, positions, sizes[start:stop]))
     return windows
 
 
@@ -604,28 +610,50 @@ def pad_batch(sequences: Sequence[Sequence[int]], value: int, length: int = 1) -
     return torch.tensor([[*sequence, *[value] * (longest - len(sequence))] for sequence in sequences])
 
 
+def plan_batches(lengths: Sequence[int], max_subwords: int, max_rows: int | None = None) -> list[list[int]]:
+    """Group windows of like length, by their indices, into batches of so many sub-words, with padding, and rows."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        rows = len(batches[-1]) + 1 if batches else 1
+        if batches and rows * lengths[index] <= max_subwords and rows <= (max_rows or rows):
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def pad_windows(windows: Sequence[Sequence[int]], pad_token_id: int, device: Any) -> tuple[Tensor, Tensor | None]:
+    """Return the `input_ids` of windows and their mask, (windows, length), None for equal lengths: it costs time."""
+    equal = len(set(map(len, windows))) == 1
+    mask = None if equal else pad_batch([[1] * len(ids) for ids in windows], 0).to(device)
+    return pad_batch(windows, pad_token_id).to(device), mask
+
+
 @torch.inference_mode()
 def classify_windows(
     model: MtlBionerModel, windows: Sequence[Sequence[int]], tasks: Sequence[str], pad_token_id: int, batch_size: int
 ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
     """Run windows, given by their `input_ids`, through the model in evaluation mode, in batches of like length.
 
-    Yields the indices of the windows in a batch, and task name -> their logits (batch, length, labels). Raises
-    ValueError for logits that are not finite.
+    Yields the windows of each batch, by their indices, and task name -> logits (batch, length, labels).
     """
     model.eval()
-    order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
-    for begin in range(0, len(order), batch_size):
-        batch = order[begin : begin + batch_size]
-        ids = pad_batch([windows[i] for i in batch], pad_token_id).to(model.device)
-        mask = pad_batch([[1] * len(windows[i]) for i in batch], 0).to(model.device)
+    for batch in plan_batches([len(ids) for ids in windows], sum(map(len, windows)), batch_size):
+        ids, mask = pad_windows([windows[i] for i in batch], pad_token_id, model.device)
         task_logits = model(ids, mask, tasks=tasks).task_logits
-        if not all(logits[mask.bool()].isfinite().all() for logits in task_logits.values()):
-            raise ValueError(
-                f"the model computes no numbers in {model.dtype}; load it with dtype=torch.float32, and if it is so "
-                "there too, its weights are damaged"
-            )
+        check_finite(
+            model, {task: logits if mask is None else logits[mask.bool()] for task, logits in task_logits.items()}
+        )
         yield batch, task_logits
+
+
+def check_finite(model: MtlBionerModel, logits: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for logits that are not finite."""
+    if not all(of_task.isfinite().all() for of_task in logits.values()):
+        raise ValueError(
+            f"the model computes no numbers in {model.dtype}; load it with dtype=torch.float32, and if it is so "
+            "there too, its weights are damaged"
+        )
 
 
 def fill_word_logits(word_logits: Tensor, window: Window, logits: Tensor) -> None:
@@ -660,7 +688,6 @@ def decode_spans(
     labels: Sequence[str],
     words: Sequence[Sequence[tuple[int, int]]] | None = None,
     calibration: tuple[float, float] = (1.0, 0.0),
-    max_padded_words: int = 65_536,
 ) -> list[list[Span]]:
     """Decode the entities of texts from the logits of their words.
 
@@ -671,41 +698,93 @@ def decode_spans(
         labels: the task's BIO labels.
         words: per text the half-open character offsets of its words; by default spans count words.
         calibration: temperature and bias of the scores.
-        max_padded_words: most words, padding included, that are decoded at once; one text may be longer.
     """
     spans: list[list[Span]] = [[] for _ in word_logits]
-    known = [(~logits[:, 0].isneginf()).nonzero().flatten().tolist() for logits in word_logits]
-    order = sorted((i for i, indices in enumerate(known) if indices), key=lambda i: -len(known[i]))
-    while order:
-        size = max(1, max_padded_words // len(known[order[0]]))  # padded to the longest, the first
-        batch, order = order[:size], order[size:]
-        logits = [word_logits[i][known[i], : len(labels)].float() for i in batch]
-        log_probs = nn.utils.rnn.pad_sequence(logits, batch_first=True).log_softmax(-1)  # (texts, words, labels)
-        paths = decode_labels(log_probs, [len(known[i]) for i in batch], labels)
-        for i, path, text_log_probs in zip(batch, paths, log_probs, strict=True):
-            offsets = [words[i][word] if words else (word, word + 1) for word in known[i]]
-            for begin, end, mean in _find_entities(path, text_log_probs, labels):
-                score = calibrate_score(mean, *calibration)
-                spans[i].append(Span(offsets[begin][0], offsets[end - 1][1], labels[path[begin]][2:], score))
+    if not sum(map(len, word_logits)):
+        return spans
+    logits = torch.cat([of_text[:, : len(labels)] for of_text in word_logits]).float().cpu()  # (words, labels)
+    text = torch.arange(len(spans)).repeat_interleave(torch.tensor([*map(len, word_logits)]))
+    word = torch.arange(len(text)) - torch.tensor([0, *itertools.accumulate(map(len, word_logits))])[text]
+    known = ~logits[:, 0].isneginf()
+    text, word, log_probs = text[known], word[known], logits[known].log_softmax(-1)
+    path = find_best_labels(log_probs, text, labels)
+    for begin, end, mean in _find_entities(path, log_probs, text, labels):
+        index, first, last = int(text[begin]), int(word[begin]), int(word[end - 1])
+        start, stop = (words[index][first][0], words[index][last][1]) if words else (first, last + 1)
+        score = calibrate_score(mean, *calibration)
+        spans[index].append(Span(start, stop, labels[path[begin]][2:], score))
     return spans
 
 
-def decode_labels(log_probs: Tensor, lengths: Sequence[int], labels: Sequence[str]) -> list[list[int]]:
-    """Find the most probable legal label sequence of each text (Viterbi), in one pass for the batch.
+def _list_legal(labels: Sequence[str]) -> Tensor:
+    """Say which label (columns) may follow which (rows): `I-X` stands after `B-X` or `I-X` alone."""
+    return torch.tensor([[new[0] != "I" or old[1:] == new[1:] for new in labels] for old in labels])
 
-    `log_probs` (texts, words, labels) are padded on the right; `lengths` are the words of each text, at least 1.
+
+def find_best_labels(log_probs: Tensor, text: Tensor, labels: Sequence[str]) -> Tensor:
+    """Find the most probable legal labels of the words of several texts.
+
+    The best label of each word is right wherever these are a legal sequence. Around the other places, runs of words
+    are decoded by Viterbi; a run whose result doesn't fit the labels beside it grows. So the result is that of Viterbi
+    over whole texts, but the steps are few.
+
+    Args:
+        log_probs: (words, labels).
+        text: (words,), ascending: the text of each word.
     """
-    legal = [[new[0] != "I" or old[1:] == new[1:] for new in labels] for old in labels]  # `I-X` after `B-X` or `I-X`
-    follow = torch.where(torch.tensor(legal), 0.0, torch.finfo(torch.float32).min).to(log_probs)  # (labels, labels)
-    words = torch.tensor(lengths, device=log_probs.device)[:, None]  # (texts, 1)
-    score = log_probs[:, 0] + follow[0]  # (texts, labels); a text begins as if `O` stood before it
+    legal, path = _list_legal(labels), log_probs.argmax(-1)
+    starts = torch.cat([torch.tensor([True]), text[1:] != text[:-1]])  # (words,), the first of each text
+    ends = torch.cat([starts[1:], torch.tensor([True])])
+    first = torch.searchsorted(text, text)  # (words,), the index of its text's first word
+    last = torch.searchsorted(text, text, right=True)  # half-open
+    broken = ~legal[path.roll(1).masked_fill(starts, 0), path]  # a text begins as if `O` stood before it
+    runs, reach = broken.nonzero().flatten(), 8
+    while len(runs):
+        begin, end = torch.maximum(runs - reach, first[runs]), torch.minimum(runs + reach, last[runs])
+        apart = torch.cat([torch.tensor([True]), begin[1:] >= end[:-1].cummax(0).values])  # runs that touch are one
+        begin, end = begin[apart], end[torch.cat([apart[1:], torch.tensor([True])])]
+        paths = _decode_runs(log_probs, begin.tolist(), end.tolist(), starts, labels)
+        for run, found in zip(range(len(begin)), paths, strict=True):
+            path[begin[run] : end[run]] = torch.tensor(found)
+        joints = torch.cat([begin, end[~ends[end - 1]]])  # where a run meets its neighbours in the text
+        joints = joints[~starts[joints]]
+        wrong = joints[~legal[path[joints - 1], path[joints]]]
+        runs, reach = wrong.sort().values, 4 * reach
+    return path
+
+
+def _decode_runs(
+    log_probs: Tensor, begins: Sequence[int], ends: Sequence[int], starts: Tensor, labels: Sequence[str]
+) -> Iterator[list[int]]:
+    """Decode runs of words, those of like length together; one inside a text may begin with any label."""
+    lengths = [end - begin for begin, end in zip(begins, ends, strict=True)]
+    paths: dict[int, list[int]] = {}
+    for batch in plan_batches(lengths, 65_536):
+        padded = nn.utils.rnn.pad_sequence([log_probs[begins[i] : ends[i]] for i in batch], batch_first=True)
+        inside = ~starts[[begins[i] for i in batch]]
+        paths |= zip(batch, decode_labels(padded, [lengths[i] for i in batch], labels, inside), strict=True)
+    return (paths[i] for i in range(len(lengths)))
+
+
+def decode_labels(
+    log_probs: Tensor, lengths: Sequence[int], labels: Sequence[str], inside: Tensor | None = None
+) -> list[list[int]]:
+    """Find the most probable legal label sequence of each run of words (Viterbi), in one pass for the batch.
+
+    `log_probs` (runs, words, labels) are padded on the right; `lengths` are the words of each run, at least 1. A run
+    begins as if `O` stood before it, but one marked in `inside` (runs,) with any label.
+    """
+    follow = torch.where(_list_legal(labels), 0.0, torch.finfo(torch.float32).min).to(log_probs)  # (labels, labels)
+    words = torch.tensor(lengths, device=log_probs.device)[:, None]  # (runs, 1)
+    before = follow[0] if inside is None else follow[0] * ~inside[:, None]
+    score = log_probs[:, 0] + before  # (runs, labels)
     back = [torch.zeros_like(score, dtype=torch.short)]
     for step in range(1, log_probs.size(1)):
-        best, previous = (score[:, :, None] + follow).max(1)  # (texts, labels)
+        best, previous = (score[:, :, None] + follow).max(1)  # (runs, labels)
         score = torch.where(step < words, best + log_probs[:, step], score)
-        score = score - score.amax(-1, keepdim=True)  # differences count; a long text's sum would lose its digits
+        score = score - score.amax(-1, keepdim=True)  # differences count; a long run's sum would lose its digits
         back.append(previous.short())
-    pointers = torch.stack(back, 1)  # (texts, words, labels)
+    pointers = torch.stack(back, 1)  # (runs, words, labels)
     paths = [[label] for label in score.argmax(-1).tolist()]
     for path, steps, length in zip(paths, pointers, lengths, strict=True):
         for step in reversed(steps[1:length].tolist()):
@@ -713,18 +792,21 @@ def decode_labels(log_probs: Tensor, lengths: Sequence[int], labels: Sequence[st
     return [path[::-1] for path in paths]
 
 
-def _find_entities(path: Sequence[int], log_probs: Tensor, labels: Sequence[str]) -> Iterator[tuple[int, int, float]]:
+def _find_entities(
+    path: Tensor, log_probs: Tensor, text: Tensor, labels: Sequence[str]
+) -> Iterator[tuple[int, int, float]]:
     """Find the entities of a label path: half-open word ranges, and mean log-probability of the labels and the end."""
-    chosen = log_probs[torch.arange(len(path)), torch.tensor(path)].tolist()
-    begin = None
-    for word in range(len(path) + 1):
-        label = labels[path[word]] if word < len(path) else "O"
-        if begin is not None and not label.startswith("I-"):
-            longer = log_probs[word, path[begin] + 1].exp().item() if word < len(path) else 0.0  # one word more of it
-            yield begin, word, (sum(chosen[begin:word]) + math.log1p(-min(longer, 1 - 1e-6))) / (word - begin + 1)
-            begin = None
-        if label.startswith("B-"):
-            begin = word
+    prefix = torch.tensor(["OBI".index(label[0]) for label in labels])[path]  # (words,)
+    begins = (prefix == 1).nonzero().flatten()
+    stops = torch.cat([(prefix != 2).nonzero().flatten(), torch.tensor([len(path)])])
+    ends = stops[torch.searchsorted(stops, begins, right=True)]
+    sums = log_probs.gather(1, path[:, None]).double().cumsum(0).flatten()
+    sums = torch.cat([sums.new_zeros(1), sums])
+    behind = ends.clamp(max=len(path) - 1)
+    longer = log_probs[behind, path[begins] + 1].double().exp()  # the chance that the entity goes on by a word
+    longer[(ends == len(path)) | (text[behind] != text[begins])] = 0
+    means = (sums[ends] - sums[begins] + torch.log1p(-longer.clamp(max=1 - 1e-6))) / (ends - begins + 1)
+    yield from zip(begins.tolist(), ends.tolist(), means.tolist(), strict=True)
 
 
 def calibrate_score(log_probability: float, temperature: float, bias: float) -> float:
@@ -750,19 +832,34 @@ class MtlBionerPipeline(Pipeline):
         tasks: names of the tasks to run, all by default.
         threshold: least score of an entity, 0 by default, which keeps all.
         overlaps: which entities to keep where several tasks' overlap (one task's never do): `all`, by default; the
-            `longest`, of equally long ones the better scored; or the `best` scored, of equals the longer.
-        batch_size: windows of one encoder pass, 16 by default.
+            `longest`, of equally long ones the better scored; the `best` scored, of equals the longer; or `by_type`
+            the best scored of each type, whose `tasks` are those that agree on the type.
+        ignore_labels: types to leave out.
+        is_split_into_words: texts are lists of tokens; they are joined by a space, and entities begin and end at
+            tokens, whose half-open range is their `tokens`.
+        batch_size: most windows of one encoder pass; by default as many as have `MAX_SUBWORDS` sub-words.
     """
 
     _load_processor = _load_image_processor = _load_feature_extractor = False
     _load_tokenizer = True
 
     def _sanitize_parameters(
-        self, tasks: Any = None, threshold: Any = None, overlaps: Any = None, **unknown: Any
+        self,
+        tasks: Any = None,
+        threshold: Any = None,
+        overlaps: Any = None,
+        ignore_labels: Any = None,
+        is_split_into_words: Any = None,
+        aggregation_strategy: Any = None,
+        stride: Any = None,  # accepted: windows overlap anyway
+        **unknown: Any,
     ) -> tuple[dict, dict, dict]:
         if unknown:
-            names = ", ".join(sorted(unknown))
-            raise TypeError(f"unknown argument {names}; the pipeline takes tasks, threshold, overlaps, batch_size")
+            names, known = ", ".join(sorted(unknown)), "tasks, threshold, overlaps, ignore_labels, batch_size"
+            raise TypeError(f"unknown argument {names}; the pipeline takes {known}, is_split_into_words")
+        if aggregation_strategy not in (None, "simple", "first", "average", "max"):
+            problem = f"aggregation_strategy is {aggregation_strategy!r}, but entities are whole words always"
+            raise ValueError(f"{problem}; leave it out (for labels of sub-words call the model itself)")
         names = self.model.config.task_names
         tasks = [tasks] if isinstance(tasks, str) else tasks
         if tasks is not None and not isinstance(tasks, (list, tuple)):
@@ -776,6 +873,7 @@ class MtlBionerPipeline(Pipeline):
         if overlaps is not None and overlaps not in list(OVERLAPS):
             raise ValueError(f"overlaps is {overlaps!r}; choose one of {', '.join(OVERLAPS)}")
         options = {"tasks": tasks and list(dict.fromkeys(tasks)), "threshold": threshold, "overlaps": overlaps}
+        options |= {"ignore_labels": ignore_labels, "is_split_into_words": is_split_into_words}
         return {}, {name: value for name, value in options.items() if value is not None}, {}
 
     def __call__(self, inputs: str | Iterable[str], batch_size: int | None = None, **kwargs: Any) -> Any:
@@ -784,7 +882,7 @@ class MtlBionerPipeline(Pipeline):
             number = isinstance(size, Integral) and not isinstance(size, bool)
             if size is not None and not (number and size >= 1):
                 raise ValueError(f"batch_size is {size!r}; it must be a whole number, 1 or more")
-        batch_size = batch_size or self._batch_size or 16
+        batch_size = batch_size or self._batch_size
         if not isinstance(inputs, Iterable) and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
             inputs = map(inputs.__getitem__, range(len(inputs)))  # as KeyDataset of transformers
         # Iterating over a mapping or a data frame would give its keys.
@@ -792,22 +890,24 @@ class MtlBionerPipeline(Pipeline):
         if of_keys or isinstance(inputs, (bytes, Set)) or not isinstance(inputs, Iterable):
             raise TypeError(f"the pipeline takes a str or an iterable of them, got {type(inputs).__name__}")
         options = {**self._forward_params, **options}
-        tasks = options.pop("tasks", None)
-        results = (
-            self.postprocess(item, **options)
-            for portion in self._read_portions([inputs] if isinstance(inputs, str) else inputs, 8 * batch_size)
-            for item in self._forward(portion, batch_size, tasks)
+        tasks, is_split = options.pop("tasks", None), options.pop("is_split_into_words", False)
+        of_tokens = is_split and isinstance(inputs, (list, tuple)) and isinstance(next(iter(inputs), None), str)
+        is_single = isinstance(inputs, str) or of_tokens
+        portions = self._read_portions(
+            [inputs] if is_single else inputs, 8 * batch_size if batch_size else PORTION, is_split
         )
-        if isinstance(inputs, str):
+        items = (item for portion in portions for item in self._forward(portion, batch_size, tasks))
+        results = (self.postprocess(item, **options) for item in items)
+        if is_single:
             return next(results)
         return list(results) if isinstance(inputs, (list, tuple)) else results
 
-    def _read_portions(self, texts: Iterable[str], size: int) -> Iterator[list[dict[str, Any]]]:
+    def _read_portions(self, texts: Iterable[Any], size: int, is_split: bool) -> Iterator[list[dict[str, Any]]]:
         """Read texts in portions of at least `size` windows, of which those of like length can run together."""
         portion, waiting = [], 0
         try:
             for text in texts:
-                portion.append(self.preprocess(text))
+                portion.append(self.preprocess(text, is_split))
                 waiting += max(1, len(portion[-1]["windows"]))
                 if waiting >= size:
                     yield portion
@@ -817,43 +917,61 @@ class MtlBionerPipeline(Pipeline):
             raise
         yield portion
 
-    def preprocess(self, text: str) -> dict[str, Any]:
-        """Split a text into words, with their offsets, and into windows."""
-        if not isinstance(text, str):
-            raise TypeError(f"a text is a str, got {type(text).__name__}: {str(text)[:80]!r}")
+    def preprocess(self, text: Any, is_split_into_words: bool = False) -> dict[str, Any]:
+        """Split a text into words, with their offsets, and into windows; a list of tokens is split already."""
         config = self.model.config
-        words = find_words(text, config.word_pattern)
+        if is_split_into_words and isinstance(text, (list, tuple)) and all(isinstance(token, str) for token in text):
+            ends = itertools.accumulate(len(token) + 1 for token in text)
+            words = [(end - 1 - len(token), end - 1) for end, token in zip(ends, text, strict=True)]
+            text = " ".join(text)
+        elif isinstance(text, str) and not is_split_into_words:
+            words = find_words(text, config.word_pattern)
+        else:
+            expected = "a list of tokens" if is_split_into_words else "a str"
+            raise TypeError(f"a text is {expected}, got {type(text).__name__}: {str(text)[:80]!r}")
         strings = [text[start:end] for start, end in words]
         breaks = find_sentence_breaks(text, words, config.sentence_pattern)
         windows = make_windows(self.tokenizer, strings, config.max_seq_length, config.context_size, breaks)
-        return {"text": text, "words": words, "windows": windows}
+        return {"text": text, "words": words, "windows": windows, "has_tokens": is_split_into_words}
 
     @torch.inference_mode()
     def _forward(
-        self, items: list[dict[str, Any]], batch_size: int = 16, tasks: Sequence[str] | None = None
+        self, items: list[dict[str, Any]], batch_size: int | None = None, tasks: Sequence[str] | None = None
     ) -> list[dict[str, Any]]:
         """Add `spans` to each item: task name -> its decoded `Span`s."""
         config = self.model.config
         task_ids = {name: config.task_names.index(name) for name in (config.task_names if tasks is None else tasks)}
-        windows = [(i, window) for i, item in enumerate(items) for window in item["windows"]]
+        sizes = [len(item["words"]) for item in items]
         word_logits = {
-            name: [torch.full((len(item["words"]), len(config.labels(task))), -math.inf) for item in items]
-            for name, task in task_ids.items()
+            name: torch.full((sum(sizes), len(config.labels(task))), -math.inf) for name, task in task_ids.items()
         }
-        sequences, padding = [window.input_ids for _, window in windows], self.tokenizer.pad_token_id or 0
-        for batch, task_logits in classify_windows(self.model, sequences, list(task_ids), padding, batch_size):
-            for name, logits in task_logits.items():
-                for index, window_logits in zip(batch, logits.cpu(), strict=True):
-                    text, window = windows[index]
-                    fill_word_logits(word_logits[name][text], window, window_logits)
+        begins = itertools.accumulate(sizes, initial=0)  # of each text among all words
+        windows = [(begin, window) for begin, item in zip(begins, items, strict=False) for window in item["windows"]]
+        sequences = [window.input_ids for _, window in windows]
+        batches = plan_batches([len(ids) for ids in sequences], MAX_SUBWORDS, batch_size)
+        self.model.eval()
+        for batch in batches:
+            places = [(row, position, begin + word) for row, (begin, window) in enumerate(windows[i] for i in batch)
+                      for word, position in enumerate(window.positions, window.core[0]) if position >= 0]  # fmt: skip
+            if places:  # only the first sub-words of words go through the heads
+                *places, words = torch.tensor(places).T
+                padding = self.tokenizer.pad_token_id or 0
+                ids, mask = pad_windows([sequences[i] for i in batch], padding, self.model.device)
+                task_logits = self.model(ids, mask, tasks=list(task_ids), places=torch.stack(places)).task_logits
+                check_finite(self.model, task_logits)
+                for name, logits in task_logits.items():
+                    word_logits[name][words] = logits[0].cpu()
         words = [item["words"] for item in items]
         spans = {
-            name: decode_spans(word_logits[name], config.labels(task), words, config.score_calibration(task))
+            name: decode_spans(word_logits[name].split(sizes), config.labels(task), words,
+                               config.score_calibration(task))
             for name, task in task_ids.items()
-        }
+        }  # fmt: skip
         return [{**item, "spans": {name: spans[name][i] for name in spans}} for i, item in enumerate(items)]
 
-    def postprocess(self, item: dict[str, Any], threshold: float = 0.0, overlaps: str = "all") -> list[dict[str, Any]]:
+    def postprocess(
+        self, item: dict[str, Any], threshold: float = 0.0, overlaps: str = "all", ignore_labels: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
         """List the entities of a text, sorted by start, then end, in the order of the tasks."""
         entities = [
             {
@@ -866,8 +984,13 @@ class MtlBionerPipeline(Pipeline):
             }
             for task, spans in item["spans"].items()
             for span in spans
-            if span.score >= threshold
+            if span.score >= threshold and span.type not in ignore_labels
         ]
+        if item["has_tokens"] and entities:
+            starts = {start: word for word, (start, _) in enumerate(item["words"])}
+            ends = {end: word for word, (_, end) in enumerate(item["words"])}
+            for entity in entities:
+                entity["tokens"] = [starts[entity["start"]], ends[entity["end"]] + 1]
         return sorted(resolve_overlaps(entities, overlaps), key=lambda entity: (entity["start"], entity["end"]))
 
 
@@ -876,14 +999,29 @@ OVERLAPS = {
     "all": None,
     "longest": lambda entity: (entity["start"] - entity["end"], -entity["score"], entity["start"]),
     "best": lambda entity: (-entity["score"], entity["start"] - entity["end"], entity["start"]),
+    "by_type": None,
 }
 
 
 def resolve_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict[str, Any]]:
     """Resolve overlaps greedily: keep each entity, in the order of `OVERLAPS`, that overlaps none kept so far.
 
-    Of equals the earlier in the text is kept, then the earlier task's.
+    Of equals the earlier in the text is kept, then the earlier task's. `by_type` does so for each type, by the order
+    of `best`, and lists the `tasks` of the overlapping ones of the type.
     """
+    if overlaps == "by_type":
+        groups = {entity["entity_group"]: [] for entity in entities}
+        for entity in sorted(entities, key=lambda entity: entity["start"]):
+            clusters = groups[entity["entity_group"]]  # of entities that overlap, one by one
+            if not clusters or entity["start"] >= max(other["end"] for other in clusters[-1]):
+                clusters.append([])
+            clusters[-1].append(entity)
+        return [
+            {**entity, "tasks": [other["task"] for other in cluster if _overlap(entity, other)]}
+            for clusters in groups.values()
+            for cluster in clusters
+            for entity in resolve_overlaps(cluster, "best")
+        ]
     if OVERLAPS[overlaps] is None:
         return entities
     kept: list[dict[str, Any]] = []  # ascending, without overlaps
@@ -894,3 +1032,7 @@ def resolve_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict
         if not before and not behind:
             kept.insert(place, entity)
     return kept
+
+
+def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    return first["start"] < second["end"] and second["start"] < first["end"]

@@ -7,7 +7,15 @@ import torch
 from toys import assert_same_entities
 
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN, decode_bio
-from modeling_mtl_bioner import MtlBionerConfig, Span, Window, decode_labels, decode_spans, fill_word_logits
+from modeling_mtl_bioner import (
+    MtlBionerConfig,
+    Span,
+    Window,
+    decode_labels,
+    decode_spans,
+    fill_word_logits,
+    find_best_labels,
+)
 
 
 LABELS = ["O", "B-Disease", "I-Disease", "B-Chemical", "I-Chemical"]
@@ -102,14 +110,26 @@ def test_ties_go_to_the_first_label() -> None:
     assert all(decode_labels(tied[None], [2], LABELS) == [[B_D, I_D]] for _ in range(5))
 
 
+@pytest.mark.parametrize("scale", [0.3, 1, 3, 10])
+@pytest.mark.parametrize("drawn_to", [None, I_D, OUT])
+def test_runs_around_illegal_places_give_what_viterbi_gives(scale: float, drawn_to: int | None) -> None:
+    for seed in range(20):
+        lengths = torch.randint(1, 120, (6,), generator=torch.Generator().manual_seed(seed)).tolist()
+        logits = random_log_probs(sum(lengths), scale=scale, seed=seed)
+        if drawn_to is not None:
+            logits[:, drawn_to] += scale  # many illegal places, or few
+        log_probs, text = logits.log_softmax(-1), torch.arange(6).repeat_interleave(torch.tensor(lengths))
+        whole = [decode_labels(of_text[None], [len(of_text)], LABELS)[0] for of_text in log_probs.split(lengths)]
+        assert find_best_labels(log_probs, text, LABELS).tolist() == [label for path in whole for label in path]
+
+
 def test_a_batch_of_different_lengths_equals_one_by_one() -> None:
     texts = [random_log_probs(length, seed=length) for length in (5, 1, 9, 3, 9, 2)]
-    together, in_parts = decode_spans(texts, LABELS), decode_spans(texts, LABELS, max_padded_words=2)
+    together = decode_spans(texts, LABELS)
     alone = [decode_spans([text], LABELS)[0] for text in texts]
     assert sum(map(len, alone)) > 5
-    for spans in (together, in_parts):
-        assert_same_entities(*([vars(span) for text in texts for span in text] for texts in (spans, alone)))
-        assert list(map(len, spans)) == list(map(len, alone))
+    assert_same_entities(*([vars(span) for text in texts for span in text] for texts in (together, alone)))
+    assert list(map(len, together)) == list(map(len, alone))
     padded = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=123.0)
     paths = [decode_labels(text[None], [len(text)], LABELS)[0] for text in texts]
     assert decode_labels(padded, [len(text) for text in texts], LABELS) == paths

@@ -170,13 +170,13 @@ def make_ner(toy_encoder: Callable, toy_tokenizer: Callable) -> Callable[..., Mt
 
 @pytest.fixture
 def make_stub(make_ner: Callable) -> Callable[..., MtlBionerPipeline]:
-    """Each sub-word has the label that its position says; by default `B-`, so each word is an entity of its own."""
+    """Each word of a batch has the label that its number, from 1, says; by default `B-`, so each is an entity."""
 
-    def make(family: str = "bert", label: Callable[[int], int] = lambda position: 1, **options: Any) -> Any:
+    def make(family: str = "bert", label: Callable[[int], int] = lambda number: 1, **options: Any) -> Any:
         ner = make_ner(family, tasks="b", **options)
 
         def classify(hidden: torch.Tensor) -> torch.Tensor:
-            labels = torch.tensor([label(position) for position in range(hidden.size(1))])
+            labels = torch.tensor([label(number) for number in range(1, hidden.size(1) + 1)])
             return 9.0 * torch.nn.functional.one_hot(labels, 3).float().expand(*hidden.shape[:2], 3)
 
         ner.model.heads["b"] = StubHead(classify)
@@ -257,7 +257,14 @@ def test_an_endless_stream_is_read_piece_by_piece(ner: MtlBionerPipeline) -> Non
             for inputs in (None, 5, b"gene", {"text": "gene"}, {"gene"}, pandas.DataFrame({"text": ["gene"]}))
         ),
         *((["a", item], {}, f"a text is a str, got {type(item).__name__}") for item in (None, 5, b"gene", ["gene"])),
-        ("gene", {"stride": 5, "top_k": 2}, "unknown argument stride, top_k; the pipeline takes tasks, threshold, ov"),
+        (
+            "gene",
+            {"nope": 5, "top_k": 2},
+            "unknown argument nope, top_k; the pipeline takes tasks, threshold, overlaps",
+        ),
+        ("gene", {"aggregation_strategy": "none"}, "aggregation_strategy is 'none', but entities are whole words"),
+        (["a", "gene"], {"is_split_into_words": 1, "tasks": "c"}, "no task 'c'"),
+        ([["a"], "gene"], {"is_split_into_words": True}, "a text is a list of tokens, got str: 'gene'"),
         *(
             ("gene", {"batch_size": size}, f"batch_size is {size!r}; it must be a whole number, 1 or more")
             for size in (0, -1, 2.5, "8", True)
@@ -265,11 +272,15 @@ def test_an_endless_stream_is_read_piece_by_piece(ner: MtlBionerPipeline) -> Non
         *(("gene", {"tasks": tasks}, "no task 'c'; the model's are a, b") for tasks in (["a", "c"], "c")),
         ("gene", {"tasks": {"a"}}, "tasks is {'a'}; give a list of names, from a, b"),
         *(("gene", {"threshold": t}, f"threshold is {t}; give a score from 0 to 1") for t in (1.5, True)),
-        ("gene", {"overlaps": "none"}, "overlaps is 'none'; choose one of all, longest, best"),
+        ("gene", {"overlaps": "none"}, "overlaps is 'none'; choose one of all, longest, best, by_type"),
     ],
 )
 def test_bad_input_and_options(ner: MtlBionerPipeline, inputs: Any, options: dict[str, Any], message: str) -> None:
-    error = ValueError if options.keys() & {"batch_size", "tasks", "threshold", "overlaps"} else TypeError
+    error = (
+        ValueError
+        if options.keys() & {"batch_size", "tasks", "threshold", "overlaps", "aggregation_strategy"}
+        else TypeError
+    )
     with pytest.raises(error, match=message):
         ner(inputs, **options)
     with pytest.raises(error, match=message):
@@ -338,7 +349,7 @@ def test_batch_size_and_mode_of_the_model_change_nothing(make_ner: Callable, enc
 @pytest.mark.parametrize("text", ["a\u200bb", "a\x00b a", "b\u200b"])
 def test_an_entity_goes_on_over_characters_without_subwords(make_stub: Callable, text: str) -> None:
     """Combining and invisible characters, as in text from PDFs, are words of their own that some tokenizers drop."""
-    ner = make_stub(label=lambda position: 1 if position == 1 else 2)  # begins behind [CLS]
+    ner = make_stub(label=lambda number: 1 if number == 1 else 2)
     assert {entity["word"] for entity in ner(text)} == {text.rstrip("\u200b")}
 
 
@@ -407,6 +418,39 @@ def test_overlaps_between_tasks(overlaps: str, kept: list[tuple[int, int]]) -> N
     assert sorted((e["start"], e["end"]) for e in resolved) == kept
     if overlaps != "all":
         assert next(e for e in resolved if e["start"] == 9)["score"] == 0.8
+
+
+def test_by_type_one_entity_of_a_type_remains_and_names_the_tasks_that_agree() -> None:
+    def gene(start: int, end: int, score: float, task: str, type_name: str = "Gene") -> dict[str, Any]:
+        return entity(start, end, score, task) | {"entity_group": type_name}
+
+    found = [gene(0, 5, 0.6, "a"), gene(9, 12, 0.7, "a"), gene(0, 9, 0.8, "b"), gene(4, 9, 0.9, "c", "DNA"),
+             gene(7, 9, 0.5, "d"), gene(20, 22, 0.1, "a"), gene(12, 14, 0.9, "b")]  # fmt: skip
+    kept = resolve_overlaps(found, "by_type")
+    assert sorted((e["start"], e["end"], e["entity_group"], e["task"], e["tasks"]) for e in kept) == [
+        (0, 9, "Gene", "b", ["a", "b", "d"]), (4, 9, "DNA", "c", ["c"]), (9, 12, "Gene", "a", ["a"]),
+        (12, 14, "Gene", "b", ["b"]), (20, 22, "Gene", "a", ["a"])]  # fmt: skip
+    assert "tasks" not in found[0]
+
+
+def test_lists_of_tokens_give_token_indices_too(ner: MtlBionerPipeline) -> None:
+    tokens = [["gene", "BRCA1-like", "", "\u200b", "x"], [], ["gene"]]
+    results = ner(tokens, is_split_into_words=True)
+    assert results[1] == [] and results[0]
+    for found, texts in zip(results, tokens, strict=True):
+        for one in found:
+            first, last = one["tokens"]
+            assert one["word"] == " ".join(texts[first:last]) == " ".join(texts)[one["start"] : one["end"]]
+    assert_same_entities([ner(tokens[0], is_split_into_words=True)], [results[0]])
+
+
+def test_usual_arguments_of_clients_are_accepted(ner: MtlBionerPipeline) -> None:
+    text = random_texts(30)[29]
+    everything = ner(text)
+    assert_same_entities(ner(text, aggregation_strategy="simple", stride=5), everything)
+    name = everything[0]["entity_group"]
+    kept = [one for one in everything if one["entity_group"] != name]
+    assert_same_entities(ner(text, ignore_labels=["O", name]), kept)
 
 
 @pytest.mark.parametrize("overlaps", ["longest", "best"])
