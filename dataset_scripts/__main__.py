@@ -1,14 +1,14 @@
 """Look at corpora and convert them.
 
-    python -m dataset_scripts list
-    python -m dataset_scripts stats [CORPUS ...] [--data_dir D] [--json] [--overlap] [--figure FILE.png]
-    python -m dataset_scripts export CORPUS [--data_dir D] --to FORMAT --output DIR
-    python -m dataset_scripts convert IN OUT --to FORMAT
-    python -m dataset_scripts fix-offsets IN OUT [--as utf-16|bytes|inclusive|shift|...]
+    mtl-bioner corpora list
+    mtl-bioner corpora stats [CORPUS ...] [--data_dir D] [--json] [--overlap] [--figure FILE.png]
+    mtl-bioner corpora export CORPUS [--data_dir D] --to FORMAT --output DIR
+    mtl-bioner corpora convert IN OUT --to FORMAT
+    mtl-bioner corpora fix-offsets IN OUT [--as utf-16|bytes|inclusive|shift|...]
 
 A CORPUS is a registered name, the path of a corpus of your own, or a data set on the Hub: hf:OWNER/NAME[:CONFIG].
 `export` harmonises types and cuts missing splits; `convert` writes a file or folder as it is. `export --help` lists
-the formats.
+the formats. `python -m dataset_scripts` takes the same commands, and needs no torch.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from dataset_scripts.schema import CorpusError, Ledger, ReadOptions
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0, 1 if something was left out, or 2 after a one-line error on stderr."""
     parser = argparse.ArgumentParser(
-        prog="python -m dataset_scripts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="mtl-bioner corpora", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_commands(parser.add_subparsers(required=True, metavar="COMMAND"))
     return run_command(parser.parse_args(argv))
@@ -59,8 +59,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     stats = subparsers.add_parser("stats", help="mentions read, kept and dropped by cause, for each official split")
     stats.add_argument("corpora", nargs="*", metavar="CORPUS", help="default: every registered one")
     stats.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
-    stats.add_argument("--overlap", action="store_true", help="also the texts and mention strings that corpora share")
-    stats.add_argument("--figure", type=Path, metavar="FILE.png", help="also draw all that, and lengths of mentions")
+    stats.add_argument("--overlap", action="store_true", help="also how many texts and mention strings corpora share")
+    stats.add_argument("--figure", type=Path, metavar="FILE.png", help="also draw all this, and mention lengths")
     stats.set_defaults(run=_show_stats)
 
     export = subparsers.add_parser("export", help="write a corpus in another format")
@@ -82,12 +82,12 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     _add_fix_offsets(subparsers)
     for command in (stats, export):
         command.add_argument("--data_dir", help="holds ncbi_disease/ and so on; 'sample' is embedded; else downloaded")
-        command.add_argument("--allow_losses", action="store_true", help="accept the loss of most mentions")
+        command.add_argument("--allow_losses", action="store_true", help="accept corpora that lose most mentions")
     for command in (stats, export, conversion):
-        command.add_argument("--tag_column", help="column of the tags: its number in CoNLL (-1: last), else its name")
+        command.add_argument("--tag_column", help="column of the tags: in CoNLL its number (-1: last), else its name")
         command.add_argument("--token_column", help="column of the tokens, in the same way")
         command.add_argument("--tag_scheme", choices=SCHEMES, help="of the tags; default: detected")
-        command.add_argument("--strict", action="store_true", help="refuse mentions that can't be read")
+        command.add_argument("--strict", action="store_true", help="refuse empty, untyped and misplaced mentions")
         command.add_argument("--word_pattern", default=DEFAULT_WORD_PATTERN, help="regular expression of a word")
 
 
@@ -136,6 +136,8 @@ def _compare(ledgers: Mapping[str, Mapping[str, Ledger]], arguments: argparse.Na
     finally:
         logging.disable(logging.NOTSET)
     overlap = compute_overlap(documents) if len(documents) > 1 else None
+    if arguments.overlap and not overlap:
+        print("note: --overlap compares corpora; name two or more", file=sys.stderr)
     if arguments.figure:
         draw_corpora(arguments.figure, ledgers, documents, overlap, arguments.word_pattern)
     return overlap
@@ -183,8 +185,9 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _add_fix_offsets(subparsers: argparse._SubParsersAction) -> None:
     fix = subparsers.add_parser("fix-offsets", help="write a copy of a corpus file whose offsets count characters")
-    fix.add_argument("source", metavar="IN", type=Path, help="PubTator, JSONL or BioC XML file, or brat folder")
-    fix.add_argument("target", metavar="OUT", type=Path, help="a new file or folder of the same format")
+    fix.add_argument("source", metavar="IN", type=Path, help="a file that states its mentions' texts, or brat folder")
+    kept = "like IN if that is PubTator, JSONL, BioC XML or a brat folder, else a .jsonl file"
+    fix.add_argument("target", metavar="OUT", type=Path, help=f"a new path, {kept}")
     choice = "how IN counts offsets, by default what makes most mentions fit"
     fix.add_argument("--as", dest="hypothesis", choices=NAMES, metavar="NAME", help=f"{choice}: {', '.join(NAMES)}")
     fix.set_defaults(run=_fix_offsets)
@@ -197,7 +200,9 @@ def _fix_offsets(arguments: argparse.Namespace) -> int:
     if outcome.misfits:
         problem = f"{len(outcome.misfits)} mention(s) still don't stand at their offsets and are left as written"
         print(f"warning: {problem}, the first at {outcome.misfits[0]}", file=sys.stderr)
-    return bool(outcome.misfits)
+    if outcome.lost:
+        print(f"warning: not written: {_join_counts(outcome.lost)}", file=sys.stderr)
+    return int(bool(outcome.misfits or outcome.lost))
 
 
 def _convert(arguments: argparse.Namespace) -> int:

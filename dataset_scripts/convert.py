@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN, label_words
+from dataset_scripts.corpora import CORPORA
 from dataset_scripts.documents import merge_documents, read_parts
 from dataset_scripts.export import ENDINGS, check_is_free, holds_words_only, name_file, write_documents
 from dataset_scripts.formats.files import write_then_rename
+from dataset_scripts.hub_corpus import is_hub_source
 from dataset_scripts.local_corpus import find_local_files
 from dataset_scripts.schema import DETECT, CorpusError, Document, ReadOptions
 
@@ -42,6 +44,8 @@ def convert(
         CorpusError: malformed input, an output that exists or has another ending, or what the format can't hold.
     """
     source, output = Path(source).expanduser(), Path(output).expanduser()
+    if is_hub_source(str(source)) or (str(source) in CORPORA and not source.exists()):
+        raise CorpusError(f"{source} is no file or folder; `mtl-bioner corpora export {source}` writes such a corpus")
     parts = find_local_files(source, options)
     has_splits = source.is_dir() and source not in parts[0].paths
     _check_output(output, to, has_splits)

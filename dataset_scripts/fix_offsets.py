@@ -1,22 +1,28 @@
-"""Write a copy of a corpus file with corrected offsets, in which everything else stands as it did."""
+"""Write a copy of a corpus file with corrected offsets.
+
+In PubTator, brat, JSONL and BioC XML everything else stands as it did; of other formats the copy is JSONL.
+"""
 
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from dataset_scripts.formats import read_any
+from dataset_scripts.documents import to_documents
+from dataset_scripts.formats import is_saved_dataset, read_any, write_jsonl
 from dataset_scripts.formats.files import BOM, read_text, write_text, write_then_rename
 from dataset_scripts.offsets import Diagnosis, Spans, count_misfits, diagnose
 from dataset_scripts.schema import CorpusError, RawDocument
 
 
 _TAG = re.compile(r"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<(annotation|location)\b(?:[^>\"']|\"[^\"]*\"|'[^']*')*>", re.S)
-_LOCATION = re.compile(r"\b(offset|length)\s*=\s*[\"']\s*([0-9]+)")
-_BRAT_SPANS = re.compile(r"[0-9]+ [0-9]+(?:;[0-9]+ [0-9]+)*$")
+_LOCATION = re.compile(r"\b(offset|length)\s*=\s*[\"']\s*(-?[0-9]+)")
+_BRAT_SPANS = re.compile(r"-?[0-9]+ -?[0-9]+(?:;-?[0-9]+ -?[0-9]+)*$")
+_Corrected = list[tuple[RawDocument, list[Spans]]]  # documents as read, and the spans of their mentions in the copy
 
 
 @dataclass
@@ -42,38 +48,35 @@ class Outcome:
     mentions: int
     corrected: int
     misfits: list[str]  # where mentions still don't fit; they stand as written
+    lost: Counter[str]  # mentions that JSONL can't hold, by cause; a copy in the same format holds all
 
 
 def fix_offsets(source: Path, target: Path, name: str | None = None) -> Outcome:
-    """Write `target`, the copy of a PubTator, brat, JSONL or BioC XML corpus, with offsets that count characters.
+    """Write `target`, the copy of a corpus, with offsets that count characters.
 
     Args:
         source: a file, or a folder of brat pairs.
-        target: a new path with the same ending.
+        target: a new path with the same ending, or `.jsonl` for formats that aren't corrected in place.
         name: the hypothesis to correct by, of `offsets.NAMES`; by default the one that the mentions' texts speak for.
 
     Raises:
-        CorpusError: nothing to correct, no hypothesis fits, another format, or `target` exists.
+        CorpusError: nothing to correct, no hypothesis fits, another ending, or `target` exists.
     """
     if target.exists():
         raise CorpusError(f"{target} exists; choose another path for the corrected copy")
-    if _get_ending(source) != _get_ending(target):
-        raise CorpusError(f"{target}: the copy has the format of {source}; give it the ending of its name")
     raws = list(read_any(source))
     diagnosis = diagnose(raws, name)
     if diagnosis is None:
         raise CorpusError(f"{source}: {_explain_refusal(raws, name)}")
+    keeps_format = _get_ending(source) in _FIXERS or (source.is_dir() and not is_saved_dataset(source))
+    if _get_ending(target) != (_get_ending(source) if keeps_format else ".jsonl"):
+        wanted = f"has the format of {source}; give it the ending of its name"
+        raise CorpusError(f"{target}: the copy {wanted if keeps_format else 'is JSONL; give it the ending .jsonl'}")
     corrected = [(raw, diagnosis.correct(raw)) for raw in raws]
-    fixes: dict[str, Fixes] = {}
-    for raw, spans in corrected:
-        for mention, new in zip(raw.mentions, spans, strict=True):
-            if new != mention.spans:
-                file, _, line = mention.where.rpartition(":")
-                fixes.setdefault(file, Fixes()).spans[int(line), mention.spans] = new
-    _write_copy(source, target, fixes)
+    lost = _write_copy(source, target, corrected) if keeps_format else _write_jsonl(target, corrected)
     changed = sum(new != m.spans for raw, spans in corrected for m, new in zip(raw.mentions, spans, strict=True))
     misfits = [place for raw, spans in corrected for place in _list_misfits(raw, spans)]
-    return Outcome(diagnosis, sum(len(raw.mentions) for raw in raws), changed, misfits)
+    return Outcome(diagnosis, sum(len(raw.mentions) for raw in raws), changed, misfits, lost)
 
 
 def _explain_refusal(raws: list[RawDocument], name: str | None) -> str:
@@ -98,7 +101,25 @@ def _get_ending(path: Path) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
-def _write_copy(source: Path, target: Path, fixes: dict[str, Fixes]) -> None:
+def _collect_fixes(corrected: _Corrected) -> dict[str, Fixes]:
+    """Return the corrections by file; raise CorpusError if a line and written offsets don't tell which is meant."""
+    places: dict[tuple[str, Spans], Spans] = {}
+    for raw, spans in corrected:
+        for mention, new in zip(raw.mentions, spans, strict=True):
+            if places.setdefault((mention.where, mention.spans), new) != new:
+                problem = f"{mention.where}: mentions with equal offsets on one line need different corrections"
+                raise CorpusError(f"{problem}; put each annotation on a line of its own")
+    fixes: dict[str, Fixes] = {}
+    for (where, written), new in places.items():
+        if new != written:
+            file, _, line = where.rpartition(":")
+            fixes.setdefault(file, Fixes()).spans[int(line), written] = new
+    return fixes
+
+
+def _write_copy(source: Path, target: Path, corrected: _Corrected) -> Counter[str]:
+    """Copy a file or folder with the corrections in their places; nothing is lost."""
+    fixes = _collect_fixes(corrected)
     if source.is_dir():
         with write_then_rename(target) as folder:
             folder.mkdir()
@@ -107,11 +128,20 @@ def _write_copy(source: Path, target: Path, fixes: dict[str, Fixes]) -> None:
                     _rewrite(path, folder / path.name, _fix_brat, fixes[str(path)])
                 else:
                     shutil.copyfile(path, folder / path.name)
-    elif (ending := _get_ending(source)) not in _FIXERS:
-        known = "PubTator, brat, JSONL and BioC XML files can be corrected"
-        raise CorpusError(f"{source}: {known}; export it as JSONL and correct that (mtl-bioner corpora export)")
     else:
-        _rewrite(source, target, _FIXERS[ending], fixes[str(source)])
+        _rewrite(source, target, _FIXERS[_get_ending(source)], fixes[str(source)])
+    return Counter()
+
+
+def _write_jsonl(target: Path, corrected: _Corrected) -> Counter[str]:
+    """Write the corrected documents as JSONL; return what is lost."""
+    raws = (
+        replace(raw, mentions=[replace(m, spans=at) for m, at in zip(raw.mentions, spans, strict=True)])
+        for raw, spans in corrected
+    )
+    documents = list(to_documents(raws))
+    write_jsonl(documents, target)
+    return sum((document.loss.dropped for document in documents if document.loss), Counter())
 
 
 Fixer = Callable[[str, Fixes], Iterable[str]]  # from the text of a file to the parts of the corrected one
@@ -121,7 +151,7 @@ def _rewrite(source: Path, target: Path, fix: Fixer, fixes: Fixes) -> None:
     parts = list(fix(read_text(source), fixes))
     if lost := fixes.spans.keys() - fixes.used:
         problem = f"{source}:{min(lost)[0]}: can't tell which numbers on this line are the offsets"
-        raise CorpusError(f"{problem}; export the corpus as JSONL and correct that (mtl-bioner corpora export)")
+        raise CorpusError(f"{problem}; give a JSONL file of another form the ending .json, and its copy .jsonl")
     write_text(target, parts)
 
 

@@ -19,7 +19,7 @@ _DROPPED = {
     NO_TYPE: "without a type, dropped",
 }
 _KEPT = {
-    OTHER_TEXT: "with another text than at the offsets, which are trusted",
+    OTHER_TEXT: "with another text than at the offsets",
     TRIMMED: "with white space or invisible characters at an end, which are left out",
 }
 
@@ -90,7 +90,7 @@ class Problems:
                     raise CorpusError(f"{line}{remedy or '; correct the file'}, or read it without --strict")
                 if cause == OTHER_TEXT and problem.mentions > self.stated / 2 and not allow_losses:
                     raise CorpusError(f"{line}{remedy or '; correct the offsets'}, or trust them with --allow_losses")
-                logger.warning("%s", line)
+                logger.warning("%s%s", line, "; the offsets are trusted" if cause == OTHER_TEXT else "")
         if diagnosis:
             logger.warning("%s%s", name, remedy)
 

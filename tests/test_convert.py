@@ -104,6 +104,12 @@ def test_what_cannot_be_converted_leaves_nothing(source, tmp_path, capsys, conte
     assert sorted(os.listdir(tmp_path)) == ["in.jsonl", "taken.xml"]
 
 
+@pytest.mark.parametrize("name", ["ncbi", "hf:owner/name"])
+def test_corpora_without_a_path_are_exported_instead(tmp_path, capsys, name):
+    assert run(name, tmp_path / "o.jsonl", "--to", "jsonl") == 2
+    assert f"`mtl-bioner corpora export {name}`" in capsys.readouterr().err
+
+
 def test_without_spacy_the_error_names_the_remedy(source, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "spacy", None)
     assert run(source, tmp_path / "o.spacy", "--to", "spacy") == 2

@@ -12,7 +12,7 @@ from dataset_scripts.__main__ import main
 from dataset_scripts.fix_offsets import fix_offsets
 from dataset_scripts.formats import read_any
 from dataset_scripts.offsets import OffsetEvidence, diagnose
-from dataset_scripts.schema import Mention, RawDocument
+from dataset_scripts.schema import CorpusError, Mention, RawDocument
 
 
 def make(text: str, *stated: tuple[int, int, str]) -> RawDocument:
@@ -239,6 +239,34 @@ def test_no_copy_without_a_reason(tmp_path, capsys, name, content, options, mess
     assert main(["fix-offsets", str(source), str(tmp_path / f"out-{name}"), *options]) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+LABELS = '{{"value": {{"start": {}, "end": {}, "text": "{}", "labels": ["D"]}}, "type": "labels"}}'
+BIOC = (
+    '<document><id>{}</id><passage><offset>0</offset><text>{}</text><annotation id="1"><infon key="type">D</infon>'
+    '<location offset="3" length="4"/><text>Gout</text></annotation></passage></document>'
+)
+
+
+def test_of_other_formats_the_copy_is_jsonl(tmp_path, capsys):
+    labels = f"{LABELS.format(3, 7, 'Gout')}, {LABELS.format(12, 17, 'colic')}"
+    task = f'[{{"id": 7, "data": {{"text": "\U0001f600 Gout and colic"}}, "annotations": [{{"result": [{labels}]}}]}}]'
+    source = put(tmp_path / "a.json", task)
+    assert main(["fix-offsets", str(source), str(tmp_path / "b.json")]) == 2
+    assert "the copy is JSONL; give it the ending .jsonl" in capsys.readouterr().err
+    outcome = fix_offsets(source, tmp_path / "b.jsonl")
+    assert (outcome.corrected, outcome.misfits, outcome.lost) == (2, [], {})
+    (raw,) = read_any(tmp_path / "b.jsonl")
+    assert [(raw.document_id, m.spans, m.text) for m in raw.mentions] == [
+        ("7", ((2, 6),), "Gout"), ("7", ((11, 16),), "colic")
+    ]  # fmt: skip
+
+
+def test_equal_offsets_on_one_line_are_not_mistaken(tmp_path):
+    texts = BIOC.format(1, "\U0001f600 Gout") + BIOC.format(2, "my Gout")
+    source = put(tmp_path / "a.xml", f"<collection>{texts}</collection>")
+    with pytest.raises(CorpusError, match="a.xml:1: mentions with equal offsets on one line need different corr"):
+        fix_offsets(source, tmp_path / "b.xml", "utf-16")
 
 
 @pytest.mark.parametrize(("target", "message"), [("a.txt", "exists; choose another"), ("b.xml", "has the format of")])

@@ -55,7 +55,8 @@ def test_overlap_in_json(two, capsys):
         }
     }
     assert main([*two[:2], "--json", "--overlap"]) == 0
-    assert list(json.loads(capsys.readouterr().out)) == [one]
+    out, err = capsys.readouterr()
+    assert (list(json.loads(out)), err) == ([one], "note: --overlap compares corpora; name two or more\n")
 
 
 def test_registered_corpora_share_documents_by_id(tmp_path, capsys):

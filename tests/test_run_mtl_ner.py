@@ -507,10 +507,7 @@ def test_text_that_differs_from_its_offsets_is_a_warning_and_the_offsets_are_tru
     write_jsonl(own, documents)
     run = run_mtl_ner.prepare(argv(tasks=f"mine={own}"))
     told = f"Disease 11-15 of document 3 ({own}:4), 'gout' in the text and 'lupus' in the mention"
-    assert (
-        f"1 mention in 1 document with another text than at the offsets, which are trusted; the first is {told}"
-        in (caplog.text)
-    )
+    assert f"1 mention in 1 document with another text than at the offsets; the first is {told}" in (caplog.text)
     spans = {(e.start, e.end) for rows in run.rows.values() for text in rows.texts for e in text.document.entities}
     assert spans == {(11, 15)}
 

@@ -148,7 +148,7 @@ def test_training_text_is_refused_or_all_of_it(fails, trained, held_out, tmp_pat
     path = write_jsonl(tmp_path / "test.jsonl", held_out[:2])
     common = ["--tasks", f"ncbi={path}", "--model_name_or_path", str(trained), "--do_predict", "--leaks"]
     message = fails(*common, "error")
-    assert message.startswith("2 of the 2 test documents of test.jsonl") and "without --leaks they" in message
+    assert message.startswith("2 of the 2 test documents of test.jsonl") and "--leaks warn scores them" in message
     assert "task ncbi has no test document with a word in it" in fails(*common, "drop")
 
 

@@ -99,4 +99,4 @@ class TagReader:
         mentions = count(len(self.strays), "mention")
         numbers = f"{mentions} beginning with an inner tag (I, E or L; the first at {self.strays[0]})"
         reading = "IOE2" if "E" in written and not set(written) & set("BS") else "IOB1"
-        logger.warning("%s: %s, read as in %s; --tag_scheme states it", self.path, numbers, reading)
+        logger.warning("%s: %s, read as in %s; --tag_scheme names the scheme", self.path, numbers, reading)

@@ -57,7 +57,7 @@ def check_scored_texts(run: Run) -> None:
         if trained and drops:
             run.corpora[name] = drop_documents(run.corpora[name], split, trained, LEDGER_CAUSE)
     if scored and mode == "error":
-        raise CorpusError(f"{'; '.join(map(describe_trained, scored))}; without --leaks they are scored, and told")
+        raise CorpusError(f"{'; '.join(map(describe_trained, scored))}; --leaks warn scores them, with a warning")
     later = "a later --do_predict --leaks drop" if trains else "--leaks drop"
     for entry in scored:
         action = "left out of the score" if drops else f"{later} leaves them out of the score"

@@ -138,7 +138,7 @@ MARKERS = ": markers such as <ALL> around 2 sentences left out"
 
 def other_text(example: str) -> str:
     numbers = ": 1 mention in 1 document"
-    return f"{numbers} with another text than at the offsets, which are trusted; the first is {example}"
+    return f"{numbers} with another text than at the offsets; the first is {example}"
 
 
 def relation(columns: str) -> str:
