@@ -611,22 +611,34 @@ def pad_batch(sequences: Sequence[Sequence[int]], value: int, length: int = 1) -
 
 
 def plan_batches(lengths: Sequence[int], max_subwords: int, max_rows: int | None = None) -> list[list[int]]:
-    """Group windows of like length, by their indices, into batches of so many sub-words, with padding, and rows."""
+    """Group windows of like length, by their indices, into batches of so many sub-words, with padding, and rows.
+
+    The longest come first, so that nearly all batches have one of few shapes: a CPU keeps something for each.
+    """
     batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
         rows = len(batches[-1]) + 1 if batches else 1
-        if batches and rows * lengths[index] <= max_subwords and rows <= (max_rows or rows):
+        if batches and rows * round_length(lengths[batches[-1][0]]) <= max_subwords and rows <= (max_rows or rows):
             batches[-1].append(index)
         else:
             batches.append([index])
     return batches
 
 
-def pad_windows(windows: Sequence[Sequence[int]], pad_token_id: int, device: Any) -> tuple[Tensor, Tensor | None]:
-    """Return the `input_ids` of windows and their mask, (windows, length), None for equal lengths: it costs time."""
-    equal = len(set(map(len, windows))) == 1
-    mask = None if equal else pad_batch([[1] * len(ids) for ids in windows], 0).to(device)
-    return pad_batch(windows, pad_token_id).to(device), mask
+def round_length(length: int) -> int:
+    """Return the length to which a batch is padded: a multiple of 8."""
+    return -(-length // 8) * 8
+
+
+def pad_windows(
+    model: MtlBionerModel, windows: Sequence[Sequence[int]], pad_token_id: int
+) -> tuple[Tensor, Tensor | None]:
+    """Return the `input_ids` of windows and their mask, (windows, length), None if it would hide nothing."""
+    longest = max(map(len, windows))
+    length = max(longest, min(round_length(longest), model.config.max_seq_length))
+    is_full = min(map(len, windows)) == length
+    mask = None if is_full else pad_batch([[1] * len(ids) for ids in windows], 0, length).to(model.device)
+    return pad_batch(windows, pad_token_id, length).to(model.device), mask
 
 
 @torch.inference_mode()
@@ -639,7 +651,7 @@ def classify_windows(
     """
     model.eval()
     for batch in plan_batches([len(ids) for ids in windows], sum(map(len, windows)), batch_size):
-        ids, mask = pad_windows([windows[i] for i in batch], pad_token_id, model.device)
+        ids, mask = pad_windows(model, [windows[i] for i in batch], pad_token_id)
         task_logits = model(ids, mask, tasks=tasks).task_logits
         check_finite(
             model, {task: logits if mask is None else logits[mask.bool()] for task, logits in task_logits.items()}
@@ -956,7 +968,7 @@ class MtlBionerPipeline(Pipeline):
             if places:  # only the first sub-words of words go through the heads
                 *places, words = torch.tensor(places).T
                 padding = self.tokenizer.pad_token_id or 0
-                ids, mask = pad_windows([sequences[i] for i in batch], padding, self.model.device)
+                ids, mask = pad_windows(self.model, [sequences[i] for i in batch], padding)
                 task_logits = self.model(ids, mask, tasks=list(task_ids), places=torch.stack(places)).task_logits
                 check_finite(self.model, task_logits)
                 for name, logits in task_logits.items():

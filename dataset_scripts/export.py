@@ -79,7 +79,7 @@ _DOCUMENT_WRITERS: dict[str, tuple[Callable[..., None], str]] = {
     "bioc-json": (write_bioc_json, ".json"),
     "brat": (write_brat, ""),
     "doccano": (write_doccano, ".jsonl"),
-    "label_studio": (write_label_studio, ".json"),
+    "label-studio": (write_label_studio, ".json"),
     "prodigy": (write_prodigy, ".jsonl"),
 }
 # format -> writer of words with the mentions that BIO tags hold, given the word pattern

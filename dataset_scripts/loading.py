@@ -151,7 +151,7 @@ def _find(
     if is_hub_source(source):
         return None, Path(), find_hub_dataset(str(source), options)
     path = Path(os.path.expanduser(source))
-    if str(source) not in CORPORA and (isinstance(source, Path) or is_corpus_path(source) or path.exists()):
+    if isinstance(source, Path) or (source not in CORPORA and (is_corpus_path(source) or path.exists())):
         return None, path if path.is_dir() else path.parent, find_local_files(path, options)
     info = get_corpus(str(source))
     root = download.fetch(info) if data_dir is None else find_data_dir(data_dir)

@@ -36,7 +36,7 @@ def source(tmp_path) -> Path:
     return write_jsonl(tmp_path / "in.jsonl", records)
 
 
-@pytest.mark.parametrize("to", ["jsonl", "bioc", "bioc-json", "brat", "doccano", "label_studio", "prodigy"])
+@pytest.mark.parametrize("to", ["jsonl", "bioc", "bioc-json", "brat", "doccano", "label-studio", "prodigy"])
 def test_whole_documents_survive_the_way_there_and_back(source, tmp_path, capsys, to):
     target = tmp_path / f"out{ENDINGS[to]}"
     assert run(source, target, "--to", to) == 0
@@ -82,7 +82,7 @@ def test_predictions_stay_predictions(tmp_path):
     source = write_jsonl(tmp_path / "in.jsonl", [document("1", "A gout.", []) | {"entities": [entity]}])
     assert run(source, tmp_path / "out.jsonl", "--to", "jsonl") == 0
     assert (tmp_path / "out.jsonl").read_bytes() == source.read_bytes()
-    assert run(source, tmp_path / "out.json", "--to", "label_studio") == 0
+    assert run(source, tmp_path / "out.json", "--to", "label-studio") == 0
     (task,) = json.loads((tmp_path / "out.json").read_text())
     assert (task["annotations"], task["predictions"][0]["result"][0]["score"]) == ([], 0.75)
 

@@ -20,7 +20,7 @@ from dataset_scripts.schema import ReadOptions
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("train", "dev", "test")
-DOCUMENT_FORMATS = ("jsonl", "pubtator", "bioc", "bioc-json", "brat", "doccano", "label_studio", "prodigy")
+DOCUMENT_FORMATS = ("jsonl", "pubtator", "bioc", "bioc-json", "brat", "doccano", "label-studio", "prodigy")
 MENTIONS = [(4, 13, "Gene"), (4, 18, "Gene"), (22, 43, "Cell"), (57, 60, "Gene")]
 RECORD = {
     "text": "The TNF-alpha gene in B cells. Beta-catenin\nWas not; E. coli was.",

@@ -261,7 +261,7 @@ WRITTEN = {
     "doccano": [{"document_id": "pmid 1", "text": TEXT, "label": TRIPLES}],
     "prodigy": [{"text": TEXT, "spans": SPANS, "meta": {"document_id": "pmid 1"}}],
     "gliner": [{"document_id": "pmid 1", "tokenized_text": TOKENS, "ner": [[0, 0, "Chemical"], [3, 3, "Disease"]]}],
-    "label_studio": [{"data": {"text": TEXT, "document_id": "pmid 1"}, "annotations": [{"result": [
+    "label-studio": [{"data": {"text": TEXT, "document_id": "pmid 1"}, "annotations": [{"result": [
         {"id": f"T{n}", "from_name": "label", "to_name": "text", "type": "labels", "value": value}
         for n, value in enumerate(VALUES, 1)
     ]}]}],
@@ -280,14 +280,14 @@ WRITTEN = {
 @pytest.mark.parametrize("name", WRITTEN)
 def test_writers_literally_and_back(tmp_path, name):
     path = tmp_path / "c.json"
-    getattr(formats, f"write_{name}")([GOLD], path)
+    getattr(formats, f"write_{name.replace(chr(45), chr(95))}")([GOLD], path)
     lines = name in ("doccano", "prodigy")
     assert (read_jsonl(path) if lines else json.loads(path.read_text())) == WRITTEN[name]
     (raw,) = read_any(path)
     assert (raw.document_id, [(*mention.spans[0], mention.type) for mention in raw.mentions]) == (
         "pmid 1", [(0, 7, "Chemical"), (18, 24, "Disease")]
     )  # fmt: skip
-    getattr(formats, f"write_{name}")([], path)
+    getattr(formats, f"write_{name.replace(chr(45), chr(95))}")([], path)
     assert list(read_any(path)) == []
 
 
