@@ -93,8 +93,8 @@ def prepare(source: Arguments | Sequence[str] | Mapping[str, Any]) -> Run:
     use_all_cores(args.device)
 
     # What the arguments alone tell: tasks, the saved model whose heads they continue, teachers, a resumed training.
-    saved = load_saved_config(model_args)
     names = [spec.name for spec in parse_tasks(data_args.tasks)]
+    saved = load_saved_config(model_args)
     check_heads(model_args, names, saved, args.do_train)
     choose_teachers(model_args, args.do_train and not data_args.search, names, saved)
     check_same_beginning(describe_beginning(arguments.given, model_args.teachers, args), args)
