@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from dataset_scripts.formats.files import BLANK, COLUMN, FilePath, get_stem, open_file, read_blocks
+from dataset_scripts.formats.files import BLANK, COLUMN, FilePath, check_name, get_stem, open_file, read_blocks
 from dataset_scripts.formats.tags import EXPECTED, TagReader, is_tag
 from dataset_scripts.problems import count
 from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions
@@ -64,7 +64,7 @@ def _read_break(line: str, where: str) -> str | None:
         return None
     if match["jnlpba"] and not match[3]:
         raise CorpusError(f"{where}: ###MEDLINE: without an id; expected ###MEDLINE:ID")
-    return match[3] or (match[1] or "").strip(BLANK)
+    return check_name(match[3] or (match[1] or "").strip(BLANK), where)
 
 
 def _has_breaks(path: FilePath) -> bool:
@@ -122,6 +122,8 @@ class _RowReader:
         self.has_counter = options.token_column is None  # whether the first column may count the tokens
         self.width, self.first = 0, ""  # of the first row: number of columns and `file:line`
         self.filled: list[int] = []  # its columns that aren't empty
+        self.has_tabs = False
+        self.refitted = self.unequal = False  # rows of the same number of values in other columns; of another number
         self.token = self.tag = 0  # indices of these columns
         self.other_tags: dict[int, Counter[str]] = {}  # by column: how often each tag stands there
         self.comments: list[str] = []
@@ -140,6 +142,7 @@ class _RowReader:
         rows, is_plain = _split_rows(lines, joined)
         if not self.width:
             self._set_columns(rows[0], f"{self.path}:{numbers[0]}", lines[0])
+        is_plain = is_plain and len(self.filled) == self.width and ("\t" in joined) == self.has_tabs
         if not is_plain or set(map(len, rows)) != {self.width}:
             rows = [self._fit_row(*item) for item in zip(rows, lines, numbers, strict=True)]
         columns = list(zip(*rows, strict=True))
@@ -153,10 +156,9 @@ class _RowReader:
         if not line.startswith("#") or COMMENT.match(line):
             return line.startswith("#")
         columns = _split_row(line)
-        is_row = len(columns) == (self.width or max(2, len(columns))) and is_tag(
-            columns[self.tag if self.width else -1]
-        )
-        if is_row or not all(earlier.startswith("#") for earlier in lines[:index]):
+        is_full = len(columns) == (self.width or max(2, len(columns)))
+        is_row = is_tag(columns[self.tag if is_full and self.width else -1]) and (is_full or columns[0] == "#")
+        if is_row or line.startswith("#\t") or not all(earlier.startswith("#") for earlier in lines[:index]):
             return False
         self.comments.append(f"{self.path}:{first_line + index}")
         return True
@@ -164,7 +166,7 @@ class _RowReader:
     def _set_columns(self, row: list[str], where: str, line: str) -> None:
         if "\r" in line:
             raise CorpusError(f"{where}: a carriage return inside a line; save the file with line feeds")
-        self.width, self.first = len(row), where
+        self.width, self.first, self.has_tabs = len(row), where, "\t" in line.rstrip(BLANK)
         self.filled = [index for index, column in enumerate(row) if column]
         if self.width < 2 or (not self.chosen and not is_tag(row[-1])):
             if row[0].lower() in _HEADERS:
@@ -188,13 +190,20 @@ class _RowReader:
         where, values = f"{self.path}:{number}", [column for column in row if column]
         if "\r" in line:
             raise CorpusError(f"{where}: a carriage return inside a line; save the file with line feeds")
-        if len(row) != self.width and len(values) == len(self.filled):  # several tabs may part two columns
+        self.unequal |= len(values) != len(self.filled)
+        if len(row) != self.width and len(values) == len(self.filled) and row[0]:  # several tabs may part two columns
+            self.refitted = True
             row = [""] * self.width
             for index, value in zip(self.filled, values, strict=True):
                 row[index] = value
-        if len(row) != self.width or not row[self.token] or not row[self.tag]:
+        is_doubtful = self.refitted and self.unequal  # whether an empty column is one
+        if len(row) != self.width or not row[self.token] or not row[self.tag] or is_doubtful:
             shown, counts = f"{where}: {line[:60]!r}", f"{len(values)} columns, where {self.first} has {self.width}"
             raise CorpusError(f"{shown} has {counts}; give every row the same columns")
+        if ("\t" in line.rstrip(BLANK)) != self.has_tabs:
+            kinds = ("tabs", "spaces") if self.has_tabs else ("spaces", "tabs")
+            problem = f"{where}: {line[:60]!r}; columns are apart by {kinds[1]}, where {self.first} has {kinds[0]}"
+            raise CorpusError(f"{problem}; part those of every row alike")
         return row
 
     def _check_counter(self, column: Sequence[str], number: int) -> None:
