@@ -83,7 +83,9 @@ def _build_draft(node: Node, unplaced: list[str]) -> _Draft:
     where, text, bases = node["where"], OffsetText(), []
     document_id = str("" if node.get("id") is None else node["id"]).strip(XML_SPACE)
     if not document_id or NOT_IN_NAMES.search(document_id):
-        raise CorpusError(f"{where}: document id {document_id[:60]!r}; expected a string without tabs or line breaks")
+        raise CorpusError(
+            f"{where}: document id {document_id[:60]!r}; expected a string without tabs, line breaks and the like"
+        )
     mentions: list[Mention] = []
     for passage in _list_nodes(node, "passages"):
         sentences = _list_nodes(passage, "sentences")

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from dataset_scripts.schema import LINE_BREAKERS, CorpusError, Document, Mention, RawDocument
 
-from .files import BOM, NO_DATA, NOT_IN_NAMES, FilePath, read_lines, read_text, write_then_rename
+from .files import BOM, NO_DATA, NOT_IN_NAMES, FilePath, check_name, read_lines, read_text, write_then_rename
 
 
 _SPAN = r"-?[0-9]{1,15} -?[0-9]{1,15}"
@@ -65,7 +65,7 @@ def _read_mention(line: str, where: str) -> Mention:
         expected = "T1<tab>TYPE START END[;START END]<tab>TEXT, or a line that begins with one of"
         raise CorpusError(f"{where}: {line[:60]!r}; expected {expected} {' '.join(_OTHER_LINES)}")
     spans = tuple((int(start), int(end)) for start, end in (part.split(" ") for part in match[2].split(";")))
-    return Mention(spans, match[1], columns[2], where)
+    return Mention(spans, check_name(match[1], where), columns[2], where)
 
 
 def _read_text(path: Path, mentions: list[Mention]) -> str:

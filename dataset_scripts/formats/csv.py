@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import BLANK, NOT_IN_NAMES, FilePath, read_lines
+from dataset_scripts.formats.files import BLANK, FilePath, check_name, read_lines
 from dataset_scripts.formats.tagged_tokens import build_tagged_document
 from dataset_scripts.formats.tags import TagReader
 from dataset_scripts.schema import DETECT, NO_TYPE, CorpusError, Mention, RawDocument, ReadOptions, strip_invisible
@@ -103,7 +103,7 @@ def _read_mentions(rows: Iterable[_Row]) -> Iterable[RawDocument]:
     texts: dict[str, str] = {}  # the latest of each document
     for where, row in rows:
         document_id = row["document"].strip(BLANK)
-        if not _check_name(document_id, where):
+        if not check_name(document_id, where):
             raise CorpusError(f"{where}: no document id; repeat it in every row")
         text = row["text"] or texts.get(document_id, "")
         if not text:
@@ -119,14 +119,8 @@ def _read_mention(row: dict[str, str], where: str) -> Mention:
     start, end = (_OFFSET.fullmatch(row[key].strip(BLANK)) for key in ("start", "end"))
     if not (start and end):
         raise CorpusError(f"{where}: {row['start']!r} and {row['end']!r} are no offsets, whole numbers from 0")
-    name = _check_name(strip_invisible(row["type"]), where)
+    name = check_name(strip_invisible(row["type"]), where)
     return Mention(((int(start[1]), int(end[1])),), name, row.get("mention") or None, where, "" if name else NO_TYPE)
-
-
-def _check_name(name: str, where: str) -> str:
-    if NOT_IN_NAMES.search(name):
-        raise CorpusError(f"{where}: {name[:60]!r}; expected a name without tabs or line breaks")
-    return name
 
 
 def _read_tokens(rows: Iterable[_Row], reader: TagReader) -> Iterator[RawDocument]:
@@ -148,7 +142,7 @@ def _read_tokens(rows: Iterable[_Row], reader: TagReader) -> Iterator[RawDocumen
 
 def _build_sentence(key: tuple[str, str], sentence: list[tuple[str, str, str]], reader: TagReader) -> RawDocument:
     where = sentence[0][0]
-    _check_name("".join(key), where)
+    check_name("".join(key), where)
     tokens, tags = [token for _, token, _ in sentence], [tag for *_, tag in sentence]
     document = build_tagged_document("-".join(filter(None, key)), tokens, tags, where, reader)
     document.group = key[0]

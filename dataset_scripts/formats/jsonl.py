@@ -18,7 +18,7 @@ from dataset_scripts.formats.json_records import (
     read_json_records,
     write_json_lines,
 )
-from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument
+from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument, strip_invisible
 
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def _read_mention(entity: object, where: str) -> Mention:
     if isinstance(entity, dict):
         start, end, name, text = (entity.get(key) for key in ("start", "end", "type", "text"))
         has_offsets = type(start) is int and type(end) is int  # bool is no offset
-        has_type = isinstance(name, str) and name and name == name.strip() and not NOT_IN_NAMES.search(name)
+        has_type = isinstance(name, str) and name and name == strip_invisible(name) and not NOT_IN_NAMES.search(name)
         if has_offsets and has_type and isinstance(text, str | None):
             return Mention(((start, end),), name, text, where)
     expected = "start and end (whole numbers) and type (a string without blanks around it or line breaks)"

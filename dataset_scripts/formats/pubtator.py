@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import BLANK, INTEGER, OFFSET, FilePath, read_lines, write_text
+from dataset_scripts.formats.files import BLANK, INTEGER, OFFSET, FilePath, check_name, read_lines, write_text
 from dataset_scripts.schema import LINE_BREAKERS, CorpusError, Document, Mention, RawDocument, strip_invisible
 
 
@@ -46,7 +46,7 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
             yield document
             document, relations = None, []
         if is_title:
-            document = RawDocument(text_line[1], text_line[3], where=where)
+            document = RawDocument(check_name(text_line[1], where), text_line[3], where=where)
         elif document and _continues_abstract(document, line, text_line):
             document.text += f"\n{line}"
             continued.append(where)
@@ -101,7 +101,7 @@ def _read_mention(columns: list[str], text: str, where: str) -> Mention:
     if not (OFFSET.fullmatch(start) and OFFSET.fullmatch(end)):
         problem = f"{where}: {start!r} and {end!r} are no offsets, whole numbers from 0"
         raise CorpusError(f"{problem}; {expected} of a composite mention")
-    mention = Mention(((int(start), int(end)),), mention_type, columns[3], where)
+    mention = Mention(((int(start), int(end)),), check_name(mention_type, where), columns[3], where)
     if len(columns) > 7 and not mention.fits(text):
         problem = f"{where}: {len(columns)} columns, and the fourth is not the text at {start}-{end}"
         raise CorpusError(f"{problem}, so the type can't be told; {expected} of a composite mention")

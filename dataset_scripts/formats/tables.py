@@ -65,7 +65,9 @@ def read_table(table: Table, options: ReadOptions = DETECT) -> Iterator[RawDocum
         where = f"{table.name}:{number}"
         document_id = str(row[id_column]) if id_column else f"{table.stem}-{number}"
         if NOT_IN_NAMES.search(document_id):
-            raise CorpusError(f"{where}: {id_column} {document_id!r}; expected a string without tabs or line breaks")
+            raise CorpusError(
+                f"{where}: {id_column} {document_id!r}; expected a string without tabs, line breaks and the like"
+            )
         document = build(document_id, row, where)
         document.group = str(row[group_column]) if group_column else ""
         yield document

@@ -49,7 +49,7 @@ def test_sentences_of_a_document_are_a_group(tmp_path, caplog):
         (HEADER + '1,"a"b,0,4,D\n', r":2: no CSV \(',' expected after '\"'\)"),
         (HEADER + "1,,0,4,D\n", r":2: document 1 has no text; put it into its first row"),
         (HEADER + ",Gout,0,4,D\n", r":2: no document id; repeat it in every row"),
-        (HEADER + '1,Gout,0,4,"a\nb"\n', r":2: 'a\\nb'; expected a name without tabs or line breaks"),
+        (HEADER + '1,Gout,0,4,"a\nb"\n', r":2: 'a\\nb'; expected a name without tabs, line breaks and the like"),
         ("doc_id,sentence_id,token,tag\n1,1,Gout,O\n2,,Gout,O\n", r":3: no sentence is named"),
         ("sentence_id,token,tag,ner\n", r":1: the tags may be in tag or ner; choose with --tag_column"),
         ("sentence_id,token,tag\n,Gout,O\n", r":2: no sentence is named; name it in its first row"),
