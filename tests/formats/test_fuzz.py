@@ -9,6 +9,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from format_tools import BC2GM, BIOC, GENIA
 
 from dataset_scripts import load_corpus
 from dataset_scripts.bio import decode_bio, label_words
+from dataset_scripts.convert import convert
+from dataset_scripts.documents import to_documents
 from dataset_scripts.export import write_documents
 from dataset_scripts.formats import read_any
 from dataset_scripts.formats.files import open_file
-from dataset_scripts.schema import CorpusError, Document, Entity, ReadOptions, trim_span
+from dataset_scripts.schema import LINE_BREAKERS, CorpusError, Document, Entity, RawDocument, ReadOptions, trim_span
 
 
 pytestmark = pytest.mark.slow
@@ -182,20 +185,20 @@ FORMS = {
     "jsonl": (1800, export_to("jsonl", "c.jsonl")),
     "pubtator": (2500, export_to("pubtator", "c.pubtator")),
     "bioc": (1400, export_to("bioc", "c.xml")),
-    "bioc by hand": (700, hand_write("c.xml", {"c.xml": BIOC})),
+    "bioc_by_hand": (700, hand_write("c.xml", {"c.xml": BIOC})),
     "bioc-json": (1200, export_to("bioc-json", "c.json")),
     "brat": (1500, export_to("brat", "brat")),
     "doccano": (900, export_to("doccano", "c.jsonl")),
     "label_studio": (1000, export_to("label_studio", "c.json")),
     "prodigy": (500, export_to("prodigy", "c.jsonl")),
     "gliner": (700, export_to("gliner", "c.json")),
-    "our conll": (500, export_to("conll", "c.conll")),
+    "our_conll": (500, export_to("conll", "c.conll")),
     "conll": (2500, write_conll),
     "tokens": (700, write_tokens),
     "genia": (800, hand_write("c.xml", {"c.xml": GENIA})),
     "bc2gm": (900, hand_write("test.in", BC2GM)),
-    "csv tokens": (600, write_csv_tokens),
-    "csv mentions": (600, write_csv_mentions),
+    "csv_tokens": (600, write_csv_tokens),
+    "csv_mentions": (600, write_csv_mentions),
     **{form: (250, convert_to(form)) for form in ("pair", "spans", "doc", "answer", "relations", "min")},
     "parquet": (150, export_to("parquet", "c.parquet")),
     "saved": (60, save_dataset),
@@ -356,7 +359,7 @@ def check(path: Path, caplog: pytest.LogCaptureFixture) -> bool:
 
 def check_nothing_is_lost(form: str, path: Path, told: str) -> None:
     """Compare what is read with what a plain look at the file shows."""
-    if form not in ("pubtator", "bc2gm", "conll", "our conll"):
+    if form not in ("pubtator", "bc2gm", "conll", "our_conll"):
         return
     lines = read_whole(path).removeprefix("\ufeff").split("\n")
     raws = list(read_any(path, ReadOptions(allow_losses=True)))
@@ -367,7 +370,7 @@ def check_nothing_is_lost(form: str, path: Path, told: str) -> None:
         assert len(raws) == sum(bool(re.match(r"[^\t|]+\|t\|", line)) for line in lines)
     if form == "bc2gm":
         assert read == sum(bool(line.strip(" \t\r")) for line in read_whole(path.with_name("GENE.eval")).split("\n"))
-    if form in ("conll", "our conll") and not re.search("comments|markers", told):
+    if form in ("conll", "our_conll") and not re.search("comments|markers", told):
         rows = [line.removesuffix("\r").rstrip(" \t") for line in lines]
         rows = [row for row in rows if row and not re.match(r"-DOCSTART-|# ?newdoc|###MEDLINE:", row)]
         rows = [row for row in rows if not re.match(r"# ?[\w.:-]+( [\w.:-]+)* =( |$)|# ?newpar$", row)]
@@ -434,3 +437,57 @@ def test_a_row_without_one_of_its_columns_is_refused(tmp_path, caplog, seed):
                     assert row.startswith("#") and "read as comments" in caplog.text, (lines, row)
                 except CorpusError:
                     pass
+
+
+WHOLE = {"jsonl": ".jsonl", "pubtator": ".pubtator", "bioc": ".xml", "bioc-json": ".json", "brat": "",
+         "doccano": ".jsonl", "label_studio": ".json", "prodigy": ".jsonl"}  # fmt: skip
+
+
+@pytest.mark.parametrize("first", WHOLE)
+def test_every_conversion_and_back_keeps_all(tmp_path, first):
+    rng = random.Random(first)
+    for n in range(6):
+        one = tmp_path / f"{n}{WHOLE[first]}"
+        write_documents(first, make_documents(rng), one, "", [])
+        expected = describe_all(one)
+        for other in WHOLE:
+            two, back = tmp_path / f"{n}-{other}{WHOLE[other]}", tmp_path / f"{n}-{other}-back{WHOLE[first]}"
+            there, again = convert(one, two, other), convert(two, back, first)
+            assert describe_all(two) == describe_all(back) == expected
+            assert (
+                (there.mentions, there.lost) == (again.mentions, again.lost) == (sum(len(d[2]) for d in expected), {})
+            )
+
+
+def describe_all(path: Path) -> list[tuple[str, str, list[Entity]]]:
+    documents = to_documents(read_any(path))
+    return sorted((d.document_id, d.text.translate(LINE_BREAKERS).rstrip(" "), d.entities) for d in documents)
+
+
+SURROUND = {
+    "gzip": gzip.compress,
+    "byte order mark": lambda data: b"\xef\xbb\xbf" + data,
+    "line ends": lambda data: data.replace(b"\n", b"\r\n"),
+    "blank lines": lambda data: re.sub(b'\n(?=\n|$|[{] ?"|1[|]t)', b"\n\n\n", data),
+}
+
+
+TEXTS = [form for form in FORMS if form not in ("brat", "parquet", "saved", "spacy")]
+
+
+@pytest.mark.parametrize("form", TEXTS)
+def test_what_is_around_the_content_changes_nothing(tmp_path, form):
+    rng = random.Random(form)
+    for n in range(30):
+        (folder := tmp_path / str(n)).mkdir()
+        path = FORMS[form][1](rng, folder)
+        data, expected = path.read_bytes(), list(map(strip_places, read_any(path)))
+        for name, change in SURROUND.items():
+            in_text = b"\r" in data or (form == "csv_mentions" and any("\n" in raw.text for raw in expected))
+            if name not in ("line ends", "blank lines") or not in_text:
+                path.write_bytes(change(data))
+                assert list(map(strip_places, read_any(path))) == expected, name
+
+
+def strip_places(raw: RawDocument) -> RawDocument:
+    return replace(raw, where="", mentions=[replace(mention, where="") for mention in raw.mentions])

@@ -74,7 +74,8 @@ JSONL = [
         ('{"start": 0, "end": 1}', "{'start': 0, 'end': 1}; expected start and end (whole numbers) and type"),
         ('{"start": "0", "end": 1, "type": "T"}', "{'start': '0'"),
         ('{"start": false, "end": 1, "type": "T"}', "{'start': False"),
-        *((f'{{"type": "{kind}", "start": 0, "end": 3}}', "{") for kind in (" ", "X ", " X", "X\\u200b", "X\\ny", "X\\ud800")),
+        *((f'{{"type": "{kind}", "start": 0, "end": 3}}', "{") for kind in
+          (" ", "X ", " X", "X\\u200b", "X\\ny", "X\\ud800")),
     ]),
     ("3", "3; expected text and entities"),
     ('[{"text": "x"}, []]', "a JSON list; expected an object"),
