@@ -134,7 +134,10 @@ class _RowReader:
         numbers: Sequence[int] = range(first_line, first_line + len(lines))
         joined = "\n".join(lines)
         if joined[0] == "#" or "\n#" in joined:
-            kept = [index for index, line in enumerate(lines) if not self._is_comment(lines, index, first_line)]
+            kept: list[int] = []
+            for index, line in enumerate(lines):
+                if not self._is_comment(line, first_line + index, is_first=not kept):
+                    kept.append(index)
             lines, numbers = [lines[index] for index in kept], [numbers[index] for index in kept]
             joined = "\n".join(lines)
         if not lines:
@@ -150,17 +153,16 @@ class _RowReader:
         self._count_other_tags(columns)
         return self._drop_markers(_Sentence(columns[self.token], columns[self.tag], numbers))
 
-    def _is_comment(self, lines: list[str], index: int, first_line: int) -> bool:
-        """Whether a line is a comment: of CoNLL-U, or before a sentence and no row."""
-        line = lines[index]
+    def _is_comment(self, line: str, number: int, is_first: bool) -> bool:
+        """Whether a line is a comment: of CoNLL-U, or before the first row of a sentence and no row."""
         if not line.startswith("#") or COMMENT.match(line):
             return line.startswith("#")
         columns = _split_row(line)
         is_full = len(columns) == (self.width or max(2, len(columns)))
         is_row = is_tag(columns[self.tag if is_full and self.width else -1]) and (is_full or columns[0] == "#")
-        if is_row or line.startswith("#\t") or not all(earlier.startswith("#") for earlier in lines[:index]):
+        if is_row or line.startswith("#\t") or not is_first:
             return False
-        self.comments.append(f"{self.path}:{first_line + index}")
+        self.comments.append(f"{self.path}:{number}")
         return True
 
     def _set_columns(self, row: list[str], where: str, line: str) -> None:

@@ -35,8 +35,15 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
     relations: list[_Relation] = []
     misread: list[str] = []
     continued: list[str] = []
+    lines: list[str] = []  # that go on with the abstract
     for where, line in itertools.chain(read_lines(path), [("", "")]):  # a blank line ends the last document
         text_line = TEXT_LINE.fullmatch(line)
+        if document and _continues_abstract(document, line, text_line):
+            lines.append(line)
+            continued.append(where)
+            continue
+        if document and lines:
+            document.text, lines = "\n".join([document.text, *lines]), []
         is_title = text_line is not None and text_line[2] == "t"
         if document and (is_title or not line.strip(BLANK)):
             if document.document_id in _AFTER_RETURN.findall(document.text):
@@ -47,9 +54,6 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
             document, relations = None, []
         if is_title:
             document = RawDocument(check_name(text_line[1], where), text_line[3], where=where)
-        elif document and _continues_abstract(document, line, text_line):
-            document.text += f"\n{line}"
-            continued.append(where)
         elif document:
             relations += _add_line(document, line, text_line, where)
         elif line.strip(BLANK):
@@ -68,7 +72,7 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
 
 def _continues_abstract(document: RawDocument, line: str, text_line: re.Match[str] | None) -> bool:
     """Whether a line without tabs, before all mentions, is text: it begins with no id and offsets apart by spaces."""
-    if text_line or "\t" in line or document.mentions or "\n" not in document.text:
+    if text_line or "\t" in line or not line.strip(BLANK) or document.mentions or "\n" not in document.text:
         return False
     return not (line.startswith(document.document_id) and _MENTION.match(line, len(document.document_id)))
 
