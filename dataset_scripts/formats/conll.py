@@ -227,7 +227,8 @@ class _RowReader:
     def _drop_markers(self, sentence: _Sentence) -> _Sentence | None:
         """Leave out `<ALL>` before and `</ALL>` behind the words of a sentence, in AIONER's files."""
         first, last = sentence.tokens[0], sentence.tokens[-1]
-        if not (re.fullmatch(r"<[\w-]+>", first) and last == f"</{first[1:]}"):
+        is_outside = sentence.tags[0][0] == sentence.tags[-1][0] == "O"
+        if not (is_outside and re.fullmatch(r"<[\w-]+>", first) and last == f"</{first[1:]}"):
             return sentence
         self.markers += 1
         return _Sentence(*(values[1:-1] for values in sentence)) if len(sentence.tokens) > 2 else None

@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 TEXT_LINE = re.compile(r"([^\t]+?)\|([ta])\|(.*)", re.DOTALL)  # DOTALL: \r and the like may stand inside
 _RELATION = re.compile("[A-Za-z][A-Za-z_ -]+(:?[0-9]+)?")  # CID, Association, CPR:4; no O for 0
 _AFTER_RETURN = re.compile(r"\r([^|\t\r]+)(?:\|a\||\t)")  # the id of a line, where \r alone ends lines
-_MENTION = re.compile(r"\s*-?[0-9]+\s+-?[0-9]+\s")  # behind the id of a line that is no text
+_MENTION = re.compile(r"\||\s*-?[0-9]+\s+-?[0-9]+\s")  # behind the id of a line that is no text
+_OFFSETS = re.compile(r'(?<![0-9])(?=([0-9]{1,15})[\s|,;"]+([0-9]{1,15})[\s|,;"]+(.*))')  # anywhere in such a line
 _Relation = tuple[str, list[str]]  # `file:line` and columns
 
 
@@ -71,10 +72,15 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
 
 
 def _continues_abstract(document: RawDocument, line: str, text_line: re.Match[str] | None) -> bool:
-    """Whether a line without tabs, before all mentions, is text: it begins with no id and offsets apart by spaces."""
+    """Whether a line without tabs, before all mentions, is text, and no mention whose columns are apart otherwise."""
     if text_line or "\t" in line or not line.strip(BLANK) or document.mentions or "\n" not in document.text:
         return False
-    return not (line.startswith(document.document_id) and _MENTION.match(line, len(document.document_id)))
+    if line.startswith(document.document_id) and _MENTION.match(line, len(document.document_id)):
+        return False
+    placed = (
+        (document.text[int(start) : int(end)].strip(), rest) for start, end, rest in _OFFSETS.findall(line[:200])
+    )
+    return not any(stated and rest.startswith(stated) for stated, rest in placed)
 
 
 def _add_line(document: RawDocument, line: str, text_line: re.Match[str] | None, where: str) -> list[_Relation]:
@@ -116,9 +122,9 @@ def _join_mention(columns: list[str], text: str) -> list[str]:
     """Join the columns of a mention that holds tabs, as the text at its offsets shows."""
     if len(columns) > 5 and INTEGER.fullmatch(columns[1]) and INTEGER.fullmatch(columns[2]):
         stated = text[int(columns[1]) : int(columns[2])]
-        behind = 4 + stated.count("\t")
-        if behind > 4 and "\t".join(columns[3:behind]) == stated:
-            return [*columns[:3], stated, *columns[behind:]]
+        for behind in range(5, len(columns)):
+            if " ".join(columns[3:behind]) == stated.translate(LINE_BREAKERS):
+                return [*columns[:3], stated, *columns[behind:]]
     return columns
 
 

@@ -33,6 +33,8 @@ PUBTATOR = [
      ":4: '1\\t0\\t1\\ta\\tX' before a title; expected ID|t|TITLE, then ID|a|ABSTRACT"),
     ("1|a|b\n", ":1: '1|a|b' before a title"),
     ("1|t|Gout\r1|a|More.\r1\t0\t4\tGout\tDisease\r", ":1: carriage returns end lines"),
+    *((f"1|t|Gout\n1|a|b\n{line}\n", f":3: no tab in {line!r}; separate the columns") for line in (
+        "0 4 Gout D", "1|0|4|Gout|D", "1|b|more", "1,0,4,Gout,D", '"1","0","4","Gout","D"', "PMID1 0 4 Gout D")),
     *((f"1|t|a\n1|a|b\n1\t0\t1\ta\tX{odd}y\t-\n", f":3: 'X{shown}y'; expected a name without tabs, line breaks and")
       for odd, shown in [("\r", "\\r"), ("\u2028", "\\u2028"), ("\x1b", "\\x1b")]),
     ("1\r2|t|a\n", ":1: '1\\r2'; expected a name without tabs"),
