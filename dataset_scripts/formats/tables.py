@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from dataset_scripts.formats.files import NOT_IN_NAMES
 from dataset_scripts.formats.table_rows import Row, TextBuilder, TokenBuilder, build_bigbio, find_label_names
-from dataset_scripts.formats.tagged_tokens import TAG_COLUMNS, TOKEN_COLUMNS
-from dataset_scripts.formats.tags import TagReader, is_tag
+from dataset_scripts.formats.tagged_tokens import OTHER_TAGS, TAG_COLUMNS, TOKEN_COLUMNS, choose_tags, is_tag_list
+from dataset_scripts.formats.tags import TagReader
 from dataset_scripts.schema import DETECT, CorpusError, RawDocument, ReadOptions
 
 
@@ -107,7 +107,7 @@ def choose_layout(table: Table, options: ReadOptions) -> Layout:
     if entities and text:
         _warn_of_other_tags(table, options, text, entities)
         return Layout([text, entities], TextBuilder(text, entities, table.features[entities]))
-    tags = given or _choose_tags(table)
+    tags = given or choose_tags(table.features, table.name)
     if not tokens or not tags:
         raise CorpusError(f"{table.name}: the columns are {', '.join(columns)}; expected {EXPECTED}")
     _warn_of_other_tags(table, options, tokens, tags)
@@ -126,28 +126,15 @@ def _find_first(names: Iterable[str], columns: Mapping[str, Any]) -> str | None:
     return next((name for name in names if name in columns), None)
 
 
-def _choose_tags(table: Table) -> str | None:
-    present = [name for name in TAG_COLUMNS if name in table.features]
-    if len(present) > 1 and present[0] != TAG_COLUMNS[0]:
-        raise CorpusError(f"{table.name}: the tags may be in {' or '.join(present)}; choose with --tag_column")
-    return present[0] if present else None
-
-
 def _warn_of_other_tags(table: Table, options: ReadOptions, *used: str) -> None:
     """Warn of columns whose tags are not read, as far as their names, or the first rows, show them."""
     others = [column for column in table.features if column not in used and options.tag_column is None]
     names = {column: find_label_names(table.features[column]) or () for column in others}
     tagged = {column for column in others if any(name.startswith("B-") for name in names[column])}
     for row in itertools.islice(table.read(others), BATCH_SIZE) if others else ():
-        tagged |= {column for column, value in row.items() if _is_tag_list(value)}
+        tagged |= {column for column, value in row.items() if is_tag_list(value)}
     if tagged:
-        message = "%s: the mentions are read from %s, not from %s (tags, too); choose with --tag_column"
-        logger.warning(message, table.name, used[-1], " or ".join(sorted(tagged)))
-
-
-def _is_tag_list(value: Any) -> bool:
-    tags = [tag for tag in value if isinstance(tag, str) and is_tag(tag)] if isinstance(value, list) else []
-    return bool(tags) and len(tags) == len(value) and any(tag.startswith("B-") for tag in tags)
+        logger.warning(OTHER_TAGS, table.name, used[-1], " or ".join(sorted(tagged)))
 
 
 def _choose_id_columns(table: Table) -> tuple[str | None, str | None]:
