@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 COMMENT = re.compile(r"# ?[\w.:-]+( [\w.:-]+)* =( |$)|# ?newpar$")  # CoNLL-U: `# sent_id = 1`
 _BREAK = re.compile(r"-DOCSTART-.*|# ?newdoc(?: id = (.*))?|(?P<jnlpba>###MEDLINE:)[ \t]*([^ \t]*).*", re.DOTALL)
 _ANY_BREAK = re.compile(rb"^(-DOCSTART-|# ?newdoc|###MEDLINE:)", re.MULTILINE)
-_HEADERS = {"token", "tokens", "word", "words", "text", "form", "id"}
+_HEADERS = {"token", "tokens", "word", "words", "text", "form", "id", "document_id", "sentence_id", "sentence #"}
 _CHUNKS = {"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"}  # of phrases, no entities
 
 
@@ -172,7 +172,7 @@ class _RowReader:
         self.filled = [index for index, column in enumerate(row) if column]
         if self.width < 2 or (not self.chosen and not is_tag(row[-1])):
             if row[0].lower() in _HEADERS:
-                raise CorpusError(f"{where}: {line[:60]!r} is a header line; remove it")
+                raise CorpusError(f"{where}: {line[:60]!r} is a header line; remove it, or name the file .csv")
             problem = f"{where}: {line[:60]!r}; expected a token and, as last column after a tab or space, a tag"
             raise CorpusError(f"{problem}: {EXPECTED}")
         self.token = self._find_column("--token_column", self.token_column)

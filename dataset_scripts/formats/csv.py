@@ -33,6 +33,11 @@ _NAMES = {
     "tag": ("tag", "ner_tag", "label", "ner"),
 }
 _MENTION_ROW, _TOKEN_ROW = ("document", "text", "start", "end", "type"), ("sentence", "token", "tag")
+_CHOICES = {  # of columns that mustn't be taken for each other: the remedy if several are there
+    **dict.fromkeys(("type", "tag"), "choose with --tag_column"),
+    "token": "choose with --token_column",
+    **dict.fromkeys(("start", "end"), "remove the others"),
+}
 _OFFSET = re.compile(r"([0-9]{1,15})(?:\.0)?")  # pandas writes 4.0 where another row has no offset
 _LONGEST = 1 << 24  # characters of a field: a full text has some 100,000, and a lost quote takes in all that follows
 
@@ -83,15 +88,15 @@ def _read_header(line: str, where: str, options: ReadOptions) -> tuple[dict[str,
     chosen = {"token": options.token_column, "tag": options.tag_column, "type": options.tag_column}
     for delimiter in ",;\t":
         header = [name.strip().casefold() for name in _split(line, delimiter)]
-        places: dict[str, int] = {}
-        for key, names in _NAMES.items():
-            wanted = (chosen[key].casefold(),) if chosen.get(key) else names
-            places |= next(({key: header.index(name)} for name in wanted if name in header), {})
+        wanted = {key: (chosen[key].casefold(),) if chosen.get(key) else names for key, names in _NAMES.items()}
+        found = {key: [name for name in names if name in header] for key, names in wanted.items()}
+        places = {key: header.index(names[0]) for key, names in found.items() if names}
         for needed, others in ((_TOKEN_ROW, ("document",)), (_MENTION_ROW, ("mention",))):
             if all(key in places for key in needed):
-                tags = [name for name in _NAMES["tag"] if name in header]
-                if needed is _TOKEN_ROW and len(tags) > 1 and not options.tag_column:
-                    raise CorpusError(f"{where}: the tags may be in {' or '.join(tags)}; choose with --tag_column")
+                for key in (key for key in needed if key in _CHOICES):
+                    present = [name for name in header if name in found[key]]
+                    if len(present) > 1:
+                        raise CorpusError(f"{where}: the {key}s may be in {' or '.join(present)}; {_CHOICES[key]}")
                 return {key: places[key] for key in (*needed, *others) if key in places}, delimiter
     rows = (", ".join("/".join(_NAMES[key]) for key in keys) for keys in (_MENTION_ROW, _TOKEN_ROW))
     shown = f"the header is {line.strip()[:100]!r}"

@@ -47,7 +47,8 @@ CONLL = [
       for count, line in [(3, "sapiens\tNN\tI-NP\t"), (3, "sapiens\tNN\tI-NP"), (3, "sapiens NN I-NP"),
                           (2, "sapiens\tI-Species"), (5, "x x x x B-y")]),
     *((f"{line}\na\tO\n", f":1: {line!r}; expected a token and, as last column") for line in ["alone", "Gout\ttag"]),
-    ("Token\tTag\nGout\tB-x\n", ":1: 'Token\\tTag' is a header line; remove it"),
+    *((f"{header}\nGout\tB-x\n", f":1: {header!r} is a header line; remove it, or name the file .csv")
+      for header in ("Token\tTag", "document_id\ttext\tstart\tend\ttype", "Sentence #\tWord\tTag")),
     *((f"a\tO\n{line}\n", f":2: {line!r} has {count} columns, where PATH:1 has 2; give every row the same columns")
       for count, line in [(1, "alone"), (1, "\tO"), (3, "a\tB-x\tNN"), (3, "heart attack B-Disease")]),
     *((f"a\tO\na\t{tag}\n", f":2: {tag!r} is no tag; expected O, B-TYPE") for tag in ["B-", "o", "X-x", "b-x"]),
@@ -117,8 +118,10 @@ OF_SEVERAL_FILES = [
     ]),
     ({"train.in": ""}, "/train.in: no GENE.eval beside it"),
     ({".": ""}, ": no .ann file in this folder"),
+    ({".": "", "a.txt": "", "a.ann": "", "a.a1": ""}, ": both .ann and .a1 files, such as a.a1; keep those with the"),
+    ({".": "", "a.txt": "", "a.ann": "", "a.ann.gz": ""}, "/a.ann"),
     *(({".": "", "a.txt": "abc", "a.ann": f"#1\tx\ty\n{line}\n"}, f"/a.ann:2: {line!r}; expected T1<tab>TYPE START")
-      for line in ["T1 x 0 1 a", "T1\tx 0\ta", "T1\tx 0 1", "T1\t0 1\ta", "T1\tx 0 1;\ta", "X1\ty"]),
+      for line in ["T1 x 0 1 a", "T1\tx 0\ta", "T1\tx 0 1", "T1\t0 1\ta", "T1\tx 0 1;\ta", "X1\ty", "NT1\tx 0 1\ta"]),
     ({".": "", "a.txt": "abc", "a.ann": "T1\tx\ry 0 1\ta\n"}, "/a.ann:1: 'x\\ry'; expected a name without tabs"),
     ({".": "", "a.txt": "", "a.ann": "", "b.ann": ""}, "/b.ann: no b.txt beside it"),
     ({".": "", "a.txt": "", "a.ann": "", "b.txt": ""}, "/b.txt: no b.ann beside it"),
