@@ -102,6 +102,11 @@ XML = [
         ("<offset>28<", "<offset>100029<", ":12: offset 100029, but the text before it ends at 28"),
         ("<offset>0</offset>", "", ":5: offset ''; expected a whole number"),
         ('length="4"', 'length="four"', ":6: length 'four'; expected a whole number"),
+        ("<text>Gout &lt; 3", "<text>Gout <i>x</i>", ":5: several <text>, or elements inside; expected one <text>"),
+        ("<text>Gout &lt; 3", "<text/><text>Gout", ":5: several <text>, or elements inside"),
+        ('key="MESH"', 'key="type"', ":6: the types ['D1', 'Disease'] of one annotation; write one for each"),
+        ('<document><id>12</id><passage><offset>2</offset><text>x</text></passage>', "<document><id>12</id>",
+         ":14: a document without <passage> directly inside; its text stands there"),
         ("<id> 11 </id>", "", ":4: document id ''; expected a string without tabs, line breaks and the like"),
     ]),
 ]  # fmt: skip
