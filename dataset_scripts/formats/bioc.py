@@ -63,9 +63,7 @@ def _convert_block(element: XmlElement) -> Node:
 def _convert_infons(annotation: XmlElement) -> dict[str | None, str]:
     infons = [(infon.get("key"), get_text(infon).strip(XML_SPACE)) for infon in annotation.findall("infon")]
     if len(types := [value for key, value in infons if key == "type"]) > 1:
-        raise CorpusError(
-            f"{annotation.where}: the types {types!r:.100} of one annotation; write one for each"
-        )
+        raise CorpusError(f"{annotation.where}: the types {types!r:.100} of one annotation; write one for each")
     return dict(infons)
 
 

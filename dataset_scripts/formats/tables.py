@@ -132,7 +132,9 @@ def _warn_of_other_tags(table: Table, options: ReadOptions, *used: str) -> None:
     names = {column: find_label_names(table.features[column]) or () for column in others}
     tagged = {column for column in others if any(name.startswith("B-") for name in names[column])}
     for row in itertools.islice(table.read(others), BATCH_SIZE) if others else ():
-        tagged |= {column for column, value in row.items() if is_tag_list(value)}
+        tagged |= {
+            column for column, value in row.items() if is_tag_list(value) or (value and column in ENTITY_COLUMNS)
+        }
     if tagged:
         logger.warning(OTHER_TAGS, table.name, used[-1], " or ".join(sorted(tagged)))
 

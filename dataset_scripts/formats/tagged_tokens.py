@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 TOKEN_COLUMNS = ("tokens", "words")
 TAG_COLUMNS = ("ner_tags", "tags", "labels", "ner")
 _HEAD = 256  # records in which other columns of tags are looked for
-OTHER_TAGS = "%s: the mentions are read from %s, not from %s (tags, too); choose with --tag_column"
+OTHER_TAGS = "%s: the mentions are read from %s, not from %s (mentions, too); choose with --tag_column"
 
 
 def join_tokens(tokens: Sequence[str]) -> tuple[str, list[Span]]:

@@ -124,7 +124,7 @@ LEFT_OUT = [
      "entities with a score are predictions; they (1) are read as gold, without their scores"),
     ([{"tokens": ["a"], "ner_tags": ["I-X"]}], ["a"], "1 mention beginning with an inner tag (I, E or L;"),
     ([{"tokens": ["a"], "ner_tags": ["O"]}, {"tokens": ["b"], "ner_tags": ["O"], "x": ["B-X"]}], ["a", "b"],
-     "1: the mentions are read from ner_tags, not from x (tags, too); choose with --tag_column"),
+     "1: the mentions are read from ner_tags, not from x (mentions, too); choose with --tag_column"),
     ([[TEXT, {"spans": {"sc": TRIPLES}}], [TEXT, {"entities": TRIPLES}]], [TEXT, TEXT],
      "1: spans are not read, only entities (so in 0 others)"),
     ([{"text": TEXT, "label": TRIPLES, "spans": SPANS}], [TEXT], "in the form of Prodigy; its keys also fit doccano"),

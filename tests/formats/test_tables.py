@@ -73,12 +73,20 @@ def test_a_document_in_several_rows_is_a_group(save):
     assert [(raw.document_id, raw.group) for raw in read_any(save(rows))] == [("mine-1", "7"), ("mine-2", "7")]
 
 
+def test_a_second_column_of_mentions_is_told(save, caplog):
+    (raw,) = read_any(save([{"text": "Gout", "entities": [SPAN], "spans": [SPAN | {"label": "X"}]}]))
+    assert describe(raw)[2:] == ("1:0-4 Disease Gout",)
+    assert "the mentions are read from entities, not from spans (mentions, too)" in caplog.text
+
+
 def test_options_choose_the_columns(save, caplog):
     row = {"forms": ["Gout", "B-cell"], "ner_tags": [1, 2], "fine": [1, 0], "strings": ["O", "B-X"]}
     path = save([row], forms=List(STRING), ner_tags=TAGS, fine=TAGS, strings=List(STRING))
     (raw,) = read_any(path, ReadOptions(token_column="forms"))
     assert describe(raw)[2:] == ("1:0-11 Drug Gout B-cell",)
-    assert "mine.parquet: the mentions are read from ner_tags, not from fine or strings (tags, too);" in caplog.text
+    assert (
+        "mine.parquet: the mentions are read from ner_tags, not from fine or strings (mentions, too);" in caplog.text
+    )
     caplog.clear()
     (raw,) = read_any(path, ReadOptions(token_column="forms", tag_column="fine"))
     assert describe(raw)[2:] == ("1:0-4 Drug Gout",) and not caplog.records
