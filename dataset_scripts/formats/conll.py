@@ -13,7 +13,16 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from dataset_scripts.formats.files import BLANK, COLUMN, FilePath, check_name, get_stem, open_file, read_blocks
+from dataset_scripts.formats.files import (
+    BLANK,
+    COLUMN,
+    FilePath,
+    check_name,
+    get_stem,
+    list_names,
+    open_file,
+    read_blocks,
+)
 from dataset_scripts.formats.tags import EXPECTED, TagReader, is_tag
 from dataset_scripts.problems import count
 from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions
@@ -241,7 +250,7 @@ class _RowReader:
                 number = count(sum(n for tag, n in counts.items() if tag[0] in "BSU"), "mention")
                 logger.warning(
                     "%s: column %d holds tags too (%s of %s), and column %d is read; --tag_column chooses",
-                    self.path, column + 1, number, ", ".join(sorted(types)[:5]), self.tag + 1,
+                    self.path, column + 1, number, list_names(sorted(types)[:5]), self.tag + 1,
                 )  # fmt: skip
         if self.comments:
             number, first = count(len(self.comments), "line"), self.comments[0]

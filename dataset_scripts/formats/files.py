@@ -97,6 +97,11 @@ def check_name(name: str, where: str) -> str:
     return name
 
 
+def list_names(names: Iterable[str], separator: str = ", ") -> str:
+    """Join names for a message: bounded, and characters that don't print are escaped."""
+    return repr(separator.join(names))[1:-1][:200]
+
+
 def get_stem(path: FilePath) -> str:
     """Return the name of a file without its ending, nor `.gz` behind it."""
     return Path(re.sub(r"\.gz$", "", Path(path).name, flags=re.IGNORECASE)).stem

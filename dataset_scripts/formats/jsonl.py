@@ -8,7 +8,7 @@ Source: this project
 import logging
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import NOT_IN_NAMES, FilePath
+from dataset_scripts.formats.files import NOT_IN_NAMES, FilePath, list_names
 from dataset_scripts.formats.json_records import (
     Record,
     check_list,
@@ -54,7 +54,7 @@ def read_own_records(records: Iterable[Record]) -> Iterator[RawDocument]:
     if unread:
         logger.warning(
             "%s: no entities, but %s; it is read as a text without mentions (so are %d others), and if these are its "
-            "mentions, name them entities", unread[0][0], ", ".join(unread[0][1])[:100], len(unread) - 1,
+            "mentions, name them entities", unread[0][0], list_names(unread[0][1]), len(unread) - 1,
         )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from dataset_scripts.formats.files import NOT_IN_NAMES
+from dataset_scripts.formats.files import NOT_IN_NAMES, list_names
 from dataset_scripts.formats.table_rows import Row, TextBuilder, TokenBuilder, build_bigbio, find_label_names
 from dataset_scripts.formats.tagged_tokens import OTHER_TAGS, TAG_COLUMNS, TOKEN_COLUMNS, choose_tags, is_tag_list
 from dataset_scripts.formats.tags import TagReader
@@ -109,7 +109,7 @@ def choose_layout(table: Table, options: ReadOptions) -> Layout:
         return Layout([text, entities], TextBuilder(text, entities, table.features[entities]))
     tags = given or choose_tags(table.features, table.name)
     if not tokens or not tags:
-        raise CorpusError(f"{table.name}: the columns are {', '.join(columns)}; expected {EXPECTED}")
+        raise CorpusError(f"{table.name}: the columns are {list_names(columns)}; expected {EXPECTED}")
     _warn_of_other_tags(table, options, tokens, tags)
     places = [column for column in ("text", "starts", "ends") if column in columns]
     places, reader = places if len(places) == 3 else [], TagReader(table.name, options.tag_scheme)
@@ -119,7 +119,7 @@ def choose_layout(table: Table, options: ReadOptions) -> Layout:
 
 def _check_column(table: Table, column: str) -> None:
     if column not in table.features:
-        raise CorpusError(f"{table.name}: no column {column!r}; the columns are {', '.join(table.features)}")
+        raise CorpusError(f"{table.name}: no column {column!r}; the columns are {list_names(table.features)}")
 
 
 def _find_first(names: Iterable[str], columns: Mapping[str, Any]) -> str | None:
@@ -136,7 +136,7 @@ def _warn_of_other_tags(table: Table, options: ReadOptions, *used: str) -> None:
             column for column, value in row.items() if is_tag_list(value) or (value and column in ENTITY_COLUMNS)
         }
     if tagged:
-        logger.warning(OTHER_TAGS, table.name, used[-1], " or ".join(sorted(tagged)))
+        logger.warning(OTHER_TAGS, table.name, used[-1], list_names(sorted(tagged), " or "))
 
 
 def _choose_id_columns(table: Table) -> tuple[str | None, str | None]:

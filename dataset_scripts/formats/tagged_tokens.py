@@ -9,7 +9,7 @@ import logging
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
-from dataset_scripts.formats.files import OffsetText
+from dataset_scripts.formats.files import OffsetText, list_names
 from dataset_scripts.formats.json_records import Record, check_text, get_document_id
 from dataset_scripts.formats.tags import TagReader, is_tag
 from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions, Span
@@ -62,7 +62,7 @@ def read_tagged(records: Iterable[Record], options: ReadOptions = DETECT) -> Ite
         used = options.tag_column or choose_tags(head[0].fields, where)
         others = {name for record in head for name, value in record.fields.items() if is_tag_list(value)} - {used}
         if others and options.tag_column is None:
-            logger.warning(OTHER_TAGS, where, used, " or ".join(sorted(others)))
+            logger.warning(OTHER_TAGS, where, used, list_names(sorted(others), " or "))
         for record in itertools.chain(head, records):
             yield _read_tagged_record(record, options, reader)
         reader.report()

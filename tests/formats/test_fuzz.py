@@ -367,14 +367,17 @@ def check_nothing_is_lost(form: str, path: Path, told: str) -> None:
     if form in ("pubtator",):
         stated = [line for line in lines if re.match(r"[^\t|]+\t-?[0-9]+\t-?[0-9]+\t", line)]
         assert read == len(stated), (read, stated)
-        assert len(raws) == sum(bool(re.match(r"[^\t|]+\|t\|", line)) for line in lines)
+        assert len(raws) == sum(re.match(r"(?:[^\t]+?\|([ta])\|)?", line)[1] == "t" for line in lines)
     if form == "bc2gm":
         assert read == sum(bool(line.strip(" \t\r")) for line in read_whole(path.with_name("GENE.eval")).split("\n"))
     if form in ("conll", "our_conll") and not re.search("comments|markers", told):
         rows = [line.removesuffix("\r").rstrip(" \t") for line in lines]
-        rows = [row for row in rows if row and not re.match(r"-DOCSTART-|# ?newdoc|###MEDLINE:", row)]
+        rows = [row for row in rows if row and not re.match(r"-DOCSTART-|# ?newdoc( id = |$)|###MEDLINE:", row)]
         rows = [row for row in rows if not re.match(r"# ?[\w.:-]+( [\w.:-]+)* =( |$)|# ?newpar$", row)]
-        split = [[c.strip(" \t") for c in row.split("\t")] if "\t" in row else row.split() for row in rows]
+        split = [
+            [c.strip(" \t") for c in row.split("\t")] if "\t" in row else re.split(" +", row.lstrip(" "))
+            for row in rows
+        ]
         tokens = [columns[0] for columns in split]
         assert re.split("[ \n]", "\n".join(raw.text for raw in raws)) == [p for t in tokens for p in t.split(" ")]
         starts = sum(columns[-1][:1] in "BSU" and columns[-1][:1] != "" for columns in split)

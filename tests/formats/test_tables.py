@@ -4,6 +4,7 @@ import struct
 
 import datasets
 import pyarrow
+import pyarrow.parquet
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from formats.format_tools import describe, error_of
@@ -71,6 +72,16 @@ def test_columns_are_detected(save, rows, features, expected):
 def test_a_document_in_several_rows_is_a_group(save):
     rows = [{"document_id": "7", "tokens": ["a"], "tags": ["O"]}, {"document_id": "7", "tokens": ["b"], "tags": ["O"]}]
     assert [(raw.document_id, raw.group) for raw in read_any(save(rows))] == [("mine-1", "7"), ("mine-2", "7")]
+
+
+def test_features_that_are_older_than_the_columns_are_left_out(save):
+    path = save(
+        [{"tokens": ["Gout"], "tags": ["B-X"], "id": 7}], tokens=List(STRING), tags=List(STRING), id=Value("int64")
+    )
+    table = pyarrow.parquet.read_table(path)
+    renamed = table.rename_columns(["tokens", "tags", "key"]).replace_schema_metadata(table.schema.metadata)
+    pyarrow.parquet.write_table(renamed, path)
+    assert [describe(raw) for raw in read_any(path)] == [("mine-1", "Gout", "1:0-4 X Gout")]
 
 
 def test_a_second_column_of_mentions_is_told(save, caplog):
