@@ -104,7 +104,9 @@ def merge_documents(documents: Iterable[Document], name: str) -> list[Document]:
     if repeated:
         also = f"; {count(new, 'mention')} that only a later one has added to it" if new else ""
         numbers = count(len(repeated), "document")
-        logger.warning("%s: %s with id and text of an earlier one, such as %s%s", name, numbers, repeated[0], also)
+        logger.warning(
+            "%s: %s with id and text of an earlier one, such as %s%s", name, numbers, repeated[0][:60], also
+        )
     return list(merged.values())
 
 

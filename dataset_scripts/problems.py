@@ -102,7 +102,7 @@ def count(number: int, noun: str) -> str:
 
 def _describe(cause: str, raw: RawDocument, mention: Mention) -> str:
     offsets = " ".join(f"{start}-{end}" for start, end in mention.spans) or "without offsets"
-    place = f"{mention.type or '?'} {offsets} of document {raw.document_id} ({mention.where})"
+    place = f"{mention.type[:60] or '?'} {offsets[:60]} of document {raw.document_id[:60]} ({mention.where})"
     if cause == OUTSIDE_TEXT:
         return f"{place}, whose text has {len(raw.text)} characters"
     if cause == OTHER_TEXT:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dataset_scripts.formats.files import FilePath, get_stem, read_lines
+from dataset_scripts.formats.files import FilePath, check_name, get_stem, read_lines
 from dataset_scripts.schema import EMPTY_SPAN, OUTSIDE_TEXT, CorpusError, Mention, RawDocument
 
 
@@ -31,7 +31,7 @@ def read_bc2gm(
     p_ids = {match[2]: match[1] for _, match in idmap}
     seen: set[str] = set()
     for where, match in _match_lines(in_path, "([^ ]+) (.*)", "a unique sentence id, a space and the sentence"):
-        sentence_id, sentence = match.groups()
+        sentence_id, sentence = check_name(match[1], where), match[2]
         if sentence_id in seen:
             raise CorpusError(f"{where}: sentence id {sentence_id!r} a second time; give each sentence its own")
         seen.add(sentence_id)

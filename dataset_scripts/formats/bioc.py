@@ -40,6 +40,8 @@ def _convert_document(element: XmlElement) -> Node:
         _convert_block(passage) | {"sentences": [_convert_block(sentence) for sentence in passage.findall("sentence")]}
         for passage in element.findall("passage")
     ]
+    if not passages:
+        raise CorpusError(f"{element.where}: a document without <passage> directly inside; its text stands there")
     return _convert_block(element) | {"id": get_text(element.find("id")), "passages": passages}
 
 
@@ -47,15 +49,30 @@ def _convert_block(element: XmlElement) -> Node:
     """Convert what a document, a passage and a sentence may hold."""
     annotations = [
         {
-            "infons": {infon.get("key"): get_text(infon).strip(XML_SPACE) for infon in annotation.findall("infon")},
+            "infons": _convert_infons(annotation),
             "locations": [dict(location.attrib) for location in annotation.findall("location")],
-            "text": None if (stated := annotation.find("text")) is None else get_text(stated),
+            "text": _find_text(annotation),
             "where": annotation.where,
         }
         for annotation in element.findall("annotation")
     ]
-    offset, text = get_text(element.find("offset")), get_text(element.find("text"))
+    offset, text = get_text(element.find("offset")), _find_text(element) or ""
     return {"offset": offset, "text": text, "annotations": annotations, "where": element.where}
+
+
+def _convert_infons(annotation: XmlElement) -> dict[str | None, str]:
+    infons = [(infon.get("key"), get_text(infon).strip(XML_SPACE)) for infon in annotation.findall("infon")]
+    if len(types := [value for key, value in infons if key == "type"]) > 1:
+        raise CorpusError(f"{annotation.where}: the types {types!r:.100} of one annotation; write one for each")
+    return dict(infons)
+
+
+def _find_text(element: XmlElement) -> str | None:
+    """Return the text of a passage, sentence or annotation, None if it has none; refuse to lose a part of it."""
+    texts = element.findall("text")
+    if len(texts) > 1 or any(len(text) for text in texts):
+        raise CorpusError(f"{element.where}: several <text>, or elements inside; expected one <text> without elements")
+    return get_text(texts[0]) if texts else None
 
 
 def build_documents(nodes: Iterable[Node]) -> Iterator[RawDocument]:
@@ -83,7 +100,9 @@ def _build_draft(node: Node, unplaced: list[str]) -> _Draft:
     where, text, bases = node["where"], OffsetText(), []
     document_id = str("" if node.get("id") is None else node["id"]).strip(XML_SPACE)
     if not document_id or NOT_IN_NAMES.search(document_id):
-        raise CorpusError(f"{where}: document id {document_id[:60]!r}; expected a string without tabs or line breaks")
+        raise CorpusError(
+            f"{where}: document id {document_id[:60]!r}; expected a string without tabs, line breaks and the like"
+        )
     mentions: list[Mention] = []
     for passage in _list_nodes(node, "passages"):
         sentences = _list_nodes(passage, "sentences")

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from dataset_scripts.schema import LINE_BREAKERS, CorpusError, Document, Mention, RawDocument
 
-from .files import BOM, NO_DATA, NOT_IN_NAMES, FilePath, read_lines, read_text, write_then_rename
+from .files import BOM, NO_DATA, NOT_IN_NAMES, FilePath, check_name, read_lines, read_text, write_then_rename
 
 
 _SPAN = r"-?[0-9]{1,15} -?[0-9]{1,15}"
@@ -30,6 +30,9 @@ def read_brat(folder: FilePath) -> Iterator[RawDocument]:
     """
     folder = Path(folder)
     texts, *others = (_list_files(folder, ending) for ending in (".txt", *ENDINGS))
+    if all(others):
+        problem = f"{folder}: both {' and '.join(ENDINGS)} files, such as {min(others[1])}{ENDINGS[1]}"
+        raise CorpusError(f"{problem}; keep those with the mentions, and move the others elsewhere")
     annotations = next(filter(None, others), None)
     if not annotations:
         raise CorpusError(f"{folder}: no .ann file in this folder; expected brat pairs ID.txt and ID.ann")
@@ -40,7 +43,7 @@ def read_brat(folder: FilePath) -> Iterator[RawDocument]:
         raise CorpusError(f"{path}: no {unpaired}{missing} beside it; add it (an {ending} file may be empty)")
     for name, path in sorted(texts.items()):
         lines = read_lines(annotations[name], skip_blank=True)
-        mentions = [_read_mention(line, where) for where, line in lines if not line.startswith(_OTHER_LINES)]
+        mentions = [_read_mention(line, where) for where, line in lines if not _is_no_mention(line)]
         text = _read_text(path, mentions)
         yield RawDocument(unquote(name), text, [m.restore_line_breaks(text) for m in mentions], where=f"{path}:1")
 
@@ -54,8 +57,18 @@ def _list_files(folder: Path, ending: str) -> dict[str, Path]:
     for path in paths:
         if NOT_IN_NAMES.search(unquote(path.name)):
             raise CorpusError(f"{folder}: a file named {path.name!r}; rename it, in UTF-8 and without line breaks")
-    names = ((path, path.name.removesuffix(".gz")) for path in paths)
-    return {name.removesuffix(ending): path for path, name in names if name.endswith(ending)}
+    names = [(path, path.name.removesuffix(".gz")) for path in paths]
+    files = {name.removesuffix(ending): path for path, name in names if name.endswith(ending)}
+    if twice := next((path for path, name in names if files.get(name.removesuffix(ending), path) != path), None):
+        raise CorpusError(f"{twice}: there plain and gzipped; remove one of the two")
+    return files
+
+
+def _is_no_mention(line: str) -> bool:
+    """Whether a line is of another kind; one with a type, offsets and a text is a mention whose id is wrong."""
+    columns = line.split("\t", 2)
+    looks_like_mention = len(columns) == 3 and _TYPE_AND_SPANS.fullmatch(columns[1]) and line[0] != "#"
+    return line.startswith(_OTHER_LINES) and not looks_like_mention
 
 
 def _read_mention(line: str, where: str) -> Mention:
@@ -65,7 +78,7 @@ def _read_mention(line: str, where: str) -> Mention:
         expected = "T1<tab>TYPE START END[;START END]<tab>TEXT, or a line that begins with one of"
         raise CorpusError(f"{where}: {line[:60]!r}; expected {expected} {' '.join(_OTHER_LINES)}")
     spans = tuple((int(start), int(end)) for start, end in (part.split(" ") for part in match[2].split(";")))
-    return Mention(spans, match[1], columns[2], where)
+    return Mention(spans, check_name(match[1], where), columns[2], where)
 
 
 def _read_text(path: Path, mentions: list[Mention]) -> str:

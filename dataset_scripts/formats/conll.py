@@ -13,7 +13,16 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from dataset_scripts.formats.files import BLANK, COLUMN, FilePath, get_stem, open_file, read_blocks
+from dataset_scripts.formats.files import (
+    BLANK,
+    COLUMN,
+    FilePath,
+    check_name,
+    get_stem,
+    list_names,
+    open_file,
+    read_blocks,
+)
 from dataset_scripts.formats.tags import EXPECTED, TagReader, is_tag
 from dataset_scripts.problems import count
 from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions
@@ -24,7 +33,7 @@ logger = logging.getLogger(__name__)
 COMMENT = re.compile(r"# ?[\w.:-]+( [\w.:-]+)* =( |$)|# ?newpar$")  # CoNLL-U: `# sent_id = 1`
 _BREAK = re.compile(r"-DOCSTART-.*|# ?newdoc(?: id = (.*))?|(?P<jnlpba>###MEDLINE:)[ \t]*([^ \t]*).*", re.DOTALL)
 _ANY_BREAK = re.compile(rb"^(-DOCSTART-|# ?newdoc|###MEDLINE:)", re.MULTILINE)
-_HEADERS = {"token", "tokens", "word", "words", "text", "form", "id"}
+_HEADERS = {"token", "tokens", "word", "words", "text", "form", "id", "document_id", "sentence_id", "sentence #"}
 _CHUNKS = {"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"}  # of phrases, no entities
 
 
@@ -64,7 +73,7 @@ def _read_break(line: str, where: str) -> str | None:
         return None
     if match["jnlpba"] and not match[3]:
         raise CorpusError(f"{where}: ###MEDLINE: without an id; expected ###MEDLINE:ID")
-    return match[3] or (match[1] or "").strip(BLANK)
+    return check_name(match[3] or (match[1] or "").strip(BLANK), where)
 
 
 def _has_breaks(path: FilePath) -> bool:
@@ -122,6 +131,8 @@ class _RowReader:
         self.has_counter = options.token_column is None  # whether the first column may count the tokens
         self.width, self.first = 0, ""  # of the first row: number of columns and `file:line`
         self.filled: list[int] = []  # its columns that aren't empty
+        self.has_tabs = False
+        self.refitted = self.unequal = False  # rows of the same number of values in other columns; of another number
         self.token = self.tag = 0  # indices of these columns
         self.other_tags: dict[int, Counter[str]] = {}  # by column: how often each tag stands there
         self.comments: list[str] = []
@@ -132,7 +143,10 @@ class _RowReader:
         numbers: Sequence[int] = range(first_line, first_line + len(lines))
         joined = "\n".join(lines)
         if joined[0] == "#" or "\n#" in joined:
-            kept = [index for index, line in enumerate(lines) if not self._is_comment(lines, index, first_line)]
+            kept: list[int] = []
+            for index, line in enumerate(lines):
+                if not self._is_comment(line, first_line + index, is_first=not kept):
+                    kept.append(index)
             lines, numbers = [lines[index] for index in kept], [numbers[index] for index in kept]
             joined = "\n".join(lines)
         if not lines:
@@ -140,6 +154,7 @@ class _RowReader:
         rows, is_plain = _split_rows(lines, joined)
         if not self.width:
             self._set_columns(rows[0], f"{self.path}:{numbers[0]}", lines[0])
+        is_plain = is_plain and len(self.filled) == self.width and ("\t" in joined) == self.has_tabs
         if not is_plain or set(map(len, rows)) != {self.width}:
             rows = [self._fit_row(*item) for item in zip(rows, lines, numbers, strict=True)]
         columns = list(zip(*rows, strict=True))
@@ -147,28 +162,26 @@ class _RowReader:
         self._count_other_tags(columns)
         return self._drop_markers(_Sentence(columns[self.token], columns[self.tag], numbers))
 
-    def _is_comment(self, lines: list[str], index: int, first_line: int) -> bool:
-        """Whether a line is a comment: of CoNLL-U, or before a sentence and no row."""
-        line = lines[index]
+    def _is_comment(self, line: str, number: int, is_first: bool) -> bool:
+        """Whether a line is a comment: of CoNLL-U, or before the first row of a sentence and no row."""
         if not line.startswith("#") or COMMENT.match(line):
             return line.startswith("#")
         columns = _split_row(line)
-        is_row = len(columns) == (self.width or max(2, len(columns))) and is_tag(
-            columns[self.tag if self.width else -1]
-        )
-        if is_row or not all(earlier.startswith("#") for earlier in lines[:index]):
+        is_full = len(columns) == (self.width or max(2, len(columns)))
+        is_row = is_tag(columns[self.tag if is_full and self.width else -1]) and (is_full or columns[0] == "#")
+        if is_row or line.startswith("#\t") or not is_first:
             return False
-        self.comments.append(f"{self.path}:{first_line + index}")
+        self.comments.append(f"{self.path}:{number}")
         return True
 
     def _set_columns(self, row: list[str], where: str, line: str) -> None:
         if "\r" in line:
             raise CorpusError(f"{where}: a carriage return inside a line; save the file with line feeds")
-        self.width, self.first = len(row), where
+        self.width, self.first, self.has_tabs = len(row), where, "\t" in line.rstrip(BLANK)
         self.filled = [index for index, column in enumerate(row) if column]
         if self.width < 2 or (not self.chosen and not is_tag(row[-1])):
             if row[0].lower() in _HEADERS:
-                raise CorpusError(f"{where}: {line[:60]!r} is a header line; remove it")
+                raise CorpusError(f"{where}: {line[:60]!r} is a header line; remove it, or name the file .csv")
             problem = f"{where}: {line[:60]!r}; expected a token and, as last column after a tab or space, a tag"
             raise CorpusError(f"{problem}: {EXPECTED}")
         self.token = self._find_column("--token_column", self.token_column)
@@ -188,13 +201,20 @@ class _RowReader:
         where, values = f"{self.path}:{number}", [column for column in row if column]
         if "\r" in line:
             raise CorpusError(f"{where}: a carriage return inside a line; save the file with line feeds")
-        if len(row) != self.width and len(values) == len(self.filled):  # several tabs may part two columns
+        self.unequal |= len(values) != len(self.filled)
+        if len(row) != self.width and len(values) == len(self.filled) and row[0]:  # several tabs may part two columns
+            self.refitted = True
             row = [""] * self.width
             for index, value in zip(self.filled, values, strict=True):
                 row[index] = value
-        if len(row) != self.width or not row[self.token] or not row[self.tag]:
+        is_doubtful = self.refitted and self.unequal  # whether an empty column is one
+        if len(row) != self.width or not row[self.token] or not row[self.tag] or is_doubtful:
             shown, counts = f"{where}: {line[:60]!r}", f"{len(values)} columns, where {self.first} has {self.width}"
             raise CorpusError(f"{shown} has {counts}; give every row the same columns")
+        if ("\t" in line.rstrip(BLANK)) != self.has_tabs:
+            kinds = ("tabs", "spaces") if self.has_tabs else ("spaces", "tabs")
+            problem = f"{where}: {line[:60]!r}; columns are apart by {kinds[1]}, where {self.first} has {kinds[0]}"
+            raise CorpusError(f"{problem}; part those of every row alike")
         return row
 
     def _check_counter(self, column: Sequence[str], number: int) -> None:
@@ -216,7 +236,8 @@ class _RowReader:
     def _drop_markers(self, sentence: _Sentence) -> _Sentence | None:
         """Leave out `<ALL>` before and `</ALL>` behind the words of a sentence, in AIONER's files."""
         first, last = sentence.tokens[0], sentence.tokens[-1]
-        if not (re.fullmatch(r"<[\w-]+>", first) and last == f"</{first[1:]}"):
+        is_outside = sentence.tags[0][0] == sentence.tags[-1][0] == "O"
+        if not (is_outside and re.fullmatch(r"<[\w-]+>", first) and last == f"</{first[1:]}"):
             return sentence
         self.markers += 1
         return _Sentence(*(values[1:-1] for values in sentence)) if len(sentence.tokens) > 2 else None
@@ -229,7 +250,7 @@ class _RowReader:
                 number = count(sum(n for tag, n in counts.items() if tag[0] in "BSU"), "mention")
                 logger.warning(
                     "%s: column %d holds tags too (%s of %s), and column %d is read; --tag_column chooses",
-                    self.path, column + 1, number, ", ".join(sorted(types)[:5]), self.tag + 1,
+                    self.path, column + 1, number, list_names(sorted(types)[:5]), self.tag + 1,
                 )  # fmt: skip
         if self.comments:
             number, first = count(len(self.comments), "line"), self.comments[0]

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import BLANK, NOT_IN_NAMES, FilePath, read_lines
+from dataset_scripts.formats.files import BLANK, FilePath, check_name, read_lines
 from dataset_scripts.formats.tagged_tokens import build_tagged_document
 from dataset_scripts.formats.tags import TagReader
 from dataset_scripts.schema import DETECT, NO_TYPE, CorpusError, Mention, RawDocument, ReadOptions, strip_invisible
@@ -33,6 +33,11 @@ _NAMES = {
     "tag": ("tag", "ner_tag", "label", "ner"),
 }
 _MENTION_ROW, _TOKEN_ROW = ("document", "text", "start", "end", "type"), ("sentence", "token", "tag")
+_CHOICES = {  # of columns that mustn't be taken for each other: the remedy if several are there
+    **dict.fromkeys(("type", "tag"), "choose with --tag_column"),
+    "token": "choose with --token_column",
+    **dict.fromkeys(("start", "end"), "remove the others"),
+}
 _OFFSET = re.compile(r"([0-9]{1,15})(?:\.0)?")  # pandas writes 4.0 where another row has no offset
 _LONGEST = 1 << 24  # characters of a field: a full text has some 100,000, and a lost quote takes in all that follows
 
@@ -83,15 +88,15 @@ def _read_header(line: str, where: str, options: ReadOptions) -> tuple[dict[str,
     chosen = {"token": options.token_column, "tag": options.tag_column, "type": options.tag_column}
     for delimiter in ",;\t":
         header = [name.strip().casefold() for name in _split(line, delimiter)]
-        places: dict[str, int] = {}
-        for key, names in _NAMES.items():
-            wanted = (chosen[key].casefold(),) if chosen.get(key) else names
-            places |= next(({key: header.index(name)} for name in wanted if name in header), {})
+        wanted = {key: (chosen[key].casefold(),) if chosen.get(key) else names for key, names in _NAMES.items()}
+        found = {key: [name for name in names if name in header] for key, names in wanted.items()}
+        places = {key: header.index(names[0]) for key, names in found.items() if names}
         for needed, others in ((_TOKEN_ROW, ("document",)), (_MENTION_ROW, ("mention",))):
             if all(key in places for key in needed):
-                tags = [name for name in _NAMES["tag"] if name in header]
-                if needed is _TOKEN_ROW and len(tags) > 1 and not options.tag_column:
-                    raise CorpusError(f"{where}: the tags may be in {' or '.join(tags)}; choose with --tag_column")
+                for key in (key for key in needed if key in _CHOICES):
+                    present = [name for name in header if name in found[key]]
+                    if len(present) > 1:
+                        raise CorpusError(f"{where}: the {key}s may be in {' or '.join(present)}; {_CHOICES[key]}")
                 return {key: places[key] for key in (*needed, *others) if key in places}, delimiter
     rows = (", ".join("/".join(_NAMES[key]) for key in keys) for keys in (_MENTION_ROW, _TOKEN_ROW))
     shown = f"the header is {line.strip()[:100]!r}"
@@ -103,7 +108,7 @@ def _read_mentions(rows: Iterable[_Row]) -> Iterable[RawDocument]:
     texts: dict[str, str] = {}  # the latest of each document
     for where, row in rows:
         document_id = row["document"].strip(BLANK)
-        if not _check_name(document_id, where):
+        if not check_name(document_id, where):
             raise CorpusError(f"{where}: no document id; repeat it in every row")
         text = row["text"] or texts.get(document_id, "")
         if not text:
@@ -119,14 +124,8 @@ def _read_mention(row: dict[str, str], where: str) -> Mention:
     start, end = (_OFFSET.fullmatch(row[key].strip(BLANK)) for key in ("start", "end"))
     if not (start and end):
         raise CorpusError(f"{where}: {row['start']!r} and {row['end']!r} are no offsets, whole numbers from 0")
-    name = _check_name(strip_invisible(row["type"]), where)
+    name = check_name(strip_invisible(row["type"]), where)
     return Mention(((int(start[1]), int(end[1])),), name, row.get("mention") or None, where, "" if name else NO_TYPE)
-
-
-def _check_name(name: str, where: str) -> str:
-    if NOT_IN_NAMES.search(name):
-        raise CorpusError(f"{where}: {name[:60]!r}; expected a name without tabs or line breaks")
-    return name
 
 
 def _read_tokens(rows: Iterable[_Row], reader: TagReader) -> Iterator[RawDocument]:
@@ -148,7 +147,7 @@ def _read_tokens(rows: Iterable[_Row], reader: TagReader) -> Iterator[RawDocumen
 
 def _build_sentence(key: tuple[str, str], sentence: list[tuple[str, str, str]], reader: TagReader) -> RawDocument:
     where = sentence[0][0]
-    _check_name("".join(key), where)
+    check_name("".join(key), where)
     tokens, tags = [token for _, token, _ in sentence], [tag for *_, tag in sentence]
     document = build_tagged_document("-".join(filter(None, key)), tokens, tags, where, reader)
     document.group = key[0]

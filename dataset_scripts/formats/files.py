@@ -24,7 +24,7 @@ BOM = "\ufeff"
 _BOM = BOM.encode()
 _BLOCK = 1 << 18  # bytes
 SURROGATES = "\ud800-\udfff"  # halves of a character; JSON can escape them, UTF-8 and tokenizers can't hold them
-NOT_IN_NAMES = re.compile(f"[\t\n\r{SURROGATES}]")  # of documents and types
+NOT_IN_NAMES = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{SURROGATES}]")  # of documents and types
 _NOTES, _SETTINGS = "readme|licen[cs]es?|notices?|citations?|changelog", "dataset_infos?|dataset_dict|config|metadata"
 NO_DATA = re.compile(rf"({_NOTES})(\..*)?|({_SETTINGS})\.json", re.IGNORECASE)  # beside a corpus
 
@@ -88,6 +88,18 @@ def _decode(data: bytes, path: FilePath, first_line: int = 1) -> str:
     except UnicodeDecodeError as error:
         line, byte = first_line + data.count(b"\n", 0, error.start), data[error.start]
         raise CorpusError(f"{path}:{line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from None
+
+
+def check_name(name: str, where: str) -> str:
+    """Return the name of a document or type; raise CorpusError for one that line formats can't hold."""
+    if NOT_IN_NAMES.search(name):
+        raise CorpusError(f"{where}: {name[:60]!r}; expected a name without tabs, line breaks and the like")
+    return name
+
+
+def list_names(names: Iterable[str], separator: str = ", ") -> str:
+    """Join names for a message: bounded, and characters that don't print are escaped."""
+    return repr(separator.join(names))[1:-1][:200]
 
 
 def get_stem(path: FilePath) -> str:

@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Iterator
 
-from dataset_scripts.formats.files import FilePath, OffsetText, get_stem
+from dataset_scripts.formats.files import FilePath, OffsetText, check_name, get_stem
 from dataset_scripts.formats.xml import XML_SPACE, XmlElement, get_text, read_records
 from dataset_scripts.schema import COORDINATION, Mention, RawDocument
 
@@ -37,7 +37,7 @@ def read_genia_xml(path: FilePath) -> Iterator[RawDocument]:
         stated = get_text(article.find("articleinfo/bibliomisc")).strip()
         medline = re.search(r"MEDLINE?:\s*([0-9]+)", stated)  # MEDLINE:95369245; MEDLIN: in the manual
         document_id = medline[1] if medline else stated or f"{get_stem(path)}-{number}"
-        yield RawDocument(document_id, text.getvalue(), mentions, where=article.where)
+        yield RawDocument(check_name(document_id, article.where), text.getvalue(), mentions, where=article.where)
 
 
 def _split_sentences(part: XmlElement) -> list[XmlElement]:

@@ -31,7 +31,9 @@ def read_gliner(records: Iterable[Record]) -> Iterator[RawDocument]:
     for record in records:
         tokens = check_list(record.fields.get("tokenized_text"), "tokenized_text", record.where)
         text, offsets = join_tokens([check_text(token, record.where) for token in tokens])
-        items = check_list(record.fields.get("ner"), "ner", record.where)
+        if "ner" not in record.fields:
+            raise CorpusError(f"{record.where}: no ner beside tokenized_text; expected a list, empty for no mention")
+        items = check_list(record.fields["ner"], "ner", record.where)
         mentions = [_read_mention(item, offsets, record.where) for item in items]
         yield RawDocument(get_document_id(record, record.fields), text, mentions, where=record.where)
 

@@ -121,7 +121,7 @@ def get_document_id(record: Record, holder: dict[str, Any]) -> str:
         document_id = str(document_id)  # PMIDs are often written as numbers
     if not isinstance(document_id, str) or not document_id or NOT_IN_NAMES.search(document_id):
         raise CorpusError(
-            f"{record.where}: document_id {document_id!r}; expected a string without tabs or line breaks"
+            f"{record.where}: document_id {document_id!r}; expected a string without tabs, line breaks and the like"
         )
     return document_id
 
@@ -162,7 +162,7 @@ def _read_mention(item: Any, keys: Keys, where: str) -> Mention:
 def check_type(label: object, where: str) -> str:
     """Return the name of a type without invisible edges, "" for None; raise CorpusError for what is no name."""
     if not isinstance(label, str | None) or NOT_IN_NAMES.search(label or ""):
-        raise CorpusError(f"{where}: the type {label!r:.60}; expected a string without tabs or line breaks")
+        raise CorpusError(f"{where}: the type {label!r:.60}; expected a string without tabs, line breaks and the like")
     return strip_invisible(label or "")
 
 

@@ -9,7 +9,7 @@ Source: this project
 import logging
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import NOT_IN_NAMES, FilePath
+from dataset_scripts.formats.files import NOT_IN_NAMES, FilePath, list_names
 from dataset_scripts.formats.json_records import (
     Record,
     check_list,
@@ -19,7 +19,7 @@ from dataset_scripts.formats.json_records import (
     read_json_records,
     write_json_lines,
 )
-from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument
+from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument, strip_invisible
 
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def read_own_records(records: Iterable[Record]) -> Iterator[RawDocument]:
     if unread:
         logger.warning(
             "%s: no entities, but %s; it is read as a text without mentions (so are %d others), and if these are its "
-            "mentions, name them entities", unread[0][0], ", ".join(unread[0][1])[:100], len(unread) - 1,
+            "mentions, name them entities", unread[0][0], list_names(unread[0][1]), len(unread) - 1,
         )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def _read_mention(entity: object, where: str) -> Mention:
     if isinstance(entity, dict):
         start, end, name, text = (entity.get(key) for key in ("start", "end", "type", "text"))
         has_offsets = type(start) is int and type(end) is int  # bool is no offset
-        has_type = isinstance(name, str) and name and name == name.strip() and not NOT_IN_NAMES.search(name)
+        has_type = isinstance(name, str) and name and name == strip_invisible(name) and not NOT_IN_NAMES.search(name)
         if has_offsets and has_type and isinstance(text, str | None):
             score, task = entity.get("score"), entity.get("task")
             score = float(score) if type(score) in (int, float) else None

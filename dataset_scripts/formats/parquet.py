@@ -18,7 +18,8 @@ def read_parquet(path: FilePath, options: ReadOptions = DETECT) -> Iterator[RawD
         try:
             file = ParquetFile(stream)
             metadata = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
-            features = dict.fromkeys(file.schema_arrow.names, {}) | metadata.get("info", {}).get("features", {})
+            stated = metadata.get("info", {}).get("features", {})  # may be older than the columns
+            features = {name: stated.get(name, {}) for name in file.schema_arrow.names}
         except Exception as error:  # of pyarrow, among them OSError
             raise CorpusError(f"{path}: no Parquet file ({error!r:.200}); copy or download it again") from None
 

@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import BLANK, INTEGER, OFFSET, FilePath, read_lines, write_text
+from dataset_scripts.formats.files import BLANK, INTEGER, OFFSET, FilePath, check_name, read_lines, write_text
 from dataset_scripts.schema import LINE_BREAKERS, CorpusError, Document, Mention, RawDocument, strip_invisible
 
 
@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 TEXT_LINE = re.compile(r"([^\t]+?)\|([ta])\|(.*)", re.DOTALL)  # DOTALL: \r and the like may stand inside
 _RELATION = re.compile("[A-Za-z][A-Za-z_ -]+(:?[0-9]+)?")  # CID, Association, CPR:4; no O for 0
 _AFTER_RETURN = re.compile(r"\r([^|\t\r]+)(?:\|a\||\t)")  # the id of a line, where \r alone ends lines
-_MENTION = re.compile(r"\s*-?[0-9]+\s+-?[0-9]+\s")  # behind the id of a line that is no text
+_MENTION = re.compile(r"\||\s*-?[0-9]+\s+-?[0-9]+\s")  # behind the id of a line that is no text
+_OFFSETS = re.compile(r'(?<![0-9])(?=([0-9]{1,15})[\s|,;"]+([0-9]{1,15})[\s|,;"]+(.*))')  # anywhere in such a line
 _Relation = tuple[str, list[str]]  # `file:line` and columns
 
 
@@ -35,8 +36,15 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
     relations: list[_Relation] = []
     misread: list[str] = []
     continued: list[str] = []
+    lines: list[str] = []  # that go on with the abstract
     for where, line in itertools.chain(read_lines(path), [("", "")]):  # a blank line ends the last document
         text_line = TEXT_LINE.fullmatch(line)
+        if document and _continues_abstract(document, line, text_line):
+            lines.append(line)
+            continued.append(where)
+            continue
+        if document and lines:
+            document.text, lines = "\n".join([document.text, *lines]), []
         is_title = text_line is not None and text_line[2] == "t"
         if document and (is_title or not line.strip(BLANK)):
             if document.document_id in _AFTER_RETURN.findall(document.text):
@@ -46,10 +54,7 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
             yield document
             document, relations = None, []
         if is_title:
-            document = RawDocument(text_line[1], text_line[3], where=where)
-        elif document and _continues_abstract(document, line, text_line):
-            document.text += f"\n{line}"
-            continued.append(where)
+            document = RawDocument(check_name(text_line[1], where), text_line[3], where=where)
         elif document:
             relations += _add_line(document, line, text_line, where)
         elif line.strip(BLANK):
@@ -67,10 +72,15 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
 
 
 def _continues_abstract(document: RawDocument, line: str, text_line: re.Match[str] | None) -> bool:
-    """Whether a line without tabs, before all mentions, is text: it begins with no id and offsets apart by spaces."""
-    if text_line or "\t" in line or document.mentions or "\n" not in document.text:
+    """Whether a line without tabs, before all mentions, is text, and no mention whose columns are apart otherwise."""
+    if text_line or "\t" in line or not line.strip(BLANK) or document.mentions or "\n" not in document.text:
         return False
-    return not (line.startswith(document.document_id) and _MENTION.match(line, len(document.document_id)))
+    if line.startswith(document.document_id) and _MENTION.match(line, len(document.document_id)):
+        return False
+    placed = (
+        (document.text[int(start) : int(end)].strip(), rest) for start, end, rest in _OFFSETS.findall(line[:200])
+    )
+    return not any(stated and rest.startswith(stated) for stated, rest in placed)
 
 
 def _add_line(document: RawDocument, line: str, text_line: re.Match[str] | None, where: str) -> list[_Relation]:
@@ -101,7 +111,7 @@ def _read_mention(columns: list[str], text: str, where: str) -> Mention:
     if not (OFFSET.fullmatch(start) and OFFSET.fullmatch(end)):
         problem = f"{where}: {start!r} and {end!r} are no offsets, whole numbers from 0"
         raise CorpusError(f"{problem}; {expected} of a composite mention")
-    mention = Mention(((int(start), int(end)),), mention_type, columns[3], where)
+    mention = Mention(((int(start), int(end)),), check_name(mention_type, where), columns[3], where)
     if len(columns) > 7 and not mention.fits(text):
         problem = f"{where}: {len(columns)} columns, and the fourth is not the text at {start}-{end}"
         raise CorpusError(f"{problem}, so the type can't be told; {expected} of a composite mention")
@@ -112,9 +122,9 @@ def _join_mention(columns: list[str], text: str) -> list[str]:
     """Join the columns of a mention that holds tabs, as the text at its offsets shows."""
     if len(columns) > 5 and INTEGER.fullmatch(columns[1]) and INTEGER.fullmatch(columns[2]):
         stated = text[int(columns[1]) : int(columns[2])]
-        behind = 4 + stated.count("\t")
-        if behind > 4 and "\t".join(columns[3:behind]) == stated:
-            return [*columns[:3], stated, *columns[behind:]]
+        for behind in range(5, len(columns)):
+            if " ".join(columns[3:behind]) == stated.translate(LINE_BREAKERS):
+                return [*columns[:3], stated, *columns[behind:]]
     return columns
 
 

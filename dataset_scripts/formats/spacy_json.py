@@ -8,6 +8,7 @@
 Source: https://spacy.io/api/data-formats
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ from dataset_scripts.formats.json_records import (
 from dataset_scripts.formats.tagged_tokens import join_tokens, read_tags
 from dataset_scripts.formats.tags import TagReader
 from dataset_scripts.schema import CorpusError, RawDocument, Span
+
+
+logger = logging.getLogger(__name__)
 
 
 def is_spacy_record(record: Record) -> bool:
@@ -47,6 +51,7 @@ def _is_pair(value: Any) -> bool:
 def read_spacy_json(records: Iterable[Record]) -> Iterator[RawDocument]:
     """Read training data of spaCy; tags of spaCy's own JSON are BILUO, and `-` (a missing tag) is read as O."""
     reader: TagReader | None = None
+    unread: list[str] = []
     for record in records:
         reader = reader or TagReader(record.where.rpartition(":")[0])
         if "paragraphs" in record.fields:
@@ -59,8 +64,13 @@ def read_spacy_json(records: Iterable[Record]) -> Iterator[RawDocument]:
                     yield _read_text_with_entities(Record(pair, record.where, f"{stem}-{number}"))
         else:
             yield _read_text_with_entities(record)
+            unread += [record.where] * bool(
+                (record.value[1] if _is_pair(record.value) else record.fields).get("spans")
+            )
     if reader:
         reader.report()
+    if unread:
+        logger.warning("%s: spans are not read, only entities (so in %d others)", unread[0], len(unread) - 1)
 
 
 def _read_text_with_entities(record: Record) -> RawDocument:

@@ -135,7 +135,9 @@ def _list_items(row: Row, column: str, where: str) -> list[Row]:
 
 def _make_mention(spans: tuple[Span, ...], name: Any, text: Any, where: str) -> Mention:
     if not isinstance(name, str | None) or NOT_IN_NAMES.search(name or ""):
-        raise CorpusError(f"{where}: type {str(name)[:60]!r}; expected a string without tabs or line breaks")
+        raise CorpusError(
+            f"{where}: type {str(name)[:60]!r}; expected a string without tabs, line breaks and the like"
+        )
     name = strip_invisible(name or "")
     return Mention(spans, name, text if isinstance(text, str) else None, where, "" if name else NO_TYPE)
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from dataset_scripts.formats.files import NOT_IN_NAMES
+from dataset_scripts.formats.files import NOT_IN_NAMES, list_names
 from dataset_scripts.formats.table_rows import Row, TextBuilder, TokenBuilder, build_bigbio, find_label_names
-from dataset_scripts.formats.tagged_tokens import TAG_COLUMNS, TOKEN_COLUMNS
-from dataset_scripts.formats.tags import TagReader, is_tag
+from dataset_scripts.formats.tagged_tokens import OTHER_TAGS, TAG_COLUMNS, TOKEN_COLUMNS, choose_tags, is_tag_list
+from dataset_scripts.formats.tags import TagReader
 from dataset_scripts.schema import DETECT, CorpusError, RawDocument, ReadOptions
 
 
@@ -65,7 +65,9 @@ def read_table(table: Table, options: ReadOptions = DETECT) -> Iterator[RawDocum
         where = f"{table.name}:{number}"
         document_id = str(row[id_column]) if id_column else f"{table.stem}-{number}"
         if NOT_IN_NAMES.search(document_id):
-            raise CorpusError(f"{where}: {id_column} {document_id!r}; expected a string without tabs or line breaks")
+            raise CorpusError(
+                f"{where}: {id_column} {document_id!r}; expected a string without tabs, line breaks and the like"
+            )
         document = build(document_id, row, where)
         document.group = str(row[group_column]) if group_column else ""
         yield document
@@ -105,9 +107,9 @@ def choose_layout(table: Table, options: ReadOptions) -> Layout:
     if entities and text:
         _warn_of_other_tags(table, options, text, entities)
         return Layout([text, entities], TextBuilder(text, entities, table.features[entities]))
-    tags = given or _choose_tags(table)
+    tags = given or choose_tags(table.features, table.name)
     if not tokens or not tags:
-        raise CorpusError(f"{table.name}: the columns are {', '.join(columns)}; expected {EXPECTED}")
+        raise CorpusError(f"{table.name}: the columns are {list_names(columns)}; expected {EXPECTED}")
     _warn_of_other_tags(table, options, tokens, tags)
     places = [column for column in ("text", "starts", "ends") if column in columns]
     places, reader = places if len(places) == 3 else [], TagReader(table.name, options.tag_scheme)
@@ -117,18 +119,11 @@ def choose_layout(table: Table, options: ReadOptions) -> Layout:
 
 def _check_column(table: Table, column: str) -> None:
     if column not in table.features:
-        raise CorpusError(f"{table.name}: no column {column!r}; the columns are {', '.join(table.features)}")
+        raise CorpusError(f"{table.name}: no column {column!r}; the columns are {list_names(table.features)}")
 
 
 def _find_first(names: Iterable[str], columns: Mapping[str, Any]) -> str | None:
     return next((name for name in names if name in columns), None)
-
-
-def _choose_tags(table: Table) -> str | None:
-    present = [name for name in TAG_COLUMNS if name in table.features]
-    if len(present) > 1 and present[0] != TAG_COLUMNS[0]:
-        raise CorpusError(f"{table.name}: the tags may be in {' or '.join(present)}; choose with --tag_column")
-    return present[0] if present else None
 
 
 def _warn_of_other_tags(table: Table, options: ReadOptions, *used: str) -> None:
@@ -137,15 +132,11 @@ def _warn_of_other_tags(table: Table, options: ReadOptions, *used: str) -> None:
     names = {column: find_label_names(table.features[column]) or () for column in others}
     tagged = {column for column in others if any(name.startswith("B-") for name in names[column])}
     for row in itertools.islice(table.read(others), BATCH_SIZE) if others else ():
-        tagged |= {column for column, value in row.items() if _is_tag_list(value)}
+        tagged |= {
+            column for column, value in row.items() if is_tag_list(value) or (value and column in ENTITY_COLUMNS)
+        }
     if tagged:
-        message = "%s: the mentions are read from %s, not from %s (tags, too); choose with --tag_column"
-        logger.warning(message, table.name, used[-1], " or ".join(sorted(tagged)))
-
-
-def _is_tag_list(value: Any) -> bool:
-    tags = [tag for tag in value if isinstance(tag, str) and is_tag(tag)] if isinstance(value, list) else []
-    return bool(tags) and len(tags) == len(value) and any(tag.startswith("B-") for tag in tags)
+        logger.warning(OTHER_TAGS, table.name, used[-1], list_names(sorted(tagged), " or "))
 
 
 def _choose_id_columns(table: Table) -> tuple[str | None, str | None]:

@@ -5,16 +5,22 @@ Source: https://huggingface.co/docs/datasets
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import Any
 
-from dataset_scripts.formats.files import OffsetText
+from dataset_scripts.formats.files import OffsetText, list_names
 from dataset_scripts.formats.json_records import Record, check_text, get_document_id
-from dataset_scripts.formats.tags import TagReader
+from dataset_scripts.formats.tags import TagReader, is_tag
 from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions, Span
 
 
+logger = logging.getLogger(__name__)
+
 TOKEN_COLUMNS = ("tokens", "words")
 TAG_COLUMNS = ("ner_tags", "tags", "labels", "ner")
+_HEAD = 256  # records in which other columns of tags are looked for
+OTHER_TAGS = "%s: the mentions are read from %s, not from %s (mentions, too); choose with --tag_column"
 
 
 def join_tokens(tokens: Sequence[str]) -> tuple[str, list[Span]]:
@@ -50,9 +56,14 @@ def is_tagged_record(record: Record, options: ReadOptions = DETECT) -> bool:
 def read_tagged(records: Iterable[Record], options: ReadOptions = DETECT) -> Iterator[RawDocument]:
     """Read tokens and tags."""
     records = iter(records)
-    for first in records:
-        reader = TagReader(first.where.rpartition(":")[0], options.tag_scheme)
-        for record in itertools.chain([first], records):
+    if head := list(itertools.islice(records, _HEAD)):
+        where = head[0].where
+        reader = TagReader(where.rpartition(":")[0], options.tag_scheme)
+        used = options.tag_column or choose_tags(head[0].fields, where)
+        others = {name for record in head for name, value in record.fields.items() if is_tag_list(value)} - {used}
+        if others and options.tag_column is None:
+            logger.warning(OTHER_TAGS, where, used, list_names(sorted(others), " or "))
+        for record in itertools.chain(head, records):
             yield _read_tagged_record(record, options, reader)
         reader.report()
 
@@ -72,6 +83,20 @@ def _read_tagged_record(record: Record, options: ReadOptions, reader: TagReader)
         raise CorpusError(f"{where}: {tag_column} is {tags!r:.60}; expected strings such as B-Disease and O")
     tokens = [check_text(token, where) for token in tokens]
     return build_tagged_document(get_document_id(record, fields), tokens, tags, where, reader)
+
+
+def choose_tags(columns: Container[str], where: str) -> str | None:
+    """Return the known name of a column of tags; raise CorpusError if any of several could be meant."""
+    present = [name for name in TAG_COLUMNS if name in columns]
+    if len(present) > 1 and present[0] != TAG_COLUMNS[0]:
+        raise CorpusError(f"{where}: the tags may be in {' or '.join(present)}; choose with --tag_column")
+    return present[0] if present else None
+
+
+def is_tag_list(value: Any) -> bool:
+    """Whether a value is a list of tags, one of which begins a mention."""
+    tags = [tag for tag in value if isinstance(tag, str) and is_tag(tag)] if isinstance(value, list) else []
+    return bool(tags) and len(tags) == len(value) and any(tag.startswith("B-") for tag in tags)
 
 
 def _find_column(record: Record, chosen: str | None, known: Sequence[str]) -> str | None:

@@ -63,8 +63,9 @@ class TagReader:
         `locate` gives the `file:line` of an index.
         """
         if new := set(tags).difference(self.known):
-            for tag in sorted(new, key=tags.index):
-                self.learn(tag, locate(tags.index(tag)))
+            for index, tag in enumerate(tags):
+                if tag in new and tag not in self.known:
+                    self.learn(tag, locate(index))
         found: list[tuple[int, int, str]] = []
         open_type = ""  # the type of the mention that the next tag may continue
         for index, tag in enumerate(tags):

@@ -123,6 +123,11 @@ LEFT_OUT = [
     ([{"text": TEXT, "entities": [{"start": 0, "end": 7, "type": "Chemical", "score": 0.5}]}], [TEXT],
      "entities with a score are predictions (1); as training or test data they count as gold"),
     ([{"tokens": ["a"], "ner_tags": ["I-X"]}], ["a"], "1 mention beginning with an inner tag (I, E or L;"),
+    ([{"tokens": ["a"], "ner_tags": ["O"]}, {"tokens": ["b"], "ner_tags": ["O"], "x": ["B-X"]}], ["a", "b"],
+     "1: the mentions are read from ner_tags, not from x (mentions, too); choose with --tag_column"),
+    ([{"text": TEXT, "a\n\x1b" + "b" * 300: [[0]]}], [TEXT], "no entities, but a\\n\\x1b" + "b" * 193 + "; it is"),
+    ([[TEXT, {"spans": {"sc": TRIPLES}}], [TEXT, {"entities": TRIPLES}]], [TEXT, TEXT],
+     "1: spans are not read, only entities (so in 0 others)"),
     ([{"text": TEXT, "label": TRIPLES, "spans": SPANS}], [TEXT], "in the form of Prodigy; its keys also fit doccano"),
 ]  # fmt: skip
 
@@ -159,6 +164,8 @@ REFUSED = [
     ([{"text": TEXT, "label": [[0, 7, "x\ny"]]}], 1, "the type 'x\\ny'; expected a string"),
     ([{"tokens": ["a"], "ner_tags": [3]}], 1, "ner_tags holds numbers without the names of the tags; write the names"),
     ([{"tokens": ["a"], "ner_tags": ["X"]}], 1, "'X' is no tag; expected O, B-TYPE"),
+    ([{"tokens": ["a"], "tags": ["O"], "labels": ["O"]}], 1, "the tags may be in tags or labels; choose with"),
+    ([{"tokenized_text": ["a"]}], 1, "no ner beside tokenized_text; expected a list, empty for no mention"),
     ([{"tokens": ["a"], "ner_tags": []}], 1, "1 tokens, but 0 tags; each token needs one"),
     ([{"tokenized_text": ["a"], "ner": [["a", "X"]]}], 1, "mention ['a', 'X']; expected [first token, last"),
     ([{"documents": [{"id": 1}]}], 1, "{'id': 1}; expected a document with id and passages"),

@@ -66,7 +66,7 @@ def test_files_are_read_in_every_form(tmp_path, caplog, name, content, documents
 
 
 RELATIONS = "".join(f"1\t{name}\tD1\tD2\tNovel\n" for name in ("Positive_Correlation", "chemical-disease", "is a"))
-CONLLU = "# newdoc id = d 5 \n# newpar\n# sent_id = 1\n#text = x\n# text_en = a = b\na\tO\n\n# newdoc\n#\tO\n= B-x\n"
+CONLLU = "# newdoc id = d 5 \n# newpar\n# sent_id = 1\n#text = x\n# text_en = a = b\na\tO\n\n# newdoc\n#\tO\n=\tB-x\n"
 EDGES = "Homo\tB-Species\u00a0\nsapiens\tI-Species\u200b\nMus\tB-\ufeffcell-line\u2009\n"
 IOBES = "a S-x\nb S-x\nc B-x\nd I-x\ne E-x\nf B-x\ng E-x\nh B-y\ni O\n"
 PASSAGE = (
@@ -85,7 +85,7 @@ READ = [
     # documents; sentence by sentence; schemes of tags; CoNLL-U
     ("train.tsv", "-DOCSTART- -X- O\n\na NN O\n\nb NN S-x\n\n-DOCSTART- O\n\nc NN O\n",
      [("train-1", "a\nb", "5:2-3 x b"), ("train-2", "c")]),
-    ("dev.conll.gz", "a\tO\r\n\u00a0\x85\tB-x-y\r\n\t \r\nb  O\r\n",
+    ("dev.conll.gz", "a\tO\r\n\u00a0\x85\tB-x-y\r\n\t \r\nb\t\tO\r\n",
      [("dev-1", "a \u00a0\x85", "2:2-4 x-y \u00a0\x85"), ("dev-2", "b")]),
     ("c.iob", IOBES, [
         ("c-1", "a b c d e f g h i", "1:0-1 x a", "2:2-3 x b", "3:4-9 x c d e", "6:10-13 x f g", "8:14-15 y h")]),
@@ -169,6 +169,9 @@ LISTS = (
      ["that goes"], ": abstracts go on over several lines (2, the first at PATH:3), which are joined by line breaks"),
     ("c.conll", "# a comment O x\na O\n\n# another one\nc B-x\n", ["c"], COMMENTS),
     ("c.conll", "<ALL> O\np53 B-Gene\nbinds O-Gene\n</ALL> O\n\n<ALL> O\n</ALL> O\n", ["p53"], MARKERS),
+    ("c.conll", "<ALL> B-x\na O\n</ALL> O\n", ["<ALL>"], None),
+    ("c.pubtator", "1|t|20 mg day\n1|a|In 2003, 20 30 a\n0 3 cases\n1\t0\t9\t20 mg\tday\tX\tD1\n", ["20 mg day"],
+     ": abstracts go on over several lines (1, the first at PATH:3), which are joined by line breaks"),
     ("c.conll", "a L-x\nb U-x\nc B-x\nd I-x\ne L-x\n", ["a", "b", "c d e"], strays(1, 1)),
     ("c.pubtator", "1|t|a\tb c\n1|a|\n1\t0\t3\ta\tb\tX\tD1|D2\ta|b\n", ["a\tb"], None),
     ("c.pubtator", relation("CPR:4\tArg1:T1\tArg2:T2"), ["human"] * 2, None),

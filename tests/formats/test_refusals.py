@@ -33,6 +33,11 @@ PUBTATOR = [
      ":4: '1\\t0\\t1\\ta\\tX' before a title; expected ID|t|TITLE, then ID|a|ABSTRACT"),
     ("1|a|b\n", ":1: '1|a|b' before a title"),
     ("1|t|Gout\r1|a|More.\r1\t0\t4\tGout\tDisease\r", ":1: carriage returns end lines"),
+    *((f"1|t|Gout\n1|a|b\n{line}\n", f":3: no tab in {line!r}; separate the columns") for line in (
+        "0 4 Gout D", "1|0|4|Gout|D", "1|b|more", "1,0,4,Gout,D", '"1","0","4","Gout","D"', "PMID1 0 4 Gout D")),
+    *((f"1|t|a\n1|a|b\n1\t0\t1\ta\tX{odd}y\t-\n", f":3: 'X{shown}y'; expected a name without tabs, line breaks and")
+      for odd, shown in [("\r", "\\r"), ("\u2028", "\\u2028"), ("\x1b", "\\x1b")]),
+    ("1\r2|t|a\n", ":1: '1\\r2'; expected a name without tabs"),
     (b"1|t|a\n1|a|caf\xe9\n", ":2: byte 0xe9 is not UTF-8"),
     (gzip.compress("".join(map(str, range(2000))).encode())[:-900], ": can't be read"),  # cut off
     (gzip.compress(b"1|t|Gout")[:12] + bytes(12), ": can't be read"),  # damaged
@@ -42,14 +47,21 @@ CONLL = [
       for count, line in [(3, "sapiens\tNN\tI-NP\t"), (3, "sapiens\tNN\tI-NP"), (3, "sapiens NN I-NP"),
                           (2, "sapiens\tI-Species"), (5, "x x x x B-y")]),
     *((f"{line}\na\tO\n", f":1: {line!r}; expected a token and, as last column") for line in ["alone", "Gout\ttag"]),
-    ("Token\tTag\nGout\tB-x\n", ":1: 'Token\\tTag' is a header line; remove it"),
+    *((f"{header}\nGout\tB-x\n", f":1: {header!r} is a header line; remove it, or name the file .csv")
+      for header in ("Token\tTag", "document_id\ttext\tstart\tend\ttype", "Sentence #\tWord\tTag")),
     *((f"a\tO\n{line}\n", f":2: {line!r} has {count} columns, where PATH:1 has 2; give every row the same columns")
       for count, line in [(1, "alone"), (1, "\tO"), (3, "a\tB-x\tNN"), (3, "heart attack B-Disease")]),
     *((f"a\tO\na\t{tag}\n", f":2: {tag!r} is no tag; expected O, B-TYPE") for tag in ["B-", "o", "X-x", "b-x"]),
     ("a\tL-x\nb\tU-x\nc\tE-x\n", ": the tags mix BILOU's L or U (PATH:1) and IOBES' E or S (PATH:3); write them in"),
     ("1\ta\tO\n2\tb\tO\n\n1\tBRCA1\tB-x\n2\tis\tO\n3\t.\tO\n", ":4: the first column counts the tokens"),
+    ("# newdoc id = a\tb\nc\tO\n", ":1: 'a\\tb'; expected a name without tabs"),
     ("Homo\tB-x\r\rsapiens\tI-x\r", RETURN),
     ("Homo\tB-x\r\r\nsapiens\tI-x\r\r\n", RETURN),
+    ("IL-2\tO\nvitamin B\n", ":2: 'vitamin B'; columns are apart by spaces, where PATH:1 has tabs; part those of"),
+    ("vitamin B\nIL-2\tO\n", ":2: 'IL-2\\tO'; columns are apart by tabs, where PATH:1 has spaces; part those of"),
+    ("a\t\tO\nb\tNN\tO\nc\tO\n", ":3: 'c\\tO' has 2 columns, where PATH:1 has 3; give every row the same columns"),
+    ("a\tNN\tO\n\tNN\tb\tO\n", ":2: '\\tNN\\tb\\tO' has 3 columns, where PATH:1 has 3; give every row the same"),
+    *((f"a NN O\n\n{row}\n", f":3: {row!r} has 2 columns, where PATH:1 has 3; give") for row in ("# O", "#\tNN")),
     ("###MEDLINE:\n", ":1: ###MEDLINE: without an id; expected ###MEDLINE:ID"),
 ]  # fmt: skip
 JSONL = [
@@ -65,7 +77,8 @@ JSONL = [
         ('{"start": 0, "end": 1}', "{'start': 0, 'end': 1}; expected start and end (whole numbers) and type"),
         ('{"start": "0", "end": 1, "type": "T"}', "{'start': '0'"),
         ('{"start": false, "end": 1, "type": "T"}', "{'start': False"),
-        *((f'{{"type": "{kind}", "start": 0, "end": 3}}', "{") for kind in (" ", "X ", " X", "X\\ny", "X\\ud800")),
+        *((f'{{"type": "{kind}", "start": 0, "end": 3}}', "{") for kind in
+          (" ", "X ", " X", "X\\u200b", "X\\ny", "X\\ud800")),
     ]),
     ("3", "3; expected text and entities"),
     ('[{"text": "x"}, []]', "a JSON list; expected an object"),
@@ -89,7 +102,12 @@ XML = [
         ("<offset>28<", "<offset>100029<", ":12: offset 100029, but the text before it ends at 28"),
         ("<offset>0</offset>", "", ":5: offset ''; expected a whole number"),
         ('length="4"', 'length="four"', ":6: length 'four'; expected a whole number"),
-        ("<id> 11 </id>", "", ":4: document id ''; expected a string without tabs or line breaks"),
+        ("<text>Gout &lt; 3", "<text>Gout <i>x</i>", ":5: several <text>, or elements inside; expected one <text>"),
+        ("<text>Gout &lt; 3", "<text/><text>Gout", ":5: several <text>, or elements inside"),
+        ('key="MESH"', 'key="type"', ":6: the types ['D1', 'Disease'] of one annotation; write one for each"),
+        ('<document><id>12</id><passage><offset>2</offset><text>x</text></passage>', "<document><id>12</id>",
+         ":14: a document without <passage> directly inside; its text stands there"),
+        ("<id> 11 </id>", "", ":4: document id ''; expected a string without tabs, line breaks and the like"),
     ]),
 ]  # fmt: skip
 OF_SEVERAL_FILES = [
@@ -98,14 +116,18 @@ OF_SEVERAL_FILES = [
         ("ALTGENE.eval", "BC2GM99|0 1|x\n", "1: sentence id 'BC2GM99' is not in"),
         ("GENE.eval", "BC2GM01 0 1 x\n", "1: 'BC2GM01 0 1 x'; expected ID|START END|TEXT"),
         ("test.in", "P1A a\nP1A b\n", "2: sentence id 'P1A' a second time"),
+        ("test.in", "a\tb c\n", "1: 'a\\tb'; expected a name without tabs"),
         ("test.in", "BC2GM01\n", "1: 'BC2GM01'; expected a unique sentence id"),
         ("test.in", " The p53.\n", "1: ' The p53.'; expected a unique sentence id"),
         ("test.idmap", "a b\na b c\n", "2: 'a b c'; expected the P-id and the test sentence's id"),
     ]),
     ({"train.in": ""}, "/train.in: no GENE.eval beside it"),
     ({".": ""}, ": no .ann file in this folder"),
+    ({".": "", "a.txt": "", "a.ann": "", "a.a1": ""}, ": both .ann and .a1 files, such as a.a1; keep those with the"),
+    ({".": "", "a.txt": "", "a.ann": "", "a.ann.gz": ""}, "/a.ann"),
     *(({".": "", "a.txt": "abc", "a.ann": f"#1\tx\ty\n{line}\n"}, f"/a.ann:2: {line!r}; expected T1<tab>TYPE START")
-      for line in ["T1 x 0 1 a", "T1\tx 0\ta", "T1\tx 0 1", "T1\t0 1\ta", "T1\tx 0 1;\ta", "X1\ty"]),
+      for line in ["T1 x 0 1 a", "T1\tx 0\ta", "T1\tx 0 1", "T1\t0 1\ta", "T1\tx 0 1;\ta", "X1\ty", "NT1\tx 0 1\ta"]),
+    ({".": "", "a.txt": "abc", "a.ann": "T1\tx\ry 0 1\ta\n"}, "/a.ann:1: 'x\\ry'; expected a name without tabs"),
     ({".": "", "a.txt": "", "a.ann": "", "b.ann": ""}, "/b.ann: no b.txt beside it"),
     ({".": "", "a.txt": "", "a.ann": "", "b.txt": ""}, "/b.txt: no b.ann beside it"),
     ({".": "", "1.txt": b"one\ntwo\n\xff", "1.ann": ""}, "/1.txt:3: byte 0xff is not UTF-8"),

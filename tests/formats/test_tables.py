@@ -4,6 +4,7 @@ import struct
 
 import datasets
 import pyarrow
+import pyarrow.parquet
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from formats.format_tools import describe, error_of
@@ -73,12 +74,30 @@ def test_a_document_in_several_rows_is_a_group(save):
     assert [(raw.document_id, raw.group) for raw in read_any(save(rows))] == [("mine-1", "7"), ("mine-2", "7")]
 
 
+def test_features_that_are_older_than_the_columns_are_left_out(save):
+    path = save(
+        [{"tokens": ["Gout"], "tags": ["B-X"], "id": 7}], tokens=List(STRING), tags=List(STRING), id=Value("int64")
+    )
+    table = pyarrow.parquet.read_table(path)
+    renamed = table.rename_columns(["tokens", "tags", "key"]).replace_schema_metadata(table.schema.metadata)
+    pyarrow.parquet.write_table(renamed, path)
+    assert [describe(raw) for raw in read_any(path)] == [("mine-1", "Gout", "1:0-4 X Gout")]
+
+
+def test_a_second_column_of_mentions_is_told(save, caplog):
+    (raw,) = read_any(save([{"text": "Gout", "entities": [SPAN], "spans": [SPAN | {"label": "X"}]}]))
+    assert describe(raw)[2:] == ("1:0-4 Disease Gout",)
+    assert "the mentions are read from entities, not from spans (mentions, too)" in caplog.text
+
+
 def test_options_choose_the_columns(save, caplog):
     row = {"forms": ["Gout", "B-cell"], "ner_tags": [1, 2], "fine": [1, 0], "strings": ["O", "B-X"]}
     path = save([row], forms=List(STRING), ner_tags=TAGS, fine=TAGS, strings=List(STRING))
     (raw,) = read_any(path, ReadOptions(token_column="forms"))
     assert describe(raw)[2:] == ("1:0-11 Drug Gout B-cell",)
-    assert "mine.parquet: the mentions are read from ner_tags, not from fine or strings (tags, too);" in caplog.text
+    assert (
+        "mine.parquet: the mentions are read from ner_tags, not from fine or strings (mentions, too);" in caplog.text
+    )
     caplog.clear()
     (raw,) = read_any(path, ReadOptions(token_column="forms", tag_column="fine"))
     assert describe(raw)[2:] == ("1:0-4 Drug Gout",) and not caplog.records
