@@ -197,7 +197,7 @@ FORMS = {
     "bioc-json": (1200, export_to("bioc-json", "c.json")),
     "brat": (1500, export_to("brat", "brat")),
     "doccano": (900, export_to("doccano", "c.jsonl")),
-    "label_studio": (1000, export_to("label_studio", "c.json")),
+    "label-studio": (1000, export_to("label-studio", "c.json")),
     "prodigy": (500, export_to("prodigy", "c.jsonl")),
     "gliner": (700, export_to("gliner", "c.json")),
     "our_conll": (500, export_to("conll", "c.conll")),
@@ -453,7 +453,7 @@ def test_a_row_without_one_of_its_columns_is_refused(tmp_path, caplog, seed):
 
 
 WHOLE = {"jsonl": ".jsonl", "pubtator": ".pubtator", "bioc": ".xml", "bioc-json": ".json", "brat": "",
-         "doccano": ".jsonl", "label_studio": ".json", "prodigy": ".jsonl"}  # fmt: skip
+         "doccano": ".jsonl", "label-studio": ".json", "prodigy": ".jsonl"}  # fmt: skip
 
 
 @pytest.mark.parametrize("first", WHOLE)
