@@ -967,12 +967,13 @@ class MtlBionerPipeline(Pipeline):
                       for word, position in enumerate(window.positions, window.core[0]) if position >= 0]  # fmt: skip
             if places:  # only the first sub-words of words go through the heads
                 *places, words = torch.tensor(places).T
+                places = nn.functional.pad(torch.stack(places), (0, -len(words) % 128))  # few shapes here too
                 padding = self.tokenizer.pad_token_id or 0
                 ids, mask = pad_windows(self.model, [sequences[i] for i in batch], padding)
-                task_logits = self.model(ids, mask, tasks=list(task_ids), places=torch.stack(places)).task_logits
+                task_logits = self.model(ids, mask, tasks=list(task_ids), places=places).task_logits
                 check_finite(self.model, task_logits)
                 for name, logits in task_logits.items():
-                    word_logits[name][words] = logits[0].cpu()
+                    word_logits[name][words] = logits[0, : len(words)].cpu()
         words = [item["words"] for item in items]
         spans = {
             name: decode_spans(word_logits[name].split(sizes), config.labels(task), words,

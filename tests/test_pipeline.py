@@ -314,6 +314,18 @@ def test_what_is_done_to_forward_is_done_in_the_pipeline(ner: MtlBionerPipeline)
     assert calls == [1]
 
 
+def test_a_stream_of_texts_is_computed_in_few_shapes(ner: MtlBionerPipeline) -> None:
+    """For each shape, matrix libraries keep something in memory, so that many texts would fill it."""
+    shapes = set()
+    handle = ner.model.register_forward_hook(
+        lambda _, inputs, options, __: shapes.add((inputs[0].shape[1] % 8, options["places"].shape[1] % 128)),
+        with_kwargs=True,
+    )
+    list(ner(text for number in range(1, 40, 7) for text in random_texts(number)))
+    handle.remove()
+    assert shapes == {(0, 0)}
+
+
 def test_a_model_that_computes_no_numbers_is_an_error(make_ner: Callable, encoder_type: str) -> None:
     ner = make_ner(encoder_type)
     torch.nn.init.constant_(ner.model.heads["a"].bias, math.nan)
