@@ -82,12 +82,12 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     _add_fix_offsets(subparsers)
     for command in (stats, export):
         command.add_argument("--data_dir", help="holds ncbi_disease/ and so on; 'sample' is embedded; else downloaded")
-        command.add_argument("--allow_losses", action="store_true", help="accept corpora that lose most mentions")
     for command in (stats, export, conversion):
         command.add_argument("--tag_column", help="column of the tags: in CoNLL its number (-1: last), else its name")
         command.add_argument("--token_column", help="column of the tokens, in the same way")
         command.add_argument("--tag_scheme", choices=SCHEMES, help="of the tags; default: detected")
         command.add_argument("--strict", action="store_true", help="refuse empty, untyped and misplaced mentions")
+        command.add_argument("--allow_losses", action="store_true", help="accept corpora that lose most mentions")
         command.add_argument("--word_pattern", default=DEFAULT_WORD_PATTERN, help="regular expression of a word")
 
 
