@@ -14,6 +14,7 @@ from dataset_scripts.schema import (
     DUPLICATE_DOCUMENT,
     DUPLICATE_MENTION,
     EMPTY_SPAN,
+    NO_TYPE,
     OTHER_TYPE,
     OUTSIDE_TEXT,
     CorpusError,
@@ -127,7 +128,7 @@ def _to_entities(
     for mention in mentions:
         own_type = sys.intern(mention.type)
         harmonised = own_type if type_map is None else type_map(own_type)
-        if cause := mention.lost or _find_fault(mention, raw.text):
+        if cause := mention.lost or (not mention.type and NO_TYPE) or _find_fault(mention, raw.text):
             problems.add(cause, raw, mention)
         else:
             spans = _join_touching(raw.text, mention.spans) if len(mention.spans) > 1 else mention.spans

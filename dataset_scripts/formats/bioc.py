@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from dataset_scripts.formats.files import INTEGER, NOT_IN_NAMES, FilePath, OffsetText, write_text
 from dataset_scripts.formats.json_records import check_list, check_text, check_type
 from dataset_scripts.formats.xml import XML_SPACE, XmlElement, escape_xml, get_text, read_records
-from dataset_scripts.schema import DISCONTINUOUS, NESTED, NO_TYPE, CorpusError, Document, Mention, RawDocument
+from dataset_scripts.schema import DISCONTINUOUS, NESTED, CorpusError, Document, Mention, RawDocument
 
 
 logger = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ def _read_annotation(annotation: Node, unplaced: list[str]) -> Mention | None:
     if not spans:
         unplaced += [where] if text else []
         return None
-    lost = "" if mention_type else NO_TYPE
+    lost = ""
     if infons.get("CompositeRole") == "IndividualMention":  # "renal failure" in "renal and liver failure" (BC5CDR)
         lost = DISCONTINUOUS if len(spans) > 1 else NESTED
     return Mention(tuple(spans), mention_type, text, where, lost)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataset_scripts.formats.files import BLANK, FilePath, check_name, read_lines
 from dataset_scripts.formats.tagged_tokens import build_tagged_document
 from dataset_scripts.formats.tags import TagReader
-from dataset_scripts.schema import DETECT, NO_TYPE, CorpusError, Mention, RawDocument, ReadOptions, strip_invisible
+from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions, strip_invisible
 
 
 # The accepted names of each column, the best first.
@@ -38,7 +38,7 @@ _CHOICES = {  # of columns that mustn't be taken for each other: the remedy if s
     "token": "choose with --token_column",
     **dict.fromkeys(("start", "end"), "remove the others"),
 }
-_OFFSET = re.compile(r"([0-9]{1,15})(?:\.0)?")  # pandas writes 4.0 where another row has no offset
+_OFFSET = re.compile(r"(-?[0-9]{1,15})(?:\.0)?")  # pandas writes 4.0 where another row has no offset
 _LONGEST = 1 << 24  # characters of a field: a full text has some 100,000, and a lost quote takes in all that follows
 
 _Row = tuple[str, dict[str, str]]  # `file:line` and the values by key of `_NAMES`
@@ -125,7 +125,7 @@ def _read_mention(row: dict[str, str], where: str) -> Mention:
     if not (start and end):
         raise CorpusError(f"{where}: {row['start']!r} and {row['end']!r} are no offsets, whole numbers from 0")
     name = check_name(strip_invisible(row["type"]), where)
-    return Mention(((int(start[1]), int(end[1])),), name, row.get("mention") or None, where, "" if name else NO_TYPE)
+    return Mention(((int(start[1]), int(end[1])),), name, row.get("mention") or None, where)
 
 
 def _read_tokens(rows: Iterable[_Row], reader: TagReader) -> Iterator[RawDocument]:

@@ -4,10 +4,11 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dataset_scripts.formats.files import NOT_IN_NAMES, OffsetText
+from dataset_scripts.formats.files import OffsetText
+from dataset_scripts.formats.json_records import check_type
 from dataset_scripts.formats.tagged_tokens import join_tokens, read_tags
 from dataset_scripts.formats.tags import TagReader
-from dataset_scripts.schema import NO_TYPE, CorpusError, Mention, RawDocument, Span, strip_invisible
+from dataset_scripts.schema import CorpusError, Mention, RawDocument, Span
 
 
 Row = Mapping[str, Any]
@@ -134,12 +135,7 @@ def _list_items(row: Row, column: str, where: str) -> list[Row]:
 
 
 def _make_mention(spans: tuple[Span, ...], name: Any, text: Any, where: str) -> Mention:
-    if not isinstance(name, str | None) or NOT_IN_NAMES.search(name or ""):
-        raise CorpusError(
-            f"{where}: type {str(name)[:60]!r}; expected a string without tabs, line breaks and the like"
-        )
-    name = strip_invisible(name or "")
-    return Mention(spans, name, text if isinstance(text, str) else None, where, "" if name else NO_TYPE)
+    return Mention(spans, check_type(name, where), text if isinstance(text, str) else None, where)
 
 
 def build_bigbio(document_id: str, row: Row, where: str) -> RawDocument:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from format_tools import describe, error_of
-from toys import put, read_jsonl
+from toys import collect, put, read_jsonl
 
 from dataset_scripts import formats
 from dataset_scripts.formats import read_any
 from dataset_scripts.formats.tagged_tokens import build_tagged_document
 from dataset_scripts.formats.tags import TagReader
-from dataset_scripts.schema import NO_TYPE, Document, Entity, ReadOptions
+from dataset_scripts.schema import Document, Entity, ReadOptions
 
 
 TEXT = "Aspirin may cause asthma."
@@ -103,14 +103,15 @@ def test_every_record_of_a_list_has_its_line_and_number(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_mention_without_a_type_is_marked_as_lost(tmp_path):
+def test_a_mention_without_a_type_is_lost(tmp_path):
     for record in (
+        {"text": TEXT, "entities": [{"start": 0, "end": 7, "type": "\u200b "}]},
         {"text": TEXT, "spans": [{"start": 0, "end": 7}]},
         {"text": TEXT, "x": [{"start": 0, "end": 7, "labels": []}]},
         {"text": TEXT, "label": [[0, 7, None]]},
     ):
-        (raw,) = read_any(put(tmp_path / "c.json", json.dumps(record)))
-        assert [(mention.spans, mention.type, mention.lost) for mention in raw.mentions] == [(((0, 7),), "", NO_TYPE)]
+        documents, ledger = collect(read_any(put(tmp_path / "c.json", json.dumps(record))))
+        assert (documents[0].entities, ledger.dropped) == ([], {"no type": 1})
 
 
 TASK = {"id": 2, "data": {"text": TEXT}}

@@ -116,7 +116,7 @@ def test_options_choose_the_columns(save, caplog):
         ({"text": "Gout.", "entities": ["Gout"]}, {}, r":1: entities holds 'Gout'; expected records with start"),
         ({"text": "Gout.", "entities": [{"start": 0, "label": "X"}]}, {}, r"expected start and end \(whole numbers\)"),
         ({"text": "Gout.", "entities": [{**SPAN, "label": 3}]}, {}, r":1: label holds numbers without names"),
-        ({"text": "Gout.", "entities": [{**SPAN, "label": "a\tb"}]}, {}, r":1: type 'a\\tb'; expected a string"),
+        ({"text": "Gout.", "entities": [{**SPAN, "label": "a\tb"}]}, {}, r":1: the type 'a\\tb'; expected a string"),
         ({"text": "a  b", "tokens": ["a", "b"], "starts": [0, 2], "ends": [1, 3], "tags": ["O", "O"]}, {},
          r":1: token 2 is 'b', but the text has ' ' between starts and ends; offsets must count characters"),
         ({"text": "a b", "tokens": ["a", "b"], "starts": [0], "ends": [1], "tags": ["O", "O"]}, {},
