@@ -26,6 +26,7 @@ from dataset_scripts.corpora import CORPORA
 from dataset_scripts.export import FORMATS, export_corpus
 from dataset_scripts.figures import draw_corpora, import_pyplot
 from dataset_scripts.fix_offsets import fix_offsets
+from dataset_scripts.formats.files import format_count
 from dataset_scripts.formats.tags import SCHEMES
 from dataset_scripts.loading import check_arguments, file_ledgers, find_data_dir, load_corpus
 from dataset_scripts.offsets import NAMES
@@ -198,7 +199,7 @@ def _fix_offsets(arguments: argparse.Namespace) -> int:
     print(f"{arguments.source}: {outcome.diagnosis}")
     print(f"{arguments.target}: {outcome.corrected} of {outcome.mentions} mentions corrected")
     if outcome.misfits:
-        problem = f"{len(outcome.misfits)} mention(s) still don't stand at their offsets and are left as written"
+        problem = f"{format_count(len(outcome.misfits), 'mention')} left as written, whose text isn't at the offsets"
         print(f"warning: {problem}, the first at {outcome.misfits[0]}", file=sys.stderr)
     if outcome.lost:
         print(f"warning: not written: {_join_counts(outcome.lost)}", file=sys.stderr)

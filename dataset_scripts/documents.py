@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from dataset_scripts.corpus import Part
-from dataset_scripts.problems import TRIMMED, Problems, count
+from dataset_scripts.formats.files import format_count
+from dataset_scripts.problems import TRIMMED, Problems
 from dataset_scripts.schema import (
     DETECT,
     DISCONTINUOUS,
@@ -103,8 +104,8 @@ def merge_documents(documents: Iterable[Document], name: str) -> list[Document]:
             repeated.append(first.document_id)
             merged[first.document_id] = joined
     if repeated:
-        also = f"; {count(new, 'mention')} that only a later one has added to it" if new else ""
-        numbers = count(len(repeated), "document")
+        also = f"; {format_count(new, 'mention')} that only a later one has added to it" if new else ""
+        numbers = format_count(len(repeated), "document")
         logger.warning(
             "%s: %s with id and text of an earlier one, such as %s%s", name, numbers, repeated[0][:60], also
         )

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from dataset_scripts.formats.files import format_count
 from dataset_scripts.schema import LINE_BREAKERS, Mention, RawDocument, Span
 
 
@@ -241,8 +242,9 @@ class Diagnosis:
     documents_fit: int  # in which all mentions then fit
 
     def __str__(self) -> str:
-        written = f"of {self.mentions} mentions in {self.documents} document(s), {self.fit_as_written} fit as written"
-        return f"{written}, {self.fit} if {self.hypothesis.claim} (in {self.documents_fit} document(s) all)"
+        sample = f"{format_count(self.mentions, 'mention')} in {format_count(self.documents, 'document')}"
+        fit = f"{self.fit} if {self.hypothesis.claim} (all in {format_count(self.documents_fit, 'document')})"
+        return f"of {sample}, {self.fit_as_written} fit as written, {fit}"
 
     def describe_remedy(self, path: str) -> str:
         """Name the command that writes a corrected copy."""

@@ -20,8 +20,6 @@ logger = logging.getLogger(__name__)
 
 Node = dict[str, Any]  # a part of a BioC file under the keys of BioC JSON, with `where` if it knows its place
 
-_MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padding worth its memory
-
 
 class _Draft(NamedTuple):
     """A document, with the offset of the passage or sentence that each mention stands in."""
@@ -109,7 +107,7 @@ def _build_draft(node: Node, unplaced: list[str]) -> _Draft:
         has_text = str(passage.get("text") or "").strip() or not sentences
         for index, block in enumerate([passage] if has_text else sentences):
             offset = _read_integer(block.get("offset"), "offset", block["where"])
-            _pad(text, offset, block["where"], " " if index else "\n")
+            text.pad(offset, block["where"], " " if index else "\n")
             text.add(check_text(block.get("text") or "", block["where"]))
     for block in _list_blocks(node):
         found = [_read_annotation(annotation, unplaced) for annotation in _list_nodes(block, "annotations")]
@@ -139,14 +137,6 @@ def _read_integer(value: object, name: str, where: str) -> int:
     if isinstance(value, bool) or not INTEGER.fullmatch(text.removeprefix("-")):
         raise CorpusError(f"{where}: {name} {value!r:.60}; expected a whole number")
     return int(text)
-
-
-def _pad(text: OffsetText, offset: int, where: str, separator: str) -> None:
-    length = text.tell()
-    if not length <= offset <= length + _MAX_GAP:
-        remedy = f"offsets must count characters (not bytes), rise, and leave no gap over {_MAX_GAP}"
-        raise CorpusError(f"{where}: offset {offset}, but the text before it ends at {length}; {remedy}")
-    text.add(((separator if length else " ") + " " * (offset - length))[: offset - length])
 
 
 def _read_annotation(annotation: Node, unplaced: list[str]) -> Mention | None:

@@ -9,7 +9,7 @@ Source: this project
 import logging
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import FilePath, list_names
+from dataset_scripts.formats.files import FilePath, format_count, list_names
 from dataset_scripts.formats.json_records import (
     Record,
     check_list,
@@ -56,8 +56,8 @@ def read_own_records(records: Iterable[Record]) -> Iterator[RawDocument]:
                        predicted[0], len(predicted))  # fmt: skip
     if unread:
         logger.warning(
-            "%s: no entities, but %s; it is read as a text without mentions (so are %d others), and if these are its "
-            "mentions, name them entities", unread[0][0], list_names(unread[0][1]), len(unread) - 1,
+            "%s: no entities, but %s; %s read as text without mentions; if these are mentions, name them entities",
+            unread[0][0], list_names(unread[0][1]), format_count(len(unread), "such record"),
         )  # fmt: skip
 
 

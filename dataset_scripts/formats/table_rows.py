@@ -13,8 +13,6 @@ from dataset_scripts.schema import CorpusError, Mention, RawDocument, Span
 
 Row = Mapping[str, Any]
 
-_MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padding worth its memory
-
 
 def find_label_names(feature: Any, *keys: str) -> list[str] | None:
     """Return the names of the numbers in a column of lists, or in a field of its items; None without names."""
@@ -146,11 +144,8 @@ def build_bigbio(document_id: str, row: Row, where: str) -> RawDocument:
         if len(spans) != len(parts):
             raise CorpusError(f"{where}: a passage with {len(parts)} texts, but {len(spans)} offsets")
         for (start, _), part in zip(spans, parts, strict=True):
-            gap = start - text.tell()
-            if not 0 <= gap <= _MAX_GAP:
-                problem = f"{where}: a passage at {start}, but the text before it ends at {text.tell()}"
-                raise CorpusError(f"{problem}; offsets must count characters, rise, and leave no gap over {_MAX_GAP}")
-            text.add(("\n" + " " * gap)[:gap] + part)
+            text.pad(start, where, "\n")
+            text.add(part)
     mentions = []
     for entity in _list_items(row, "entities", where):
         stated = " ".join(_get_list(entity, "text", where, str)) if entity.get("text") else None

@@ -5,8 +5,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
-from dataset_scripts.formats.files import NOT_IN_NAMES, FilePath
-from dataset_scripts.problems import count
+from dataset_scripts.formats.files import NOT_IN_NAMES, FilePath, format_count
 from dataset_scripts.schema import CorpusError, strip_invisible
 
 
@@ -97,7 +96,7 @@ class TagReader:
             raise CorpusError(f"{self.path}: the tags mix {places}; write them in one scheme")
         if self.scheme or not self.strays:
             return
-        mentions = count(len(self.strays), "mention")
+        mentions = format_count(len(self.strays), "mention")
         numbers = f"{mentions} beginning with an inner tag (I, E or L; the first at {self.strays[0]})"
         reading = "IOE2" if "E" in written and not set(written) & set("BS") else "IOB1"
         logger.warning("%s: %s, read as in %s; --tag_scheme names the scheme", self.path, numbers, reading)

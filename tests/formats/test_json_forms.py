@@ -126,9 +126,9 @@ LEFT_OUT = [
     ([{"tokens": ["a"], "ner_tags": ["I-X"]}], ["a"], "1 mention beginning with an inner tag (I, E or L;"),
     ([{"tokens": ["a"], "ner_tags": ["O"]}, {"tokens": ["b"], "ner_tags": ["O"], "x": ["B-X"]}], ["a", "b"],
      "1: the mentions are read from ner_tags, not from x (mentions, too); choose with --tag_column"),
-    ([{"text": TEXT, "a\n\x1b" + "b" * 300: [[0]]}], [TEXT], "no entities, but a\\n\\x1b" + "b" * 193 + "; it is"),
+    ([{"text": TEXT, "a\n\x1b" + "b" * 300: [[0]]}], [TEXT], "no entities, but a\\n\\x1b" + "b" * 193 + "; 1 such"),
     ([[TEXT, {"spans": {"sc": TRIPLES}}], [TEXT, {"entities": TRIPLES}]], [TEXT, TEXT],
-     "1: spans are not read, only entities (so in 0 others)"),
+     "1: spans are not read, only entities (1 record)"),
     ([{"text": TEXT, "label": TRIPLES, "spans": SPANS}], [TEXT], "in the form of Prodigy; its keys also fit doccano"),
 ]  # fmt: skip
 

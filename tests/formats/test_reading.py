@@ -9,7 +9,7 @@ from toys import collect, put
 
 from dataset_scripts import formats
 from dataset_scripts.formats import find_companion_files, is_corpus_path, read_any, read_bc2gm, read_brat
-from dataset_scripts.problems import count
+from dataset_scripts.formats.files import format_count
 
 
 PUBTATOR = (
@@ -130,7 +130,7 @@ def test_documents_are_read(tmp_path, caplog, name, content, documents):
 
 def strays(number: int, line: int, scheme: str = "IOB1") -> str:
     place = f"beginning with an inner tag (I, E or L; the first at PATH:{line})"
-    return f": {count(number, 'mention')} {place}, read as in {scheme}; --tag_scheme"
+    return f": {format_count(number, 'mention')} {place}, read as in {scheme}; --tag_scheme"
 
 
 COMMENTS = ": 2 lines beginning with # read as comments, the first at PATH:1"
@@ -152,11 +152,9 @@ def unread(keys: str) -> str:
 
 SKIPPED = (
     ":3: skipped as a relation, because its second column is a name, but it holds a text of the document and its "
-    "offset (so do 1 others); if it is a mention, put the offsets into columns 2 and 3"
+    "offset (2 such lines); if it is a mention, put the offsets into columns 2 and 3"
 )
-LISTS = (
-    ":1: no entities, but {}; it is read as a text without mentions (so are 2 others), and if these are its mentions"
-)
+LISTS = ":1: no entities, but {}; 3 such records read as text without mentions; if these are mentions, name them"
 
 
 @pytest.mark.parametrize(("name", "content", "mentions", "warning"), [

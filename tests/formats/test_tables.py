@@ -122,7 +122,7 @@ def test_options_choose_the_columns(save, caplog):
         ({"text": "a b", "tokens": ["a", "b"], "starts": [0], "ends": [1], "tags": ["O", "O"]}, {},
          r":1: token 2 is 'b', but the text has None"),
         ({**BIGBIO, "entities": [{"type": "X", "text": ["x"], "offsets": [[1]]}]}, {}, r"offsets are \[\[1\]\]; exp"),
-        ({**BIGBIO, "passages": [{"text": ["Gout."], "offsets": [[1 << 40, 5]]}]}, {}, "a passage at 1099511627776, "),
+        ({**BIGBIO, "passages": [{"text": ["Gout."], "offsets": [[1 << 40, 5]]}]}, {}, "1: offset 1099511627776, but"),
         ({**BIGBIO, "passages": [{"text": ["a", "b"], "offsets": [[0, 1]]}]}, {}, "with 2 texts, but 1 offsets"),
     ],
 )  # fmt: skip
