@@ -1,9 +1,6 @@
 """Find out how a file counts the offsets of its mentions, where their texts don't stand at them.
 
-    evidence = OffsetEvidence()
-    for raw in read_any("mine.pubtator"):
-        evidence.add(raw)
-    if diagnosis := evidence.diagnose():
+    if diagnosis := diagnose(read_any("mine.pubtator")):
         print(diagnosis)  # of 50 mentions in 14 documents, 2 fit as written, 48 if the offsets count UTF-16 units ...
 
 A hypothesis reads the offsets of a document's mentions in its own way. The same reading counts how many mentions fit,

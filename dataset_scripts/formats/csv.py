@@ -98,9 +98,9 @@ def _read_header(line: str, where: str, options: ReadOptions) -> tuple[dict[str,
                     if len(present) > 1:
                         raise CorpusError(f"{where}: the {key}s may be in {' or '.join(present)}; {_CHOICES[key]}")
                 return {key: places[key] for key in (*needed, *others) if key in places}, delimiter
-    rows = (", ".join("/".join(_NAMES[key]) for key in keys) for keys in (_MENTION_ROW, _TOKEN_ROW))
-    shown = f"the header is {line.strip()[:100]!r}"
-    raise CorpusError(f"{where}: {shown}; expected the columns {' (a row a mention), or '.join(rows)} (a row a token)")
+    mention_row, token_row = (", ".join(_NAMES[key][0] for key in keys) for keys in (_MENTION_ROW, _TOKEN_ROW))
+    expected = f"name the columns {mention_row} (a row a mention), or {token_row} (a row a token)"
+    raise CorpusError(f"{where}: the header is {line.strip()[:100]!r}; {expected}")
 
 
 def _read_mentions(rows: Iterable[_Row]) -> Iterable[RawDocument]:

@@ -42,8 +42,8 @@ def test_sentences_of_a_document_are_a_group(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n", r":1: the header is 'a,b'; expected the columns document_id/doc_id/"),
-        ("id,text,start,end,type\n", r":1: the header is 'id,text,start,end,type'; expected"),
+        ("a,b\n1,2\n", r":1: the header is 'a,b'; name the columns document_id, text, start, end, type"),
+        ("id,text,start,end,type\n", r":1: the header is 'id,text,start,end,type'; name the"),
         (HEADER + "1,Gout, or gout,0,4,D\n", r":2: 6 columns, where the header has 5; put fields that hold ','"),
         (HEADER + '1,"Gout\n\n.",0,x,D\n', r":2: '0' and 'x' are no offsets"),
         (HEADER + '1,Gout,0,4,D\n2,"Gout,0,4,D\n', r":3: no CSV \(unexpected end of data\); check the quotes"),
