@@ -177,7 +177,12 @@ def _fix_brat_line(line: str, look_up: Callable[[Spans], Spans]) -> str:
 
 
 def _fix_jsonl_line(line: str, look_up: Callable[[Spans], Spans]) -> str:
-    record = json.loads(line.removeprefix(BOM))
+    try:
+        record = json.loads(line.removeprefix(BOM))
+    except ValueError:  # a record over several lines, or in a list
+        return line
+    if not isinstance(record, dict):
+        return line
     entities = record.get("entities") or record.get("spans") or []
     for entity in (item for item in entities if isinstance(item, dict) and {"start", "end"} <= item.keys()):
         ((entity["start"], entity["end"]),) = look_up(((entity["start"], entity["end"]),))

@@ -231,6 +231,8 @@ def test_what_still_does_not_fit_is_told(tmp_path, capsys):
     ("a.txt", PUBTATOR.format("3\t7", "12\t17"), ["--as", "bytes"], "2 of 2 mentions don't stand at their offsets, and"
      " --as bytes makes no more of them fit"),
     ("a.txt", PUBTATOR.format("1\t7", "14\t16"), [], "2 of 2 mentions don't stand at their offsets, and no way of"),
+    *(("a.jsonl", change(JSONL.format('"start": 3, "end": 7')), ["--as", "utf-16"], ":1: can't tell which numbers on")
+      for change in (lambda line: line.replace(', "text"', ',\n"text"'), lambda line: f"[{line}]")),
     ("a.conll", "Gout\tB-D\n", [], "no mention states its text"),
 ])  # fmt: skip
 def test_no_copy_without_a_reason(tmp_path, capsys, name, content, options, message):
