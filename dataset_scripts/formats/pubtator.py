@@ -10,16 +10,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import (
-    BLANK,
-    INTEGER,
-    OFFSET,
-    FilePath,
-    check_name,
-    format_count,
-    read_lines,
-    write_text,
-)
+from dataset_scripts.formats.files import BLANK, INTEGER, OFFSET, FilePath, check_name, read_lines, write_text
 from dataset_scripts.schema import LINE_BREAKERS, CorpusError, Document, Mention, RawDocument, strip_invisible
 
 
@@ -75,8 +66,8 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
     if misread:
         logger.warning(
             "%s: skipped as a relation, because its second column is a name, but it holds a text of the document and "
-            "its offset (%s); if it is a mention, put the offsets into columns 2 and 3",
-            misread[0], format_count(len(misread), "such line"),
+            "its offset (so do %d others); if it is a mention, put the offsets into columns 2 and 3",
+            misread[0], len(misread) - 1,
         )  # fmt: skip
 
 

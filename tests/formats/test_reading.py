@@ -152,7 +152,7 @@ def unread(keys: str) -> str:
 
 SKIPPED = (
     ":3: skipped as a relation, because its second column is a name, but it holds a text of the document and its "
-    "offset (2 such lines); if it is a mention, put the offsets into columns 2 and 3"
+    "offset (so do 1 others); if it is a mention, put the offsets into columns 2 and 3"
 )
 LISTS = ":1: no entities, but {}; 3 such records read as text without mentions; if these are mentions, name them"
 
