@@ -145,8 +145,8 @@ def _compare(ledgers: Mapping[str, Mapping[str, Ledger]], arguments: argparse.Na
 
 
 def _get_options(arguments: argparse.Namespace) -> ReadOptions:
-    given = {field.name: getattr(arguments, field.name, None) for field in fields(ReadOptions)}
-    return ReadOptions(**{name: value for name, value in given.items() if value is not None})
+    values = {field.name: getattr(arguments, field.name, None) for field in fields(ReadOptions)}
+    return ReadOptions(**{name: value for name, value in values.items() if value is not None})
 
 
 def _list_present(data_dir: str | None) -> list[str]:

@@ -110,8 +110,8 @@ def _build_draft(node: Node, unplaced: list[str]) -> _Draft:
             text.pad(offset, block["where"], " " if index else "\n")
             text.add(check_text(block.get("text") or "", block["where"]))
     for block in _list_blocks(node):
-        found = [_read_annotation(annotation, unplaced) for annotation in _list_nodes(block, "annotations")]
-        placed = [mention for mention in found if mention]
+        annotations = (_read_annotation(annotation, unplaced) for annotation in _list_nodes(block, "annotations"))
+        placed = [mention for mention in annotations if mention]
         mentions += placed
         bases += [_read_integer(block["offset"], "offset", block["where"]) if block.get("offset") else 0] * len(placed)
     return _Draft(RawDocument(document_id, text.getvalue(), mentions, where=where), bases)

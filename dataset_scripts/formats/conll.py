@@ -286,11 +286,11 @@ def _build_document(document_id: str, sentences: list[_Sentence], tags: TagReade
             return f"{tags.path}:{lines[index]}"
 
         texts.append(" ".join(sentence.tokens))
-        if found := tags.find_mentions(sentence.tags, locate):
+        if ranges := tags.find_mentions(sentence.tags, locate):
             starts = list(accumulate((len(token) + 1 for token in sentence.tokens), initial=begin))
             mentions += [
                 Mention(((starts[first], starts[last + 1] - 1),), mention_type, where=locate(first))
-                for first, last, mention_type in found
+                for first, last, mention_type in ranges
             ]
         begin += len(texts[-1]) + 1
     return RawDocument(document_id, "\n".join(texts), mentions, where=f"{tags.path}:{sentences[0].lines[0]}")

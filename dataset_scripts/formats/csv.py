@@ -89,14 +89,14 @@ def _read_header(line: str, where: str, options: ReadOptions) -> tuple[dict[str,
     for delimiter in ",;\t":
         header = [name.strip().casefold() for name in _split(line, delimiter)]
         wanted = {key: (chosen[key].casefold(),) if chosen.get(key) else names for key, names in _NAMES.items()}
-        found = {key: [name for name in names if name in header] for key, names in wanted.items()}
-        places = {key: header.index(names[0]) for key, names in found.items() if names}
+        present = {key: [name for name in names if name in header] for key, names in wanted.items()}
+        places = {key: header.index(names[0]) for key, names in present.items() if names}
         for needed, others in ((_TOKEN_ROW, ("document",)), (_MENTION_ROW, ("mention",))):
             if all(key in places for key in needed):
                 for key in (key for key in needed if key in _CHOICES):
-                    present = [name for name in header if name in found[key]]
-                    if len(present) > 1:
-                        raise CorpusError(f"{where}: the {key}s may be in {' or '.join(present)}; {_CHOICES[key]}")
+                    choices = [name for name in header if name in present[key]]
+                    if len(choices) > 1:
+                        raise CorpusError(f"{where}: the {key}s may be in {' or '.join(choices)}; {_CHOICES[key]}")
                 return {key: places[key] for key in (*needed, *others) if key in places}, delimiter
     mention_row, token_row = (", ".join(_NAMES[key][0] for key in keys) for keys in (_MENTION_ROW, _TOKEN_ROW))
     expected = f"name the columns {mention_row} (a row a mention), or {token_row} (a row a token)"

@@ -65,7 +65,7 @@ class TagReader:
             for index, tag in enumerate(tags):
                 if tag in new and tag not in self.known:
                     self.learn(tag, locate(index))
-        found: list[tuple[int, int, str]] = []
+        mentions: list[tuple[int, int, str]] = []
         open_type = ""  # the type of the mention that the next tag may continue
         for index, tag in enumerate(tags):
             if tag == "O":
@@ -73,13 +73,13 @@ class TagReader:
                 continue
             prefix, mention_type = self.known[tag]
             if prefix in "IE" and mention_type == open_type:
-                found[-1] = (found[-1][0], index, mention_type)
+                mentions[-1] = (mentions[-1][0], index, mention_type)
             elif prefix != "O":
                 if prefix in "IE":
                     self._add_stray(locate(index), tag)
-                found.append((index, index, mention_type))
+                mentions.append((index, index, mention_type))
             open_type = "" if prefix in "OES" else mention_type
-        return found
+        return mentions
 
     def _add_stray(self, where: str, tag: str) -> None:
         if self.scheme in ("iob2", "iobes", "bilou"):
