@@ -26,6 +26,7 @@ from dataset_scripts.corpora import CORPORA
 from dataset_scripts.export import FORMATS, export_corpus
 from dataset_scripts.figures import draw_corpora, import_pyplot
 from dataset_scripts.fix_offsets import fix_offsets
+from dataset_scripts.formats.files import format_count
 from dataset_scripts.formats.tags import SCHEMES
 from dataset_scripts.loading import check_arguments, file_ledgers, find_data_dir, load_corpus
 from dataset_scripts.offsets import NAMES
@@ -82,12 +83,12 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     _add_fix_offsets(subparsers)
     for command in (stats, export):
         command.add_argument("--data_dir", help="holds ncbi_disease/ and so on; 'sample' is embedded; else downloaded")
-        command.add_argument("--allow_losses", action="store_true", help="accept corpora that lose most mentions")
     for command in (stats, export, conversion):
         command.add_argument("--tag_column", help="column of the tags: in CoNLL its number (-1: last), else its name")
         command.add_argument("--token_column", help="column of the tokens, in the same way")
         command.add_argument("--tag_scheme", choices=SCHEMES, help="of the tags; default: detected")
         command.add_argument("--strict", action="store_true", help="refuse empty, untyped and misplaced mentions")
+        command.add_argument("--allow_losses", action="store_true", help="accept corpora that lose most mentions")
         command.add_argument("--word_pattern", default=DEFAULT_WORD_PATTERN, help="regular expression of a word")
 
 
@@ -144,8 +145,8 @@ def _compare(ledgers: Mapping[str, Mapping[str, Ledger]], arguments: argparse.Na
 
 
 def _get_options(arguments: argparse.Namespace) -> ReadOptions:
-    given = {field.name: getattr(arguments, field.name, None) for field in fields(ReadOptions)}
-    return ReadOptions(**{name: value for name, value in given.items() if value is not None})
+    values = {field.name: getattr(arguments, field.name, None) for field in fields(ReadOptions)}
+    return ReadOptions(**{name: value for name, value in values.items() if value is not None})
 
 
 def _list_present(data_dir: str | None) -> list[str]:
@@ -198,7 +199,7 @@ def _fix_offsets(arguments: argparse.Namespace) -> int:
     print(f"{arguments.source}: {outcome.diagnosis}")
     print(f"{arguments.target}: {outcome.corrected} of {outcome.mentions} mentions corrected")
     if outcome.misfits:
-        problem = f"{len(outcome.misfits)} mention(s) still don't stand at their offsets and are left as written"
+        problem = f"{format_count(len(outcome.misfits), 'mention')} left as written, whose text isn't at the offsets"
         print(f"warning: {problem}, the first at {outcome.misfits[0]}", file=sys.stderr)
     if outcome.lost:
         print(f"warning: not written: {_join_counts(outcome.lost)}", file=sys.stderr)

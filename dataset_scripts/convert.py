@@ -5,7 +5,6 @@ convert("mine/", "mine-spacy/", "spacy")        # train.conll, test.conll -> tra
 """
 
 from collections import Counter
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +40,8 @@ def convert(
     nothing. `word_pattern` is for the formats of words and tags.
 
     Raises:
-        CorpusError: malformed input, an output that exists or has another ending, or what the format can't hold.
+        CorpusError: malformed input, mentions that mostly state another text than stands at their offsets (see
+            `ReadOptions.allow_losses`), an output that exists or has another ending, or what the format can't hold.
     """
     source, output = Path(source).expanduser(), Path(output).expanduser()
     if is_hub_source(str(source)) or (str(source) in CORPORA and not source.exists()):
@@ -50,7 +50,7 @@ def convert(
     has_splits = source.is_dir() and source not in parts[0].paths
     _check_output(output, to, has_splits)
     splits, lost = {}, Counter()
-    for split, documents in read_parts(parts, options=replace(options, allow_losses=True)).items():
+    for split, documents in read_parts(parts, options=options).items():
         splits[split] = merge_documents(documents, f"{source} {split}")
         for document in splits[split]:
             lost += document.loss.dropped if document.loss else Counter()

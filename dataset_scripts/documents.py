@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from dataset_scripts.corpus import Part
-from dataset_scripts.problems import TRIMMED, Problems, count
+from dataset_scripts.formats.files import format_count
+from dataset_scripts.problems import TRIMMED, Problems
 from dataset_scripts.schema import (
     DETECT,
     DISCONTINUOUS,
     DUPLICATE_DOCUMENT,
     DUPLICATE_MENTION,
     EMPTY_SPAN,
+    NO_TYPE,
     OTHER_TYPE,
     OUTSIDE_TEXT,
     CorpusError,
@@ -102,8 +104,8 @@ def merge_documents(documents: Iterable[Document], name: str) -> list[Document]:
             repeated.append(first.document_id)
             merged[first.document_id] = joined
     if repeated:
-        also = f"; {count(new, 'mention')} that only a later one has added to it" if new else ""
-        numbers = count(len(repeated), "document")
+        also = f"; {format_count(new, 'mention')} that only a later one has added to it" if new else ""
+        numbers = format_count(len(repeated), "document")
         logger.warning(
             "%s: %s with id and text of an earlier one, such as %s%s", name, numbers, repeated[0][:60], also
         )
@@ -127,7 +129,7 @@ def _to_entities(
     for mention in mentions:
         own_type = sys.intern(mention.type)
         harmonised = own_type if type_map is None else type_map(own_type)
-        if cause := mention.lost or _find_fault(mention, raw.text):
+        if cause := mention.lost or (not mention.type and NO_TYPE) or _find_fault(mention, raw.text):
             problems.add(cause, raw, mention)
         else:
             spans = _join_touching(raw.text, mention.spans) if len(mention.spans) > 1 else mention.spans

@@ -145,7 +145,7 @@ def export_corpus(corpus: LoadedCorpus, to: str, output: str | Path) -> Path:
 def check_is_free(output: Path) -> None:
     """Raise CorpusError for a file, or a folder that isn't empty, at the place of an output folder."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise CorpusError(f"--output {output} is not empty; give a new folder")
+        raise CorpusError(f"{output} is not empty; give a new folder")
 
 
 def _write_readme(corpus: LoadedCorpus) -> str:

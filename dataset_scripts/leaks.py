@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from dataset_scripts.bio import split_sentences
 from dataset_scripts.corpora import CORPORA
 from dataset_scripts.corpus import strip_number
+from dataset_scripts.formats.files import format_count
 from dataset_scripts.loading import LoadedCorpus, drop_documents
 from dataset_scripts.schema import CorpusError, Document
 
@@ -53,7 +54,8 @@ class Leak:
         return {**names, **counts, "examples": list(self.document_ids[:5])}
 
     def __str__(self) -> str:
-        documents = f"{len(self.document_ids)} training document(s) of {self.train}, such as {self.document_ids[0]}"
+        documents = f"{format_count(len(self.document_ids), 'training document')} of {self.train}"
+        documents += f", such as {self.document_ids[0]}"
         return f"{documents}, found by {self.by} in the {self.split} split of {self.held_out}"
 
 

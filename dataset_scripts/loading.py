@@ -212,7 +212,7 @@ def _check_losses(name: str, ledger: Ledger, allow_losses: bool) -> None:
     lost = ledger.read - ledger.kept
     causes = ", ".join(f"{count} {cause}" for cause, count in ledger.dropped.most_common())
     unaligned = ledger.dropped[NOT_ALIGNABLE] > lost / 2
-    remedy = "; do the offsets count characters?" if unaligned else ""
+    remedy = "; check that offsets count characters" if unaligned else ""
     line = f"{name}: {lost} of {ledger.read} mentions become no labels ({causes}){remedy}"
     if lost > ledger.read / 2 and not allow_losses:
         raise CorpusError(f"{line}; correct the corpus, or accept the losses with --allow_losses")

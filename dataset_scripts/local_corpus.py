@@ -18,7 +18,7 @@ from dataset_scripts.corpus import Part
 from dataset_scripts.formats import KNOWN_ENDINGS, read_any
 from dataset_scripts.formats.bc2gm import find_companion_files
 from dataset_scripts.formats.brat import ENDINGS
-from dataset_scripts.formats.files import NO_DATA
+from dataset_scripts.formats.files import NO_DATA, format_count
 from dataset_scripts.formats.saved_dataset import is_saved_dataset
 from dataset_scripts.schema import DETECT, CorpusError, ReadOptions
 from dataset_scripts.splits import SPLITS, WHOLE, infer_split
@@ -108,7 +108,8 @@ def _list_data_files(paths: list[Path]) -> list[Path]:
         readable = [file for file in inside if file.is_dir() or _has_known_ending(file)]
         companions = {companion for file in readable for companion in find_companion_files(file)}
         if others := [file for file in inside if file not in companions]:
-            logger.warning("%s: its ending can't be read; it is left out (and %d others)", others[0], len(others) - 1)
+            number = format_count(len(others), "such file")
+            logger.warning("%s: its ending can't be read; %s left out", others[0], number)
         files += readable
     return files
 

@@ -1,9 +1,6 @@
 """Find out how a file counts the offsets of its mentions, where their texts don't stand at them.
 
-    evidence = OffsetEvidence()
-    for raw in read_any("mine.pubtator"):
-        evidence.add(raw)
-    if diagnosis := evidence.diagnose():
+    if diagnosis := diagnose(read_any("mine.pubtator")):
         print(diagnosis)  # of 50 mentions in 14 documents, 2 fit as written, 48 if the offsets count UTF-16 units ...
 
 A hypothesis reads the offsets of a document's mentions in its own way. The same reading counts how many mentions fit,
@@ -19,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from dataset_scripts.formats.files import format_count
 from dataset_scripts.schema import LINE_BREAKERS, Mention, RawDocument, Span
 
 
@@ -241,8 +239,9 @@ class Diagnosis:
     documents_fit: int  # in which all mentions then fit
 
     def __str__(self) -> str:
-        written = f"of {self.mentions} mentions in {self.documents} document(s), {self.fit_as_written} fit as written"
-        return f"{written}, {self.fit} if {self.hypothesis.claim} (in {self.documents_fit} document(s) all)"
+        sample = f"{format_count(self.mentions, 'mention')} in {format_count(self.documents, 'document')}"
+        fit = f"{self.fit} if {self.hypothesis.claim} (all in {format_count(self.documents_fit, 'document')})"
+        return f"of {sample}, {self.fit_as_written} fit as written, {fit}"
 
     def describe_remedy(self, path: str) -> str:
         """Name the command that writes a corrected copy."""

@@ -27,9 +27,9 @@ def compute_overlap(corpora: Mapping[str, list[Document]]) -> Overlap:
     documents: Matrix = {name: dict.fromkeys(corpora, 0) for name in corpora}
     for leak in find_leaks(corpora, {name: {"all": documents} for name, documents in corpora.items()}):
         documents[leak.train][leak.held_out] += len(leak.document_ids)
-    for name, own in corpora.items():
-        documents[name][name] = len(own)
-    strings = {name: list_strings(own) for name, own in corpora.items()}
+    for name, texts in corpora.items():
+        documents[name][name] = len(texts)
+    strings = {name: list_strings(texts) for name, texts in corpora.items()}
     shared = {row: {column: len(strings[row] & strings[column]) for column in corpora} for row in corpora}
     return Overlap(documents, shared)
 

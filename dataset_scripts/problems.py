@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 
+from dataset_scripts.formats.files import format_count
 from dataset_scripts.offsets import MAX_DOCUMENTS, diagnose
 from dataset_scripts.schema import EMPTY_SPAN, NO_TYPE, OUTSIDE_TEXT, CorpusError, Mention, RawDocument
 
@@ -81,23 +82,19 @@ class Problems:
         misfits = sum(self.problems[cause].mentions for cause in causes if cause in self.problems)
         sample = {id(raw): raw for raw in (*self.others, *self.misfits)}.values()
         diagnosis = diagnose(sample) if misfits > 1 else None  # a single slip tells nothing
-        remedy = f"; {diagnosis}: {diagnosis.describe_remedy(name)}" if diagnosis else ""
+        remedy = f"{diagnosis}: {diagnosis.describe_remedy(name)}" if diagnosis else ""
         for cause, what in (_DROPPED | _KEPT).items():
             if problem := self.problems.get(cause):
-                numbers = f"{count(problem.mentions, 'mention')} in {count(problem.documents, 'document')}"
-                line = f"{name}: {numbers} {what}; the first is {problem.example}"
+                mentions = format_count(problem.mentions, "mention")
+                documents = format_count(problem.documents, "document")
+                line = f"{name}: {mentions} in {documents} {what}; the first is {problem.example}"
                 if strict and cause in _DROPPED:
-                    raise CorpusError(f"{line}{remedy or '; correct the file'}, or read it without --strict")
+                    raise CorpusError(f"{line}; {remedy or 'correct the file'}, or read it without --strict")
                 if cause == OTHER_TEXT and problem.mentions > self.stated / 2 and not allow_losses:
-                    raise CorpusError(f"{line}{remedy or '; correct the offsets'}, or trust them with --allow_losses")
+                    raise CorpusError(f"{line}; {remedy or 'correct the offsets'}, or trust them with --allow_losses")
                 logger.warning("%s%s", line, "; the offsets are trusted" if cause == OTHER_TEXT else "")
         if diagnosis:
-            logger.warning("%s%s", name, remedy)
-
-
-def count(number: int, noun: str) -> str:
-    """Write a number and its noun, in the plural unless the number is 1."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+            logger.warning("%s: %s", name, remedy)
 
 
 def _describe(cause: str, raw: RawDocument, mention: Mention) -> str:

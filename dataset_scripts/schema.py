@@ -55,10 +55,10 @@ class Mention:
     """A mention as a file states it."""
 
     spans: tuple[Span, ...]  # into the document's text; more than one if discontinuous
-    type: str  # the corpus' own name
+    type: str  # the corpus' own name; "" if the file names none
     text: str | None = None  # as the file repeats it; None if the format doesn't
     where: str = ""  # `file:line`, for messages
-    lost: str = ""  # a cause of loss that the reader itself establishes (`COORDINATION`, `NO_TYPE`)
+    lost: str = ""  # a cause of loss that the reader itself establishes (such as `COORDINATION`)
     score: float | None = None  # probability of a prediction; None for gold
     task: str = ""  # that predicted it; "" for gold
 

@@ -81,15 +81,15 @@ def find_trained(record: TrainingTexts, held_out: Mapping[str, Documents]) -> di
     placed = [((name, split), doc) for name, splits in held_out.items() for split in splits for doc in splits[split]]
     prepared = [prepare_text(*item) for item in placed]
     formulas = find_formulas(prepared)
-    found: dict[Place, dict[str, str]] = defaultdict(dict)
+    trained: dict[Place, dict[str, str]] = defaultdict(dict)
     for (place, document), (_, words, sentences) in zip(placed, prepared, strict=True):
         has_id = _hash_id(place[0], document, words) in record.ids
         has_text = not record.texts.isdisjoint(_hash_texts(words, sentences, formulas))
         if has_text and place[0] not in CORPORA:  # a user's file may have the ids of a registered corpus
             has_id |= any(_hash(info.id_space, document.document_id) in record.ids for info in CORPORA.values())
         if has_id or has_text:
-            found[place][document.document_id] = "id" if has_id else "text"
-    return found
+            trained[place][document.document_id] = "id" if has_id else "text"
+    return trained
 
 
 def _hash_id(corpus: str, document: Document, words: Words) -> bytes:

@@ -16,6 +16,7 @@ from dataset_scripts.formats import read_any
 
 TEXT = "The TNF-alpha gene in B cells."
 MENTIONS = [(4, 13, "Gene"), (4, 18, "Gene"), (22, 29, "Cell"), (26, 28, "Part")]  # nested, one in a word too
+SHIFTED = '{"text": "Gout.", "entities": [{"start": 1, "end": 4, "type": "D", "text": "Gout"}]}'
 FLAT = [(4, 18, "Gene"), (22, 29, "Cell")]
 
 
@@ -93,6 +94,7 @@ def test_predictions_stay_predictions(tmp_path):
     ('{"text": "Gout", "entities": [{"start": 0, "end": 4, "type": "a b"}]}', "o.conll", "conll", "holds white space"),
     ("", "o.xml", "bioc", "in.jsonl holds no document"),
     ("{", "o.xml", "bioc", "in.jsonl:1: invalid JSON"),
+    (SHIFTED, "o.xml", "bioc", "'out' in the text and 'Gout' in the mention; correct the offsets, or trust them with"),
 ])  # fmt: skip
 def test_what_cannot_be_converted_leaves_nothing(source, tmp_path, capsys, content, output, to, told):
     put(tmp_path / "taken.xml", "mine")

@@ -164,7 +164,7 @@ def test_an_export_that_fails_leaves_nothing(local, tmp_path):
 def test_an_output_that_cannot_be_used_is_left_alone(local, tmp_path, capsys):
     output = put(tmp_path / "out/mine.txt", "mine").parent
     assert run("export", local, "--to", "conll", "--output", output) == 2
-    assert capsys.readouterr().err == f"error: --output {output} is not empty; give a new folder\n"
+    assert capsys.readouterr().err == f"error: {output} is not empty; give a new folder\n"
     assert [path.name for path in output.iterdir()] == ["mine.txt"]
     assert run("export", local, "--to", "jsonl", "--output", output / "mine.txt/out") == 2
     assert capsys.readouterr().err.startswith("error: ")  # what the system says

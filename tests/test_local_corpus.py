@@ -132,7 +132,7 @@ def test_gold_files_of_bc2gm_in_subfolders_are_not_said_to_be_left_out(tmp_path,
     assert "left out" not in caplog.text
     put(tmp_path / "test/b.yaml", "{}")
     load_corpus(tmp_path)
-    assert "b.yaml: its ending can't be read; it is left out (and 0 others)" in caplog.text
+    assert "b.yaml: its ending can't be read; 1 such file left out" in caplog.text
 
 
 def test_an_unreadable_file_is_left_out_only_if_its_split_is_there_in_another(tmp_path, caplog):
@@ -162,8 +162,8 @@ def test_more_than_two_per_cent_of_lost_mentions_are_told(tmp_path, caplog):
     load_corpus(path)
     assert "become no labels" not in caplog.text
     load_corpus(write_jsonl(path, [*rows[:2], *rows[:1], *rows[3:]]))
-    told = f"{path}: 3 of 100 mentions become no labels (2 not alignable, 1 duplicate document); do the offsets"
-    assert f"{told} count characters?" in caplog.text
+    told = f"{path}: 3 of 100 mentions become no labels (2 not alignable, 1 duplicate document); check that offsets"
+    assert f"{told} count characters" in caplog.text
 
 
 WARNINGS = [
@@ -171,7 +171,7 @@ WARNINGS = [
     ({"train/a.jsonl": plants(1, 10), "train/licenses_of_trees.jsonl": plants(13, 20), "train/._a.jsonl": "\x00",
       "train/.ipynb_checkpoints/a-checkpoint.jsonl": plants(11, 12), "train/b.yaml": "[]",
       "train/dataset_info.json": "{}"}, [13, 2, 3],
-     ["b.yaml: its ending can't be read; it is left out (and 0 others)", "no test split"]),
+     ["b.yaml: its ending can't be read; 1 such file left out", "no test split"]),
     ({"TRAIN.JSONL": plants(1, 10), "__MACOSX/dev.jsonl": "\x00", "README.test.md": "How it was tested."}, [7, 1, 2],
      ["PATH has no test split; 0.15 of its training documents are held out"]),
     # a repeated document with other mentions; type names that are likely wrong

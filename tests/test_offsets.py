@@ -11,6 +11,7 @@ from toys import put
 from dataset_scripts.__main__ import main
 from dataset_scripts.fix_offsets import fix_offsets
 from dataset_scripts.formats import read_any
+from dataset_scripts.formats.files import format_count
 from dataset_scripts.offsets import OffsetEvidence, diagnose
 from dataset_scripts.schema import CorpusError, Mention, RawDocument
 
@@ -51,15 +52,15 @@ def test_evidence_is_numbers():
     raws += [make("Gout", (0, 4, "Gout")), make("\U0001f600 Gout", (3, 7, "Gout"))]
     diagnosis = diagnose(raws)
     assert str(diagnosis) == (
-        "of 5 mentions in 3 document(s), 2 fit as written, 4 if the offsets count UTF-16 units (in 2 document(s) all)"
+        "of 5 mentions in 3 documents, 2 fit as written, 4 if the offsets count UTF-16 units (all in 2 documents)"
     )
     assert (
         diagnosis.describe_remedy("IN") == "mtl-bioner corpora fix-offsets IN OUT --as utf-16 writes a corrected copy"
     )
     shifted = [make("Gout and colic", (s, s + 4, "Gout"), (s + 9, s + 14, "colic")) for s in (1, 1, 1, 2, 0)]
     assert str(diagnose(shifted)) == (
-        "of 8 mentions in 4 document(s), 0 fit as written, 8 if all offsets of a document are shifted "
-        "(-1 in 3, -2 in 1) (in 4 document(s) all)"
+        "of 8 mentions in 4 documents, 0 fit as written, 8 if all offsets of a document are shifted "
+        "(-1 in 3, -2 in 1) (all in 4 documents)"
     )
 
 
@@ -195,10 +196,9 @@ def test_the_copy_differs_in_offsets_only(tmp_path, capsys, ending, form, wrong,
     source, target = put(tmp_path / f"a{ending}", form.format(*wrong)), tmp_path / f"b{ending}"
     assert main(["fix-offsets", str(source), str(target), "--as", "utf-16"]) == 0
     count = len(wrong)
-    told = f"0 fit as written, {count} if the offsets count UTF-16 units (in 1 document(s) all)"
-    assert capsys.readouterr().out == (
-        f"{source}: of {count} mentions in 1 document(s), {told}\n{target}: {count} of {count} mentions corrected\n"
-    )
+    sample = f"{format_count(count, 'mention')} in 1 document, 0 fit as written"
+    told = f"{source}: of {sample}, {count} if the offsets count UTF-16 units (all in 1 document)\n"
+    assert capsys.readouterr().out == f"{told}{target}: {count} of {count} mentions corrected\n"
     plain = put(tmp_path / f"expected{ending.removesuffix('.gz')}", form.format(*right))
     assert [raw.mentions for raw in read_any(target)] != [raw.mentions for raw in read_any(source)]
     if ending.endswith(".gz"):
@@ -222,8 +222,7 @@ def test_what_still_does_not_fit_is_told(tmp_path, capsys):
     source = put(tmp_path / "a.txt", PUBTATOR.format("3\t7", "12\t17").replace("\n\n", "\n7\t1\t2\todd\tDisease\n"))
     assert main(["fix-offsets", str(source), str(tmp_path / "b.txt")]) == 1
     assert capsys.readouterr().err == (
-        "warning: 1 mention(s) still don't stand at their offsets and are left as written, "
-        f"the first at {source}:6: 'odd'\n"
+        f"warning: 1 mention left as written, whose text isn't at the offsets, the first at {source}:6: 'odd'\n"
     )
 
 

@@ -5,7 +5,8 @@ from toys import collect
 
 from dataset_scripts import bio, load_corpus
 from dataset_scripts.documents import to_documents
-from dataset_scripts.problems import Problems, count
+from dataset_scripts.formats.files import format_count
+from dataset_scripts.problems import Problems
 from dataset_scripts.schema import CorpusError, Document, Entity, Ledger, Mention, RawDocument
 
 
@@ -41,7 +42,7 @@ def test_mentions_of_nothing_or_outside_the_text_are_dropped_with_one_line_a_cau
     _, ledger = collect(raws)
     lost = 3 - (cause == "empty span" and span in ((2, 4),)) - (span == (6, 9))
     assert (ledger.read, dict(ledger.dropped)) == (4, {cause: lost})
-    assert caplog.messages == [f"FILE: {lost} mentions in {count(lost - 1, 'document')} {told}"]
+    assert caplog.messages == [f"FILE: {lost} mentions in {format_count(lost - 1, 'document')} {told}"]
     problems = Problems()
     list(to_documents(raws, problems=problems))
     with pytest.raises(CorpusError, match="correct the file, or read it without --strict"):

@@ -13,14 +13,12 @@ from typing import Any, NamedTuple
 from dataset_scripts.formats.files import INTEGER, NOT_IN_NAMES, FilePath, OffsetText, write_text
 from dataset_scripts.formats.json_records import check_list, check_text, check_type
 from dataset_scripts.formats.xml import XML_SPACE, XmlElement, escape_xml, get_text, read_records
-from dataset_scripts.schema import DISCONTINUOUS, NESTED, NO_TYPE, CorpusError, Document, Mention, RawDocument
+from dataset_scripts.schema import DISCONTINUOUS, NESTED, CorpusError, Document, Mention, RawDocument
 
 
 logger = logging.getLogger(__name__)
 
 Node = dict[str, Any]  # a part of a BioC file under the keys of BioC JSON, with `where` if it knows its place
-
-_MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padding worth its memory
 
 
 class _Draft(NamedTuple):
@@ -109,11 +107,11 @@ def _build_draft(node: Node, unplaced: list[str]) -> _Draft:
         has_text = str(passage.get("text") or "").strip() or not sentences
         for index, block in enumerate([passage] if has_text else sentences):
             offset = _read_integer(block.get("offset"), "offset", block["where"])
-            _pad(text, offset, block["where"], " " if index else "\n")
+            text.pad(offset, block["where"], " " if index else "\n")
             text.add(check_text(block.get("text") or "", block["where"]))
     for block in _list_blocks(node):
-        found = [_read_annotation(annotation, unplaced) for annotation in _list_nodes(block, "annotations")]
-        placed = [mention for mention in found if mention]
+        annotations = (_read_annotation(annotation, unplaced) for annotation in _list_nodes(block, "annotations"))
+        placed = [mention for mention in annotations if mention]
         mentions += placed
         bases += [_read_integer(block["offset"], "offset", block["where"]) if block.get("offset") else 0] * len(placed)
     return _Draft(RawDocument(document_id, text.getvalue(), mentions, where=where), bases)
@@ -141,14 +139,6 @@ def _read_integer(value: object, name: str, where: str) -> int:
     return int(text)
 
 
-def _pad(text: OffsetText, offset: int, where: str, separator: str) -> None:
-    length = text.tell()
-    if not length <= offset <= length + _MAX_GAP:
-        remedy = f"offsets must count characters (not bytes), rise, and leave no gap over {_MAX_GAP}"
-        raise CorpusError(f"{where}: offset {offset}, but the text before it ends at {length}; {remedy}")
-    text.add(((separator if length else " ") + " " * (offset - length))[: offset - length])
-
-
 def _read_annotation(annotation: Node, unplaced: list[str]) -> Mention | None:
     """Read a mention; None if it has no location, as relations in the form of annotations."""
     where, infons, text = annotation["where"], annotation.get("infons") or {}, annotation.get("text")
@@ -162,7 +152,7 @@ def _read_annotation(annotation: Node, unplaced: list[str]) -> Mention | None:
     if not spans:
         unplaced += [where] if text else []
         return None
-    lost = "" if mention_type else NO_TYPE
+    lost = ""
     if infons.get("CompositeRole") == "IndividualMention":  # "renal failure" in "renal and liver failure" (BC5CDR)
         lost = DISCONTINUOUS if len(spans) > 1 else NESTED
     return Mention(tuple(spans), mention_type, text, where, lost)

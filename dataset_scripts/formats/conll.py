@@ -18,13 +18,13 @@ from dataset_scripts.formats.files import (
     COLUMN,
     FilePath,
     check_name,
+    format_count,
     get_stem,
     list_names,
     open_file,
     read_blocks,
 )
 from dataset_scripts.formats.tags import EXPECTED, TagReader, is_tag
-from dataset_scripts.problems import count
 from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions
 
 
@@ -247,16 +247,16 @@ class _RowReader:
         for column, counts in self.other_tags.items():
             types = {tag.partition("-")[2] for tag in counts if tag[:1] != "O"}
             if types and not types <= _CHUNKS:
-                number = count(sum(n for tag, n in counts.items() if tag[0] in "BSU"), "mention")
+                number = format_count(sum(n for tag, n in counts.items() if tag[0] in "BSU"), "mention")
                 logger.warning(
                     "%s: column %d holds tags too (%s of %s), and column %d is read; --tag_column chooses",
                     self.path, column + 1, number, list_names(sorted(types)[:5]), self.tag + 1,
                 )  # fmt: skip
         if self.comments:
-            number, first = count(len(self.comments), "line"), self.comments[0]
+            number, first = format_count(len(self.comments), "line"), self.comments[0]
             logger.warning("%s: %s beginning with # read as comments, the first at %s", self.path, number, first)
         if self.markers:
-            number = count(self.markers, "sentence")
+            number = format_count(self.markers, "sentence")
             logger.warning("%s: markers such as <ALL> around %s left out", self.path, number)
 
 
@@ -286,11 +286,11 @@ def _build_document(document_id: str, sentences: list[_Sentence], tags: TagReade
             return f"{tags.path}:{lines[index]}"
 
         texts.append(" ".join(sentence.tokens))
-        if found := tags.find_mentions(sentence.tags, locate):
+        if ranges := tags.find_mentions(sentence.tags, locate):
             starts = list(accumulate((len(token) + 1 for token in sentence.tokens), initial=begin))
             mentions += [
                 Mention(((starts[first], starts[last + 1] - 1),), mention_type, where=locate(first))
-                for first, last, mention_type in found
+                for first, last, mention_type in ranges
             ]
         begin += len(texts[-1]) + 1
     return RawDocument(document_id, "\n".join(texts), mentions, where=f"{tags.path}:{sentences[0].lines[0]}")

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataset_scripts.formats.files import BLANK, FilePath, check_name, read_lines
 from dataset_scripts.formats.tagged_tokens import build_tagged_document
 from dataset_scripts.formats.tags import TagReader
-from dataset_scripts.schema import DETECT, NO_TYPE, CorpusError, Mention, RawDocument, ReadOptions, strip_invisible
+from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions, strip_invisible
 
 
 # The accepted names of each column, the best first.
@@ -38,7 +38,7 @@ _CHOICES = {  # of columns that mustn't be taken for each other: the remedy if s
     "token": "choose with --token_column",
     **dict.fromkeys(("start", "end"), "remove the others"),
 }
-_OFFSET = re.compile(r"([0-9]{1,15})(?:\.0)?")  # pandas writes 4.0 where another row has no offset
+_OFFSET = re.compile(r"(-?[0-9]{1,15})(?:\.0)?")  # pandas writes 4.0 where another row has no offset
 _LONGEST = 1 << 24  # characters of a field: a full text has some 100,000, and a lost quote takes in all that follows
 
 _Row = tuple[str, dict[str, str]]  # `file:line` and the values by key of `_NAMES`
@@ -89,18 +89,18 @@ def _read_header(line: str, where: str, options: ReadOptions) -> tuple[dict[str,
     for delimiter in ",;\t":
         header = [name.strip().casefold() for name in _split(line, delimiter)]
         wanted = {key: (chosen[key].casefold(),) if chosen.get(key) else names for key, names in _NAMES.items()}
-        found = {key: [name for name in names if name in header] for key, names in wanted.items()}
-        places = {key: header.index(names[0]) for key, names in found.items() if names}
+        present = {key: [name for name in names if name in header] for key, names in wanted.items()}
+        places = {key: header.index(names[0]) for key, names in present.items() if names}
         for needed, others in ((_TOKEN_ROW, ("document",)), (_MENTION_ROW, ("mention",))):
             if all(key in places for key in needed):
                 for key in (key for key in needed if key in _CHOICES):
-                    present = [name for name in header if name in found[key]]
-                    if len(present) > 1:
-                        raise CorpusError(f"{where}: the {key}s may be in {' or '.join(present)}; {_CHOICES[key]}")
+                    choices = [name for name in header if name in present[key]]
+                    if len(choices) > 1:
+                        raise CorpusError(f"{where}: the {key}s may be in {' or '.join(choices)}; {_CHOICES[key]}")
                 return {key: places[key] for key in (*needed, *others) if key in places}, delimiter
-    rows = (", ".join("/".join(_NAMES[key]) for key in keys) for keys in (_MENTION_ROW, _TOKEN_ROW))
-    shown = f"the header is {line.strip()[:100]!r}"
-    raise CorpusError(f"{where}: {shown}; expected the columns {' (a row a mention), or '.join(rows)} (a row a token)")
+    mention_row, token_row = (", ".join(_NAMES[key][0] for key in keys) for keys in (_MENTION_ROW, _TOKEN_ROW))
+    expected = f"name the columns {mention_row} (a row a mention), or {token_row} (a row a token)"
+    raise CorpusError(f"{where}: the header is {line.strip()[:100]!r}; {expected}")
 
 
 def _read_mentions(rows: Iterable[_Row]) -> Iterable[RawDocument]:
@@ -125,7 +125,7 @@ def _read_mention(row: dict[str, str], where: str) -> Mention:
     if not (start and end):
         raise CorpusError(f"{where}: {row['start']!r} and {row['end']!r} are no offsets, whole numbers from 0")
     name = check_name(strip_invisible(row["type"]), where)
-    return Mention(((int(start[1]), int(end[1])),), name, row.get("mention") or None, where, "" if name else NO_TYPE)
+    return Mention(((int(start[1]), int(end[1])),), name, row.get("mention") or None, where)
 
 
 def _read_tokens(rows: Iterable[_Row], reader: TagReader) -> Iterator[RawDocument]:

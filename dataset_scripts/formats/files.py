@@ -23,6 +23,7 @@ OFFSET = re.compile(r"-?[0-9]{1,15}")  # one below 0 is outside the text, which 
 BOM = "\ufeff"
 _BOM = BOM.encode()
 _BLOCK = 1 << 18  # bytes
+_MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padding worth its memory
 SURROGATES = "\ud800-\udfff"  # halves of a character; JSON can escape them, UTF-8 and tokenizers can't hold them
 NOT_IN_NAMES = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{SURROGATES}]")  # of documents and types
 _NOTES, _SETTINGS = "readme|licen[cs]es?|notices?|citations?|changelog", "dataset_infos?|dataset_dict|config|metadata"
@@ -102,6 +103,11 @@ def list_names(names: Iterable[str], separator: str = ", ") -> str:
     return repr(separator.join(names))[1:-1][:200]
 
 
+def format_count(number: int, noun: str) -> str:
+    """Write a number and its noun, in the plural unless the number is 1."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def get_stem(path: FilePath) -> str:
     """Return the name of a file without its ending, nor `.gz` behind it."""
     return Path(re.sub(r"\.gz$", "", Path(path).name, flags=re.IGNORECASE)).stem
@@ -114,6 +120,14 @@ class OffsetText(io.StringIO):
         """Append a part, after the separator unless the text is empty; return the part's half-open range."""
         start = self.tell() + self.write(separator if self.tell() else "")
         return start, start + self.write(part)
+
+    def pad(self, offset: int, where: str, separator: str) -> None:
+        """Fill up to the offset of a passage: the separator, unless the text is empty, and spaces."""
+        gap = offset - self.tell()
+        if not 0 <= gap <= _MAX_GAP:
+            remedy = f"offsets must count characters (not bytes), rise, and leave no gap over {_MAX_GAP}"
+            raise CorpusError(f"{where}: offset {offset}, but the text before it ends at {self.tell()}; {remedy}")
+        self.write(((separator if self.tell() else " ") + " " * gap)[:gap])
 
 
 @contextmanager

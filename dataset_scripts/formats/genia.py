@@ -5,16 +5,12 @@
 Source: http://www.geniaproject.org/genia-corpus/term-corpus (gpml.dtd, which is never loaded)
 """
 
-import logging
 import re
 from collections.abc import Iterator
 
 from dataset_scripts.formats.files import FilePath, OffsetText, check_name, get_stem
 from dataset_scripts.formats.xml import XML_SPACE, XmlElement, get_text, read_records
 from dataset_scripts.schema import COORDINATION, Mention, RawDocument
-
-
-logger = logging.getLogger(__name__)
 
 
 def read_genia_xml(path: FilePath) -> Iterator[RawDocument]:
@@ -82,9 +78,6 @@ def _add_sentence(sentence: XmlElement, text: OffsetText, separator: str) -> lis
         if element.tag != "cons" or not sem:
             continue
         words = whole[start:end].strip(XML_SPACE)
-        if not words:
-            logger.warning("%s: <cons sem=%r> holds no text and is no mention", element.where, sem)
-            continue
         start = whole.find(words, start) + shift
         span, lost = (start, start + len(words)), COORDINATION if sem.startswith("(") else ""
         mentions.append(Mention((span,), sem.removeprefix("G#"), where=element.where, lost=lost))

@@ -18,7 +18,7 @@ from dataset_scripts.formats.json_records import (
     write_json_list,
 )
 from dataset_scripts.formats.tagged_tokens import join_tokens
-from dataset_scripts.schema import NO_TYPE, CorpusError, Document, Mention, RawDocument, Span
+from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument, Span
 
 
 def is_gliner_record(record: Record) -> bool:
@@ -48,7 +48,7 @@ def _read_mention(item: Any, offsets: list[Span], where: str) -> Mention:
         span = (offsets[first][0], offsets[last][1] if first <= last else offsets[first][0])  # empty if inverted
     else:
         span = (end_of_text, end_of_text + 1)  # outside the text, where there is no such token
-    return Mention((span,), mention_type, where=where, lost="" if mention_type else NO_TYPE)
+    return Mention((span,), mention_type, where=where)
 
 
 def write_gliner(documents: Iterable[Document], path: FilePath, word_pattern: str = DEFAULT_WORD_PATTERN) -> None:

@@ -23,7 +23,7 @@ from dataset_scripts.formats.files import (
     read_text,
     write_text,
 )
-from dataset_scripts.schema import NO_TYPE, CorpusError, Mention, strip_invisible
+from dataset_scripts.schema import CorpusError, Mention, strip_invisible
 
 
 class Record(NamedTuple):
@@ -141,7 +141,7 @@ def check_list(value: object, name: str, where: str) -> list[Any]:
 
 
 def read_mentions(items: object, name: str, keys: Keys, where: str) -> list[Mention]:
-    """Read a list of mentions, each an object or a list; one without a type is marked as lost."""
+    """Read a list of mentions, each an object or a list."""
     return [_read_mention(item, keys, where) for item in check_list(items, name, where)]
 
 
@@ -155,8 +155,7 @@ def _read_mention(item: Any, keys: Keys, where: str) -> Mention:
     if type(start) is not int or type(end) is not int or not isinstance(text, str | None):  # bool is no offset
         expected = "start, end and type in this order" if keys == (0, 1, 2) else ", ".join(map(str, keys))
         raise CorpusError(f"{where}: mention {item!r:.100}; expected {expected}, with whole numbers as offsets")
-    mention_type = check_type(label, where)
-    return Mention(((start, end),), mention_type, text, where, lost="" if mention_type else NO_TYPE)
+    return Mention(((start, end),), check_type(label, where), text, where)
 
 
 def check_type(label: object, where: str) -> str:

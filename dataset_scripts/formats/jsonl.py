@@ -9,17 +9,18 @@ Source: this project
 import logging
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import NOT_IN_NAMES, FilePath, list_names
+from dataset_scripts.formats.files import FilePath, format_count, list_names
 from dataset_scripts.formats.json_records import (
     Record,
     check_list,
     check_text,
+    check_type,
     get_document_id,
     has_keys,
     read_json_records,
     write_json_lines,
 )
-from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument, strip_invisible
+from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument
 
 
 logger = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ def read_own_records(records: Iterable[Record]) -> Iterator[RawDocument]:
                        predicted[0], len(predicted))  # fmt: skip
     if unread:
         logger.warning(
-            "%s: no entities, but %s; it is read as a text without mentions (so are %d others), and if these are its "
-            "mentions, name them entities", unread[0][0], list_names(unread[0][1]), len(unread) - 1,
+            "%s: no entities, but %s; %s read as text without mentions; if these are mentions, name them entities",
+            unread[0][0], list_names(unread[0][1]), format_count(len(unread), "such record"),
         )  # fmt: skip
 
 
@@ -75,15 +76,14 @@ def _read_document(record: Record) -> RawDocument:
 
 def _read_mention(entity: object, where: str) -> Mention:
     if isinstance(entity, dict):
-        start, end, name, text = (entity.get(key) for key in ("start", "end", "type", "text"))
+        start, end, text = (entity.get(key) for key in ("start", "end", "text"))
         has_offsets = type(start) is int and type(end) is int  # bool is no offset
-        has_type = isinstance(name, str) and name and name == strip_invisible(name) and not NOT_IN_NAMES.search(name)
-        if has_offsets and has_type and isinstance(text, str | None):
+        if has_offsets and "type" in entity and isinstance(text, str | None):
             score, task = entity.get("score"), entity.get("task")
             score = float(score) if type(score) in (int, float) else None
+            name = check_type(entity["type"], where)
             return Mention(((start, end),), name, text, where, "", score, task if isinstance(task, str) else "")
-    expected = "start and end (whole numbers) and type (a string without blanks around it or line breaks)"
-    raise CorpusError(f"{where}: entity {entity!r:.100}; expected {expected}")
+    raise CorpusError(f"{where}: entity {entity!r:.100}; expected start and end (whole numbers) and type (a string)")
 
 
 def write_jsonl(documents: Iterable[Document], path: FilePath) -> None:

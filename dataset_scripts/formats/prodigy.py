@@ -18,12 +18,13 @@ from dataset_scripts.formats.json_records import (
     read_mentions,
     write_json_lines,
 )
-from dataset_scripts.schema import CorpusError, Document, RawDocument
+from dataset_scripts.schema import CorpusError, Document, RawDocument, Span
 
 
 logger = logging.getLogger(__name__)
 
 _KEYS: Keys = ("start", "end", "label")
+_Span = tuple[tuple[Span, ...], str]  # of a mention, and its type
 
 
 def is_prodigy_record(record: Record) -> bool:
@@ -39,7 +40,7 @@ def read_prodigy(records: Iterable[Record]) -> Iterator[RawDocument]:
     gold can't be known.
     """
     left_out: Counter[str] = Counter()
-    accepted: dict[str, RawDocument] = {}  # by hash of the input
+    accepted: dict[str, tuple[str, set[_Span]]] = {}  # place and spans by hash of the input
     first = ""
     for record in records:
         first = first or record.where
@@ -48,11 +49,14 @@ def read_prodigy(records: Iterable[Record]) -> Iterator[RawDocument]:
             left_out[answer if answer in ("reject", "ignore") else "other"] += 1
             continue
         document = _read_document(record)
-        known = accepted.setdefault(str(record.fields.get("_input_hash", record.default_id)), document)
-        if known is document:
+        spans = {(mention.spans, mention.type) for mention in document.mentions}
+        where, known = record.where, spans
+        if "_input_hash" in record.fields:
+            where, known = accepted.setdefault(str(record.fields["_input_hash"]), (where, spans))
+        if known is spans:
             yield document
-        elif _list_spans(known) != _list_spans(document):
-            problem = f"{record.where}: another answer to the input of {known.where} (the same _input_hash)"
+        elif known != spans:
+            problem = f"{record.where}: another answer to the input of {where} (the same _input_hash)"
             remedy = "keep the records of one annotator or session, or merge them with `prodigy review`"
             raise CorpusError(f"{problem}; {remedy}")
         else:
@@ -66,10 +70,6 @@ def _read_document(record: Record) -> RawDocument:
     text = check_text(record.fields.get("text"), record.where)
     mentions = read_mentions(record.fields.get("spans"), "spans", _KEYS, record.where)
     return RawDocument(get_document_id(record, record.fields), text, mentions, where=record.where)
-
-
-def _list_spans(document: RawDocument) -> set[tuple[object, str]]:
-    return {(mention.spans, mention.type) for mention in document.mentions}
 
 
 def write_prodigy(documents: Iterable[Document], path: FilePath) -> None:

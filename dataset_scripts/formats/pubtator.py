@@ -105,13 +105,13 @@ def _add_line(document: RawDocument, line: str, text_line: re.Match[str] | None,
 def _read_mention(columns: list[str], text: str, where: str) -> Mention:
     columns = _join_mention(columns, text)
     expected = "expected, separated by tabs: document id, start, end, text, type, and perhaps concept id and the parts"
-    if len(columns) < 5 or not (mention_type := strip_invisible(columns[4])):
+    if len(columns) < 5:
         raise CorpusError(f"{where}: {len(columns)} columns {columns[:5]!r}; {expected} of a composite mention")
     start, end = columns[1:3]
     if not (OFFSET.fullmatch(start) and OFFSET.fullmatch(end)):
         problem = f"{where}: {start!r} and {end!r} are no offsets, whole numbers from 0"
         raise CorpusError(f"{problem}; {expected} of a composite mention")
-    mention = Mention(((int(start), int(end)),), check_name(mention_type, where), columns[3], where)
+    mention = Mention(((int(start), int(end)),), check_name(strip_invisible(columns[4]), where), columns[3], where)
     if len(columns) > 7 and not mention.fits(text):
         problem = f"{where}: {len(columns)} columns, and the fourth is not the text at {start}-{end}"
         raise CorpusError(f"{problem}, so the type can't be told; {expected} of a composite mention")

@@ -11,7 +11,7 @@ from types import ModuleType
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN, decode_bio, label_words
 from dataset_scripts.formats.files import FilePath, get_stem, open_file, write_then_rename
 from dataset_scripts.formats.json_records import check_text, check_type
-from dataset_scripts.schema import NO_TYPE, CorpusError, Document, Mention, RawDocument
+from dataset_scripts.schema import CorpusError, Document, Mention, RawDocument
 
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,7 @@ def read_spacy(path: FilePath) -> Iterator[RawDocument]:
         mentions = []
         for entity in doc.ents:
             name = check_type(entity.label_, where)
-            lost = "" if name else NO_TYPE
-            mentions.append(Mention(((entity.start_char, entity.end_char),), name, entity.text, where, lost))
+            mentions.append(Mention(((entity.start_char, entity.end_char),), name, entity.text, where))
         stated = doc.user_data.get("document_id")
         document_id = stated if isinstance(stated, str) and stated else f"{get_stem(path)}-{number}"
         grouped += sum(map(len, doc.spans.values()))

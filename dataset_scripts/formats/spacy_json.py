@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from dataset_scripts.formats.files import format_count
 from dataset_scripts.formats.json_records import (
     Record,
     check_list,
@@ -70,7 +71,7 @@ def read_spacy_json(records: Iterable[Record]) -> Iterator[RawDocument]:
     if reader:
         reader.report()
     if unread:
-        logger.warning("%s: spans are not read, only entities (so in %d others)", unread[0], len(unread) - 1)
+        logger.warning("%s: spans are not read, only entities (%s)", unread[0], format_count(len(unread), "record"))
 
 
 def _read_text_with_entities(record: Record) -> RawDocument:

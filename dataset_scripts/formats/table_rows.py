@@ -4,15 +4,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dataset_scripts.formats.files import NOT_IN_NAMES, OffsetText
+from dataset_scripts.formats.files import OffsetText
+from dataset_scripts.formats.json_records import check_type
 from dataset_scripts.formats.tagged_tokens import join_tokens, read_tags
 from dataset_scripts.formats.tags import TagReader
-from dataset_scripts.schema import NO_TYPE, CorpusError, Mention, RawDocument, Span, strip_invisible
+from dataset_scripts.schema import CorpusError, Mention, RawDocument, Span
 
 
 Row = Mapping[str, Any]
-
-_MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padding worth its memory
 
 
 def find_label_names(feature: Any, *keys: str) -> list[str] | None:
@@ -134,12 +133,7 @@ def _list_items(row: Row, column: str, where: str) -> list[Row]:
 
 
 def _make_mention(spans: tuple[Span, ...], name: Any, text: Any, where: str) -> Mention:
-    if not isinstance(name, str | None) or NOT_IN_NAMES.search(name or ""):
-        raise CorpusError(
-            f"{where}: type {str(name)[:60]!r}; expected a string without tabs, line breaks and the like"
-        )
-    name = strip_invisible(name or "")
-    return Mention(spans, name, text if isinstance(text, str) else None, where, "" if name else NO_TYPE)
+    return Mention(spans, check_type(name, where), text if isinstance(text, str) else None, where)
 
 
 def build_bigbio(document_id: str, row: Row, where: str) -> RawDocument:
@@ -150,11 +144,8 @@ def build_bigbio(document_id: str, row: Row, where: str) -> RawDocument:
         if len(spans) != len(parts):
             raise CorpusError(f"{where}: a passage with {len(parts)} texts, but {len(spans)} offsets")
         for (start, _), part in zip(spans, parts, strict=True):
-            gap = start - text.tell()
-            if not 0 <= gap <= _MAX_GAP:
-                problem = f"{where}: a passage at {start}, but the text before it ends at {text.tell()}"
-                raise CorpusError(f"{problem}; offsets must count characters, rise, and leave no gap over {_MAX_GAP}")
-            text.add(("\n" + " " * gap)[:gap] + part)
+            text.pad(start, where, "\n")
+            text.add(part)
     mentions = []
     for entity in _list_items(row, "entities", where):
         stated = " ".join(_get_list(entity, "text", where, str)) if entity.get("text") else None

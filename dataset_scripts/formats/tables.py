@@ -95,19 +95,19 @@ def list_rows(batches: Iterable[Any], name: str) -> Iterator[Row]:
 
 def choose_layout(table: Table, options: ReadOptions) -> Layout:
     """Choose the columns that are read; raise CorpusError if there are none, or several that could be meant."""
-    columns, given = table.features, options.tag_column
-    for column in filter(None, (options.token_column, given)):
+    columns, chosen = table.features, options.tag_column
+    for column in filter(None, (options.token_column, chosen)):
         _check_column(table, column)
     tokens = options.token_column or _find_first(TOKEN_COLUMNS, columns)
-    if given is None and {"passages", "entities"} <= set(columns):
+    if chosen is None and {"passages", "entities"} <= set(columns):
         return Layout(["passages", "entities"], build_bigbio)
-    entities = given if given in ENTITY_COLUMNS or tokens is None else None
-    entities = _find_first(ENTITY_COLUMNS, columns) if given is None else entities
+    entities = chosen if chosen in ENTITY_COLUMNS or tokens is None else None
+    entities = _find_first(ENTITY_COLUMNS, columns) if chosen is None else entities
     text = "text" if "text" in columns else options.token_column
     if entities and text:
         _warn_of_other_tags(table, options, text, entities)
         return Layout([text, entities], TextBuilder(text, entities, table.features[entities]))
-    tags = given or choose_tags(table.features, table.name)
+    tags = chosen or choose_tags(table.features, table.name)
     if not tokens or not tags:
         raise CorpusError(f"{table.name}: the columns are {list_names(columns)}; expected {EXPECTED}")
     _warn_of_other_tags(table, options, tokens, tags)

@@ -42,8 +42,8 @@ def read_tags(offsets: Sequence[Span], tags: Sequence[str], where: str, reader: 
     """Join the tags of tokens to mentions; raise CorpusError for another number of tags than of tokens."""
     if len(offsets) != len(tags):
         raise CorpusError(f"{where}: {len(offsets)} tokens, but {len(tags)} tags; each token needs one")
-    found = reader.find_mentions(tags, lambda index: where)
-    return [Mention(((offsets[first][0], offsets[last][1]),), name, where=where) for first, last, name in found]
+    ranges = reader.find_mentions(tags, lambda index: where)
+    return [Mention(((offsets[first][0], offsets[last][1]),), name, where=where) for first, last, name in ranges]
 
 
 def is_tagged_record(record: Record, options: ReadOptions = DETECT) -> bool:

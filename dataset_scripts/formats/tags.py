@@ -5,8 +5,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
-from dataset_scripts.formats.files import NOT_IN_NAMES, FilePath
-from dataset_scripts.problems import count
+from dataset_scripts.formats.files import NOT_IN_NAMES, FilePath, format_count
 from dataset_scripts.schema import CorpusError, strip_invisible
 
 
@@ -66,7 +65,7 @@ class TagReader:
             for index, tag in enumerate(tags):
                 if tag in new and tag not in self.known:
                     self.learn(tag, locate(index))
-        found: list[tuple[int, int, str]] = []
+        mentions: list[tuple[int, int, str]] = []
         open_type = ""  # the type of the mention that the next tag may continue
         for index, tag in enumerate(tags):
             if tag == "O":
@@ -74,13 +73,13 @@ class TagReader:
                 continue
             prefix, mention_type = self.known[tag]
             if prefix in "IE" and mention_type == open_type:
-                found[-1] = (found[-1][0], index, mention_type)
+                mentions[-1] = (mentions[-1][0], index, mention_type)
             elif prefix != "O":
                 if prefix in "IE":
                     self._add_stray(locate(index), tag)
-                found.append((index, index, mention_type))
+                mentions.append((index, index, mention_type))
             open_type = "" if prefix in "OES" else mention_type
-        return found
+        return mentions
 
     def _add_stray(self, where: str, tag: str) -> None:
         if self.scheme in ("iob2", "iobes", "bilou"):
@@ -97,7 +96,7 @@ class TagReader:
             raise CorpusError(f"{self.path}: the tags mix {places}; write them in one scheme")
         if self.scheme or not self.strays:
             return
-        mentions = count(len(self.strays), "mention")
+        mentions = format_count(len(self.strays), "mention")
         numbers = f"{mentions} beginning with an inner tag (I, E or L; the first at {self.strays[0]})"
         reading = "IOE2" if "E" in written and not set(written) & set("BS") else "IOB1"
         logger.warning("%s: %s, read as in %s; --tag_scheme names the scheme", self.path, numbers, reading)

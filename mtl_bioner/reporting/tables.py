@@ -85,12 +85,14 @@ def format_sharing_gain(metrics: Mapping[str, float]) -> str:
 
 def format_trained_documents(scored: Sequence[Mapping[str, Any]]) -> str:
     """Format how many scored documents the saved model was trained on; empty if there are none."""
-    lines = []
-    for entry in scored:
-        shown = f"{entry['documents']} of {entry['of']} {entry['split']} documents of {entry['corpus']}"
-        suffix = ", and are left out of the score" if entry["dropped"] else ""
-        lines.append(f"{shown} were in the model's training text{suffix}\n")
-    return "".join(lines)
+    ends = ("", "; left out of the score")
+    return "".join(f"{describe_trained(entry)}{ends[entry['dropped'] > 0]}\n" for entry in scored)
+
+
+def describe_trained(entry: Mapping[str, Any]) -> str:
+    """Say how many documents of an entry of `scored` the model was trained on."""
+    shown = f"{entry['documents']} of the {entry['of']} {entry['split']} documents of {entry['corpus']}"
+    return f"{shown} were in this model's training text ({entry['by_id']} by id, {entry['by_text']} by text)"
 
 
 def _format_changes(title: str, columns: tuple[str, str], rows: Mapping[str, tuple[float, ...]]) -> str:

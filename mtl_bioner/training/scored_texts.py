@@ -3,12 +3,12 @@
 import itertools
 import logging
 from collections import Counter
-from typing import Any
 
 from dataset_scripts import CorpusError
 from dataset_scripts.loading import drop_documents
 from dataset_scripts.training_texts import TrainingTexts, find_trained
 from mtl_bioner.reporting import run_record
+from mtl_bioner.reporting.tables import describe_trained
 from mtl_bioner.training.arguments import ModelArguments
 from mtl_bioner.training.dataset import list_needed_splits
 from mtl_bioner.training.model_setup import read_saved_record
@@ -62,10 +62,3 @@ def check_scored_texts(run: Run) -> None:
     for entry in scored:
         action = "left out of the score" if drops else f"{later} leaves them out of the score"
         logger.warning("%s; %s", describe_trained(entry), action)
-
-
-def describe_trained(entry: dict[str, Any]) -> str:
-    """Say how many documents of an entry of the report the model was trained on."""
-    shown = f"{entry['documents']} of the {entry['of']} {entry['split']} documents of {entry['corpus']}"
-    ways = f"{entry['by_id']} by id, {entry['by_text']} by text"
-    return f"{shown} were in this model's training text ({ways})"

@@ -16,8 +16,9 @@ HEADER = "document_id,text,start,end,type\n"
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (HEADER + '1,"Gout, or ""gout"".",0,4,Disease\n2,Well.,,,\n1,,10,14,Disease\n',
-         [("1", 'Gout, or "gout".', "2:0-4 Disease Gout", "4:10-14 Disease gout"), ("2", "Well.")]),
+        (HEADER + '1,"Gout, or ""gout"".",0,4,Disease\n2,Well.,-1,4,Disease\n1,,10,14,Disease\n',
+         [("1", 'Gout, or "gout".', "2:0-4 Disease Gout", "4:10-14 Disease gout"), ("2", "Well.", "3:-1-4 Disease ")]),
+        (HEADER + "2,Well.,,,\n", [("2", "Well.")]),
         ("\ufeffPMID;Start;End;Label;Mention;Text\r\n1;5.0;10.0;Disease;lupus;\"One\r\nlupus\"\r\n\r\n2;0;1;;A;A\r\n",
          [("1", "One\r\nlupus", "2:5-10 Disease lupus"), ("2", "A", "5:0-1  A")]),
         ("Sentence #,Word,POS,Tag\nSentence: 1,Gout,NN,B-Disease\n,fever,NN,I-Disease\nSentence: 2,\",\",P,O\n",
@@ -25,7 +26,7 @@ HEADER = "document_id,text,start,end,type\n"
         ("doc_id\tsentence_id\ttoken\tlabel\n7\t1\tGout\tB-D\n7\t\tx\tL-D\n7\t2\tx\tO\n8\t2\tx\tO\n",
          [("7-1", "Gout x", "2:0-6 D Gout x"), ("7-2", "x"), ("8-2", "x")]),
     ],
-    ids=["mentions", "semicolons", "kaggle", "tabs"],
+    ids=["mentions", "no mention", "semicolons", "kaggle", "tabs"],
 )  # fmt: skip
 def test_rows_are_mentions_or_tokens(tmp_path, content, expected):
     assert [describe(raw) for raw in read_any(put(tmp_path / "a.csv", content))] == expected
@@ -41,8 +42,8 @@ def test_sentences_of_a_document_are_a_group(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n", r":1: the header is 'a,b'; expected the columns document_id/doc_id/"),
-        ("id,text,start,end,type\n", r":1: the header is 'id,text,start,end,type'; expected"),
+        ("a,b\n1,2\n", r":1: the header is 'a,b'; name the columns document_id, text, start, end, type"),
+        ("id,text,start,end,type\n", r":1: the header is 'id,text,start,end,type'; name the"),
         (HEADER + "1,Gout, or gout,0,4,D\n", r":2: 6 columns, where the header has 5; put fields that hold ','"),
         (HEADER + '1,"Gout\n\n.",0,x,D\n', r":2: '0' and 'x' are no offsets"),
         (HEADER + '1,Gout,0,4,D\n2,"Gout,0,4,D\n', r":3: no CSV \(unexpected end of data\); check the quotes"),

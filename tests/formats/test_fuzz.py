@@ -367,8 +367,9 @@ def check(path: Path, caplog: pytest.LogCaptureFixture) -> bool:
 def is_misfit(text: str, mention: Mention) -> bool:
     """Whether a mention that isn't dropped states another text than at its offsets."""
     is_inside = all(0 <= start < end <= len(text) for start, end in mention.spans)
-    is_read = is_inside and not mention.lost and any(s < e for s, e in (trim_span(text, *at) for at in mention.spans))
-    return is_read and mention.text is not None and mention.cut(text) != mention.text
+    is_visible = is_inside and any(s < e for s, e in (trim_span(text, *at) for at in mention.spans))
+    is_read = is_visible and mention.type and not mention.lost
+    return bool(is_read) and mention.text is not None and mention.cut(text) != mention.text
 
 
 def check_nothing_is_lost(form: str, path: Path, told: str) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from format_tools import describe, error_of
-from toys import put, read_jsonl
+from toys import collect, put, read_jsonl
 
 from dataset_scripts import formats
 from dataset_scripts.formats import read_any
 from dataset_scripts.formats.tagged_tokens import build_tagged_document
 from dataset_scripts.formats.tags import TagReader
-from dataset_scripts.schema import NO_TYPE, Document, Entity, ReadOptions
+from dataset_scripts.schema import Document, Entity, ReadOptions
 
 
 TEXT = "Aspirin may cause asthma."
@@ -103,14 +103,15 @@ def test_every_record_of_a_list_has_its_line_and_number(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_mention_without_a_type_is_marked_as_lost(tmp_path):
+def test_a_mention_without_a_type_is_lost(tmp_path):
     for record in (
+        {"text": TEXT, "entities": [{"start": 0, "end": 7, "type": "\u200b "}]},
         {"text": TEXT, "spans": [{"start": 0, "end": 7}]},
         {"text": TEXT, "x": [{"start": 0, "end": 7, "labels": []}]},
         {"text": TEXT, "label": [[0, 7, None]]},
     ):
-        (raw,) = read_any(put(tmp_path / "c.json", json.dumps(record)))
-        assert [(mention.spans, mention.type, mention.lost) for mention in raw.mentions] == [(((0, 7),), "", NO_TYPE)]
+        documents, ledger = collect(read_any(put(tmp_path / "c.json", json.dumps(record))))
+        assert (documents[0].entities, ledger.dropped) == ([], {"no type": 1})
 
 
 TASK = {"id": 2, "data": {"text": TEXT}}
@@ -125,9 +126,9 @@ LEFT_OUT = [
     ([{"tokens": ["a"], "ner_tags": ["I-X"]}], ["a"], "1 mention beginning with an inner tag (I, E or L;"),
     ([{"tokens": ["a"], "ner_tags": ["O"]}, {"tokens": ["b"], "ner_tags": ["O"], "x": ["B-X"]}], ["a", "b"],
      "1: the mentions are read from ner_tags, not from x (mentions, too); choose with --tag_column"),
-    ([{"text": TEXT, "a\n\x1b" + "b" * 300: [[0]]}], [TEXT], "no entities, but a\\n\\x1b" + "b" * 193 + "; it is"),
+    ([{"text": TEXT, "a\n\x1b" + "b" * 300: [[0]]}], [TEXT], "no entities, but a\\n\\x1b" + "b" * 193 + "; 1 such"),
     ([[TEXT, {"spans": {"sc": TRIPLES}}], [TEXT, {"entities": TRIPLES}]], [TEXT, TEXT],
-     "1: spans are not read, only entities (so in 0 others)"),
+     "1: spans are not read, only entities (1 record)"),
     ([{"text": TEXT, "label": TRIPLES, "spans": SPANS}], [TEXT], "in the form of Prodigy; its keys also fit doccano"),
 ]  # fmt: skip
 

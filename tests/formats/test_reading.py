@@ -9,7 +9,7 @@ from toys import collect, put
 
 from dataset_scripts import formats
 from dataset_scripts.formats import find_companion_files, is_corpus_path, read_any, read_bc2gm, read_brat
-from dataset_scripts.problems import count
+from dataset_scripts.formats.files import format_count
 
 
 PUBTATOR = (
@@ -50,8 +50,9 @@ JSONL = (
          "11:27-50 (AND G#protein_molecule G#protein_molecule) CD2 and CD25  receptors",
          "14:57-64 cell_type T cells"),
         ("82055447", "A bare title\nloose One.", "17:2-6 H#thing bare"),
-        ("genia-3", "None"),
-    ], {"coordination": 1}, [":18: <cons sem='G#x'> holds no text and is no mention"]),
+        ("genia-3", "None", "18:4-4 x "),
+    ], {"coordination": 1, "empty span": 1}, ["FILE: 1 mention in 1 document without a visible character, "
+                                              "dropped; the first is x 4-4 of document genia-3 (PATH:18)"]),
 ], ids=["pubtator", "conll", "jsonl", "bioc", "genia"])  # fmt: skip
 def test_files_are_read_in_every_form(tmp_path, caplog, name, content, documents, dropped, warnings, form):
     content = content.replace("\n", "\r\n") if form in ("crlf", "all") else content
@@ -62,7 +63,7 @@ def test_files_are_read_in_every_form(tmp_path, caplog, name, content, documents
         _, ledger = collect(raws)
     assert [describe(raw) for raw in raws] == documents
     assert raws[0].where == f"{path}:{ {'c.txt': 2, 'c.iob2': 3, 'c.jsonl': 1, 'c.xml': 4, 'genia.xml': 4}[name] }"
-    assert (ledger.dropped, caplog.messages) == (dropped, [f"{path}{warning}" for warning in warnings])
+    assert (ledger.dropped, caplog.messages) == (dropped, [w.replace("PATH", str(path)) for w in warnings])
 
 
 RELATIONS = "".join(f"1\t{name}\tD1\tD2\tNovel\n" for name in ("Positive_Correlation", "chemical-disease", "is a"))
@@ -129,7 +130,7 @@ def test_documents_are_read(tmp_path, caplog, name, content, documents):
 
 def strays(number: int, line: int, scheme: str = "IOB1") -> str:
     place = f"beginning with an inner tag (I, E or L; the first at PATH:{line})"
-    return f": {count(number, 'mention')} {place}, read as in {scheme}; --tag_scheme"
+    return f": {format_count(number, 'mention')} {place}, read as in {scheme}; --tag_scheme"
 
 
 COMMENTS = ": 2 lines beginning with # read as comments, the first at PATH:1"
@@ -153,9 +154,7 @@ SKIPPED = (
     ":3: skipped as a relation, because its second column is a name, but it holds a text of the document and its "
     "offset (so do 1 others); if it is a mention, put the offsets into columns 2 and 3"
 )
-LISTS = (
-    ":1: no entities, but {}; it is read as a text without mentions (so are 2 others), and if these are its mentions"
-)
+LISTS = ":1: no entities, but {}; 3 such records read as text without mentions; if these are mentions, name them"
 
 
 @pytest.mark.parametrize(("name", "content", "mentions", "warning"), [
