@@ -29,11 +29,19 @@ _NOTES, _SETTINGS = "readme|licen[cs]es?|notices?|citations?|changelog", "datase
 NO_DATA = re.compile(rf"({_NOTES})(\..*)?|({_SETTINGS})\.json", re.IGNORECASE)  # beside a corpus
 
 
+_being_read: list[BinaryIO] = []  # the files as they lie on the disk, the latest last
+
+
+def get_read_position() -> int:
+    """Return how many bytes of the latest open file are read, packed if it is gzip: for displays of progress."""
+    return _being_read[-1].tell() if _being_read else 0
+
+
 @contextmanager
 def open_file(path: FilePath) -> Iterator[BinaryIO]:
     """Open a plain or gzip file for reading bytes; raise CorpusError for the system's errors."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, _note_reading(file):
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.open(file) as unpacked:
                     yield unpacked
@@ -43,6 +51,15 @@ def open_file(path: FilePath) -> Iterator[BinaryIO]:
         raise CorpusError(f"{path}: no such file; check the path") from None
     except (EOFError, zlib.error, OSError) as error:
         raise CorpusError(f"{path}: can't be read ({error}); if it is gzip, copy or download it again") from error
+
+
+@contextmanager
+def _note_reading(file: BinaryIO) -> Iterator[None]:
+    _being_read.append(file)
+    try:
+        yield
+    finally:
+        _being_read.remove(file)
 
 
 def read_text(path: FilePath) -> str:
