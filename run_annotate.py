@@ -134,9 +134,10 @@ def annotate_files(arguments: argparse.Namespace) -> int:
         finally:
             run.close()
     finally:
-        sources.get_spool(output).unlink(missing_ok=True)
-        if output.is_dir() and not any(output.iterdir()):
-            output.rmdir()
+        if output.is_dir():
+            sources.get_spool(output).unlink(missing_ok=True)
+            if not any(output.iterdir()):
+                output.rmdir()
 
 
 def identify(arguments: argparse.Namespace, inputs: Inputs) -> dict[str, Any]:
@@ -177,11 +178,8 @@ def annotate_parts(
     run.finish()
     sys.stdout.write(summarize(run, progress) + "\n")
     errors = len(run.list_errors())
-    look = (
-        f"see {run.output / run_folder.ERRORS} for what was left out"
-        if errors
-        else f"the parts are {run.output}/part-*"
-    )
+    errors_file = run.output / run_folder.ERRORS
+    look = f"see {errors_file} for what was left out" if errors else f"look at {run.output / 'part-00000*'}"
     sys.stderr.write(f"next: {look}\n")
     return int(bool(errors))
 
@@ -192,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
     arguments, again = None, f"go on with the same command: {PROGRAM} {shlex.join(argv)}"
     try:
-        arguments = make_parser().parse_args(argv)
+        arguments = make_parser().parse_intermixed_args(argv)
         with handle_signals():
             return annotate_files(arguments)
     except (ValueError, OSError, WorkerError) as error:

@@ -75,7 +75,7 @@ def serve(connection: Connection, options: WorkerOptions, index: int) -> None:
         connection.send(ready)
         is_loading = False
         while True:
-            connection.send(_process(ner, connection.recv(), options))
+            connection.send(process_part(ner, connection.recv(), options))
     except (EOFError, BrokenPipeError, ConnectionResetError):  # the main process is gone
         return
     except Exception as error:  # a worker has no one else to tell
@@ -95,7 +95,7 @@ def _prepare(options: WorkerOptions, index: int) -> tuple[MtlBionerPipeline, Rea
     return ner, Ready(str(ner.model.dtype).removeprefix("torch."), gpus)
 
 
-def _process(ner: MtlBionerPipeline, part: Part, options: WorkerOptions) -> PartRecord:
+def process_part(ner: MtlBionerPipeline, part: Part, options: WorkerOptions) -> PartRecord:
     annotated = annotate_documents(ner, part.documents)
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():

@@ -113,15 +113,13 @@ def _iterate_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _read_json(source: Source, options: ColumnOptions) -> Iterator[Item]:
     records = _read_json_lines(source) if is_line_wise(source.path) else _read_json_values(source)
-    columns = None
     for number, where, value in records:
         if isinstance(value, CorpusError):
             yield make_unreadable(where, value)
         elif not isinstance(value, dict):
             yield make_unreadable(where, f"a JSON {type(value).__name__}; expected an object with a text")
         else:
-            columns = columns or choose_columns(list(value), options, where)
-            yield _build_document(value, columns, options, where, f"{_get_stem(source)}-{number}")
+            yield build_record(value, options, where, f"{_get_stem(source)}-{number}")
 
 
 def _read_json_lines(source: Source) -> Iterator[tuple[int, str, Any]]:
@@ -196,7 +194,7 @@ def _read_rows(
 
 
 def build_record(record: Mapping[str, Any], options: ColumnOptions, where: str, default_id: str) -> Item:
-    """Build the document of a record with a text that stands alone."""
+    """Build the document of a record, which may have other keys than the last one."""
     try:
         return _build_document(record, choose_columns(list(record), options, where), options, where, default_id)
     except CorpusError as error:
@@ -211,8 +209,6 @@ def _build_document(
     if not all(isinstance(text, str) for text in texts):
         shown = ", ".join(f"{key} is {str(row.get(key))[:60]!r}" for key in columns.text)
         return make_unreadable(where, f"{shown}; expected a string")
-    if options.id and options.id not in row:
-        return make_unreadable(where, f"no {options.id}, which --id_column names")
     stated = row.get(columns.id) if columns.id else None
     document_id = default_id if stated is None or stated == "" else str(stated)
     # Without a title, or an abstract, no line break is left over.
