@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dataset_scripts.schema import CorpusError
 from mtl_bioner.annotation import engine, parts, run_folder, sinks, sources
 from mtl_bioner.annotation.local import DEFAULT_WORKERS, Pool, Ready, WorkerError, WorkerOptions
 from mtl_bioner.annotation.progress import Progress, summarize
@@ -194,10 +193,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         with handle_signals():
             return annotate_files(arguments)
     except (ValueError, OSError, WorkerError) as error:
-        has_begun = arguments is not None and (arguments.output / run_folder.PARTS).is_file()
-        is_refused = isinstance(error, CorpusError) or (isinstance(error, WorkerError) and error.is_loading)
-        print_error(PROGRAM, f"{error}; {again}" if has_begun and not is_refused else error)
-        return 1 if has_begun and not is_refused else 2
+        is_input = isinstance(error, ValueError) and not isinstance(error, parts.StrictError)
+        if is_input or getattr(error, "is_loading", False) or not arguments.output.is_dir():
+            print_error(PROGRAM, error)
+            return 2
+        print_error(PROGRAM, f"{error}; {again}")
+        return 1
     except Interrupted as interrupted:
         name = signal.Signals(interrupted.number).name
         sys.stderr.write(f"\n{PROGRAM}: stopped by {name}; what is done is kept, {again}\n")
