@@ -84,13 +84,24 @@ def read_blocks(path: FilePath, keep_ends: bool = False) -> Iterator[tuple[int, 
         while chunk := file.read(_BLOCK):
             complete, newline, tail = chunk.rpartition(b"\n")
             if newline:
-                lines = _decode(b"".join([*rest, complete]), path, number).split("\n")
-                yield number, _finish_lines(lines, keep_ends)
+                for first, lines in _decode_lines(b"".join([*rest, complete]), path, number):
+                    yield first, _finish_lines(lines, keep_ends)
                 number, rest = number + len(lines), [tail]
             else:
                 rest.append(tail)
-        if last := b"".join(rest):
-            yield number, _finish_lines(_decode(last, path, number).removesuffix("\n").split("\n"), keep_ends)
+        for first, lines in _decode_lines(b"".join(rest).removesuffix(b"\n"), path, number) if any(rest) else ():
+            yield first, _finish_lines(lines, keep_ends)
+
+
+def _decode_lines(data: bytes, path: FilePath, number: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of the first line, and the lines; if a byte is not UTF-8, those before it and then raise."""
+    try:
+        yield number, data.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        before, newline, _ = data[: error.start].rpartition(b"\n")
+        if newline:
+            yield number, before.decode("utf-8").split("\n")
+        _decode(data, path, number)
 
 
 def _finish_lines(lines: list[str], keep_ends: bool) -> list[str]:

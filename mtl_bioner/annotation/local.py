@@ -80,9 +80,12 @@ def serve(connection: Connection, options: WorkerOptions, index: int) -> None:
         return
     except Exception as error:  # a worker has no one else to tell
         reason = summarize_error(error)
-        known = isinstance(error, ValueError | OSError)
+        if not isinstance(error, ValueError | OSError):
+            reason = f"{type(error).__name__}: {reason}"
+        if is_loading and not isinstance(error, ValueError):
+            reason = f"the model {options.engine.model} can't be loaded ({reason}); check its name, or copy it again"
         with contextlib.suppress(OSError):
-            connection.send(Failed(reason if known else f"{type(error).__name__}: {reason}", is_loading))
+            connection.send(Failed(reason, is_loading))
 
 
 def _prepare(options: WorkerOptions, index: int) -> tuple[MtlBionerPipeline, Ready]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from dataset_scripts.formats import read_any
+from dataset_scripts.formats import pubtator, read_any
 from dataset_scripts.formats.brat import ENDINGS as BRAT_ENDINGS
-from dataset_scripts.formats.files import BOM, get_read_position, get_stem, open_file, read_text
-from dataset_scripts.formats.json_records import read_json_records
+from dataset_scripts.formats.files import BOM, get_read_position, get_stem, open_file, read_lines, read_text
+from dataset_scripts.formats.json_records import DECODER, read_json_records
 from dataset_scripts.formats.tables import BATCH_SIZE, list_rows
 from dataset_scripts.schema import CorpusError, RawDocument
 from mtl_bioner.annotation.parts import Item, SourceDocument, make_unreadable
@@ -27,6 +27,8 @@ from mtl_bioner.annotation.tables import (
     split_header,
 )
 
+
+logger = logging.getLogger(__name__)
 
 GIVEN = "input_entities"  # the key of annotations that the input has already
 _LONGEST_FIELD = 1 << 27  # of CSV, in characters
@@ -60,19 +62,19 @@ def read_source(source: Source, options: ColumnOptions) -> Iterator[Item]:
     if source.problem:
         yield make_unreadable(source.name, source.problem)
         return
-    documents = 0
+    is_empty = True
     try:
         for item in READERS[source.kind](source, options):
-            documents += 1
+            is_empty = False
             yield item
     except CorpusError as error:
-        rest = f"; what follows is not read, the {documents:,} documents before it are" if documents else ""
         message = str(error)
         if source.path and source.name != str(source.path):  # standard input
             message = message.replace(str(source.path), source.name)
+        rest = "" if is_empty else "; the file is read up to there"
         yield make_unreadable(source.name, f"{message}{rest}")
     else:
-        if not documents:
+        if is_empty:
             yield make_unreadable(source.name, "holds no document; is it the right file?")
 
 
@@ -128,7 +130,7 @@ def _read_json_lines(source: Source) -> Iterator[tuple[int, str, Any]]:
         if line.strip():
             number, where = number + 1, f"{source.name}:{line_number}"
             try:
-                yield number, where, json.loads(line)
+                yield number, where, DECODER.decode(line)
             except (ValueError, RecursionError) as error:
                 yield number, where, CorpusError(f"invalid JSON ({error}); expected one object a line")
 
@@ -227,9 +229,25 @@ def _build_document(
 def _read_corpus(source: Source, options: ColumnOptions) -> Iterator[Item]:
     """Read a format of `dataset_scripts.formats`; annotations in it are kept as `GIVEN`."""
     for raw in read_any(source.path, ending=source.ending or None):
-        where = raw.where.replace(str(source.path), source.name)
-        extra = {GIVEN: _list_given(raw)} if raw.mentions and options.keep_extra else {}
-        yield SourceDocument(raw.document_id, raw.text, where, extra)
+        yield _convert(raw, source, options)
+
+
+def _read_pubtator(source: Source, options: ColumnOptions) -> Iterator[Item]:
+    """Read PubTator document by document, so that a malformed one is all that is lost."""
+    continued: list[str] = []
+    for lines in pubtator.group_lines(read_lines(source.path)):
+        try:
+            for raw in pubtator.build_documents(lines, [], continued):
+                yield _convert(raw, source, options)
+        except CorpusError as error:
+            yield make_unreadable(source.name, str(error).replace(str(source.path), source.name))
+    if continued:
+        logger.warning("%s: abstracts that go on over several lines are joined by line breaks", continued[0])
+
+
+def _convert(raw: RawDocument, source: Source, options: ColumnOptions) -> SourceDocument:
+    extra = {GIVEN: _list_given(raw)} if raw.mentions and options.keep_extra else {}
+    return SourceDocument(raw.document_id, raw.text, raw.where.replace(str(source.path), source.name), extra)
 
 
 def _list_given(raw: RawDocument) -> list[dict[str, Any]]:
@@ -249,5 +267,6 @@ READERS: dict[str, Callable[[Source, ColumnOptions], Iterator[Item]]] = {
     "csv": _read_csv,
     "parquet": _read_parquet,
     "dataset": _read_dataset,
+    "pubtator": _read_pubtator,
     "corpus": _read_corpus,
 }

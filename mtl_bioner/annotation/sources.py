@@ -183,7 +183,7 @@ def _detect(path: Path, columns: ColumnOptions, lines: bool, name: str = "") -> 
     if ending in (".json", ".jsonl", ".ndjson", ".biocjson") or _JSON_IN_TEXT.match(text):
         return _detect_json(Source(name, "json", path, ".json"), columns)
     if TEXT_LINE.fullmatch(first.rstrip("\r")):
-        return Source(name, "corpus", path, ".pubtator")
+        return Source(name, "pubtator", path)
     if ending in (".csv", ".tsv") or (columns.text and columns.text in split_header(first)[0]):
         return _detect_csv(Source(name, "csv", path, ending or ".csv"), first, columns)
     if ending in CONLL_ENDINGS or (ending == ".txt" and _looks_like_conll(text)):
