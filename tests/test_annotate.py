@@ -34,11 +34,15 @@ BIOC = (
 BIOC_JSON = '{"documents": [{"id": "7", "passages": [{"offset": 0, "text": "Gout.", "annotations": []}]}]}'
 
 
-def find_gout(texts: list[str]) -> list[list[dict[str, Any]]]:
+def find_gout(texts: list[str], threshold: float = 0) -> list[list[dict[str, Any]]]:
     """Stand for a pipeline: each `gout` is a disease."""
     keys = {"entity_group": "Disease", "score": 0.75, "task": "ncbi"}
     return [
-        [{**keys, "word": m[0], "start": m.start(), "end": m.end()} for m in re.finditer("(?i)gout", text)]
+        [
+            {**keys, "word": m[0], "start": m.start(), "end": m.end()}
+            for m in re.finditer("(?i)gout", text)
+            if threshold < 0.75
+        ]
         for text in texts
     ]
 
@@ -510,6 +514,7 @@ def test_annotating_in_python_takes_texts_records_and_paths(tmp_path, caplog):
     ]  # fmt: skip
     assert [one["text"] for one in mtl_bioner.annotate(str(tmp_path / "n.jsonl"), find_gout)] == ["no"]
     assert [one["text"] for one in mtl_bioner.annotate("Gout.", find_gout)] == ["Gout."]
+    assert [one["entities"] for one in mtl_bioner.annotate("Gout.", find_gout, threshold=0.8)] == [[]]
     with pytest.raises(ValueError, match="expected a text, record or Path; leave out --strict"):
         list(mtl_bioner.annotate(inputs[3:], find_gout, strict=True))
 

@@ -103,9 +103,9 @@ def load_engine(options: EngineOptions, device: str | None = None) -> MtlBionerP
     )
 
 
-def annotate_documents(ner: MtlBionerPipeline, documents: list[SourceDocument]) -> list[Annotated]:
-    """Annotate the documents of a part, in batches of these documents only."""
-    results = ner([document.text for document in documents]) if documents else []
+def annotate_documents(ner: MtlBionerPipeline, documents: list[SourceDocument], **options: Any) -> list[Annotated]:
+    """Annotate the documents of a part, in batches of these documents only; `options` are those of the pipeline."""
+    results = ner([document.text for document in documents], **options) if documents else []
     return [
         Annotated(document, [_convert(entity) for entity in entities])
         for document, entities in zip(documents, results, strict=True)
@@ -131,7 +131,7 @@ def annotate(
     *,
     tasks: Iterable[str] | None = None,
     threshold: float | None = None,
-    overlaps: str = DEFAULT_OVERLAPS,
+    overlaps: str | None = None,
     batch_size: int | None = None,
     dtype: str = "auto",
     device: str | None = None,
@@ -150,7 +150,8 @@ def annotate(
         inputs: an iterable, of any length, of texts (`str`), of records with a `text`, and perhaps `document_id` and
             further keys, and of files and folders (`pathlib.Path`). A path, a `str` that names one, or `hf:OWNER/NAME`
             may stand alone, as on the command line.
-        model: folder or name on the Hub, or a loaded pipeline, whose own options then count where these are None.
+        model: folder or name on the Hub, which is loaded with `dtype` and to `device`; or a loaded pipeline.
+        tasks, threshold, overlaps, batch_size: options of the pipeline, which chooses where they are None.
         strict: raise ValueError for what can't be read, instead of logging a warning.
         part_size: documents that are annotated together; the first comes when so many are read.
 
@@ -160,17 +161,19 @@ def annotate(
     from mtl_bioner.annotation.tables import ColumnOptions
 
     chosen = None if tasks is None else (tasks,) if isinstance(tasks, str) else tuple(tasks)
+    given = {"tasks": chosen, "threshold": threshold, "overlaps": overlaps, "batch_size": batch_size}
+    options = {name: value for name, value in given.items() if value is not None}
     items = _read_inputs(inputs, ColumnOptions(text_column, id_column), lines)
     items = parts.number_ids(parts.check_documents(items))
     items = parts.stop_at_problems(items) if strict else items
-    if isinstance(model, (str, os.PathLike)):
-        options = EngineOptions(os.fspath(model), chosen, threshold, overlaps, batch_size, dtype)
-        check_model(options)
-        model = load_engine(options, device)
+    if isinstance(model, str | os.PathLike):
+        engine_options = EngineOptions(os.fspath(model), dtype=dtype, **options)
+        check_model(engine_options)
+        model, options = load_engine(engine_options, device), {}
     for part in parts.form_parts(items, part_size):
         for problem in part.problems:
             logger.warning("left out: %s", problem)
-        for annotated in annotate_documents(model, part.documents):
+        for annotated in annotate_documents(model, part.documents, **options):
             yield annotated.as_line()
 
 

@@ -21,7 +21,7 @@ class Progress:
 
     def __init__(self, total: int, done: int = 0, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
-        self.total, self.resumed = total, done
+        self.total = total
         self.positions: dict[int, int] = {}  # bytes read at the end of each part
         self.begin = self.shown = self.ready = time.monotonic()
         self.documents = self.words = 0

@@ -164,8 +164,8 @@ def _read_csv(source: Source, options: ColumnOptions) -> Iterator[Item]:
 
 
 def _read_parquet(source: Source, options: ColumnOptions) -> Iterator[Item]:
-    with open_file(source.path):  # for the display of progress
-        file = open_parquet(source.path)
+    with open_file(source.path) as stream:
+        file = open_parquet(stream, source.name)
         names = file.schema_arrow.names
         columns = choose_columns(names, options, source.name)
         wanted = names if options.keep_extra else _list_columns(columns)

@@ -173,7 +173,9 @@ def _detect(path: Path, columns: ColumnOptions, lines: bool, name: str = "") -> 
     if not head:
         raise CorpusError(f"{name}: the file is empty")
     if head.startswith(b"PAR1"):
-        return _detect_table(Source(name, "parquet", path, ".parquet"), open_parquet(path).schema_arrow.names, columns)
+        return _detect_table(
+            Source(name, "parquet", path, ".parquet"), open_parquet(path, name).schema_arrow.names, columns
+        )
     text = head.decode("utf-8", "ignore").removeprefix(BOM).lstrip()
     first = text.partition("\n")[0]
     if ending in (".spacy", ".in"):

@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from dataset_scripts.formats.files import BOM, open_file
 from dataset_scripts.formats.json_records import read_json_records
@@ -77,14 +77,14 @@ def split_header(line: str) -> tuple[list[str], str]:
     return rows[delimiter], delimiter
 
 
-def open_parquet(path: Path) -> ParquetFile:
-    """Open a Parquet file to read its columns' names; raise CorpusError if it is none."""
+def open_parquet(source: Path | BinaryIO, name: str) -> ParquetFile:
+    """Open a Parquet file, and read what columns it has; raise CorpusError if it is none."""
     from pyarrow.parquet import ParquetFile  # takes long, and only this format needs it
 
     try:
-        return ParquetFile(path)
+        return ParquetFile(source)
     except Exception as error:  # of pyarrow, among them OSError
-        raise CorpusError(f"{path}: no Parquet file ({error!r:.200}); copy or download it again") from None
+        raise CorpusError(f"{name}: no Parquet file ({error!r:.200}); copy or download it again") from None
 
 
 def is_line_wise(path: Path) -> bool:
