@@ -12,7 +12,6 @@ input, 130 or 143 interrupted.
 
 import argparse
 import contextlib
-import importlib.metadata
 import logging
 import shlex
 import signal
@@ -27,7 +26,7 @@ from mtl_bioner.annotation.progress import Progress, summarize
 from mtl_bioner.annotation.readers import Inputs
 from mtl_bioner.annotation.tables import ColumnOptions
 from mtl_bioner.messages import print_error
-from mtl_bioner.reporting.run_record import hash_model
+from mtl_bioner.reporting.run_record import get_package_version, hash_model
 
 
 PROGRAM = "mtl-bioner annotate"
@@ -142,7 +141,7 @@ def annotate_files(arguments: argparse.Namespace) -> int:
 def identify(arguments: argparse.Namespace, inputs: Inputs) -> dict[str, Any]:
     """Describe model, arguments and inputs: all that the output depends on."""
     return {
-        "mtl_bioner": importlib.metadata.version("mtl-bioner"),
+        "mtl_bioner": get_package_version("mtl-bioner"),
         "model": {"name": Path(arguments.model).name, "hash": hash_model(str(Path(arguments.model).expanduser()))},
         "arguments": {name: getattr(arguments, name) for name in DECIDING},
         "inputs": [sources.describe_source(source) for source in inputs.sources],

@@ -232,6 +232,7 @@ def test_tables_hold_scores(run, tmp_path):
 @pytest.mark.parametrize(
     ("files", "arguments", "told"),
     [
+        ({}, ["/dev/null"], "/dev/null is neither a file nor a folder; give - as INPUT, and pipe it to"),
         ({}, ["absent"], "absent: no such file or folder; check the path"),
         ({"a.txt": ""}, ["a.txt"], "a.txt: the file is empty"),
         ({"a.txt": " \n"}, ["a.txt"], "no document can be read: a.txt: no text, only white space"),
@@ -332,12 +333,14 @@ TOLD = [
     ("in/f.gz", None, "can't be read (Compressed file ended before the end-of-stream marker was reached); if it is "
                       "gzip, copy or download it again; the file is read up to there"),
     ("in/g.png", None, "holds NUL bytes, so it is no text; unpack archives, and convert documents to text"),
+    ("in/h.txt", None, "no such file; check the path"),
 ]  # fmt: skip
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_annotated(run, tmp_path, capsys):
     for name, content in BROKEN.items():
         put(tmp_path / "in" / name, content)
+    (tmp_path / "in/h.txt").symlink_to("absent")
     assert run("in", "--part_size", 7) == 1
     errors = [tuple(error.values()) for error in read_jsonl(tmp_path / "out/errors.jsonl")]
     assert errors == TOLD
@@ -346,7 +349,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_annotated(run, tmp_path, capsy
     assert texts[6:10] == ["Gout.", "packed", "0", "1"]
     assert len(texts) > 4_000
     shown = capsys.readouterr()
-    assert ", 17 not read; " in shown.out
+    assert ", 18 not read; " in shown.out
     assert shown.err.endswith(f"next: see {Path('out/errors.jsonl')} for what was left out\n")
     assert run("in", "--part_size", 7) == 1  # finished before; the status stays
     assert "all of it was done before" in capsys.readouterr().out

@@ -99,6 +99,8 @@ def get_spool(output: Path) -> Path:
 def _find_files(path: Path, columns: ColumnOptions, output: Path, lines: bool) -> list[Source]:
     if not path.exists():
         raise CorpusError(f"{path}: no such file or folder; check the path")
+    if not path.is_file() and not path.is_dir():
+        raise CorpusError(f"{path} is neither a file nor a folder; give - as INPUT, and pipe it to standard input")
     if path.is_file() or is_saved_dataset(path):
         return [_detect(path, columns, lines)]
     files = list(_walk(path, output.resolve()))
@@ -124,7 +126,7 @@ def _walk(folder: Path, output: Path) -> Iterator[Path]:
             continue
         if path.is_dir() and not is_saved_dataset(path):
             yield from _walk(path, output)
-        elif not NO_DATA.fullmatch(path.name):
+        elif (path.is_file() or path.is_dir() or not path.exists()) and not NO_DATA.fullmatch(path.name):
             yield path
 
 
@@ -245,7 +247,11 @@ def describe_source(source: Source) -> dict[str, Any]:
     name = source.path.name if source.path and not source.name.startswith("standard") else source.name
     if source.path is None:
         return {"name": name, "size": len(source.dataset), "sha256": source.identity}
-    return {"name": name, "size": measure(source.path), "sha256": compute_sha256(source.path)}
+    try:
+        digest = compute_sha256(source.path)
+    except OSError:  # such as a broken link; its reader tells
+        digest = "unreadable"
+    return {"name": name, "size": measure(source.path), "sha256": digest}
 
 
 def measure(path: Path | None) -> int:
