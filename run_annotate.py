@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mtl_bioner.annotation import engine, parts, run_folder, sinks, sources
-from mtl_bioner.annotation.local import DEFAULT_WORKERS, Pool, Ready, WorkerError, WorkerOptions
+from mtl_bioner.annotation.local import MOST_WORKERS, Pool, Ready, WorkerError, WorkerOptions
 from mtl_bioner.annotation.progress import Progress, summarize
 from mtl_bioner.annotation.readers import Inputs
 from mtl_bioner.annotation.tables import ColumnOptions
@@ -89,7 +89,8 @@ def make_parser() -> AnnotateParser:
     add("--batch_size", type=positive, help="windows of one encoder pass (default: the pipeline's)")
     add("--dtype", choices=engine.DTYPES, default="auto",
         help="auto: bfloat16 where the CPU or GPU has hardware for it (default: auto)")
-    add("--workers", type=positive, help=f"processes (default: one for each GPU, else {DEFAULT_WORKERS})")
+    add("--workers", type=positive,
+        help=f"processes (default: one for each GPU, else one for each core, up to {MOST_WORKERS})")
     add("--part_size", type=positive, default=parts.PART_SIZE,
         help=f"most documents of an output file (default: {parts.PART_SIZE})")
     # fmt: on
@@ -156,13 +157,13 @@ def annotate_parts(
     items = parts.stop_at_problems(items) if arguments.strict else items
     to_do = parts.read_to_first_document(parts.form_parts(items, arguments.part_size, inputs.get_position))
     progress = Progress(inputs.total, len(run.done))
-    worker_options = WorkerOptions(options, arguments.output, arguments.to, arguments.workers or DEFAULT_WORKERS)
+    worker_options = WorkerOptions(options, arguments.output, arguments.to, arguments.workers)
 
     def begin(ready: Ready) -> None:
         run.begin(ready.dtype)
         progress.start()
 
-    with Pool(worker_options, begin, progress.show, fill_gpus=not arguments.workers) as pool:
+    with Pool(worker_options, begin, progress.show) as pool:
         for part in to_do:
             progress.positions[part.number] = part.position
             if part.number not in run.done:

@@ -1,17 +1,19 @@
 """Annotate parts in worker processes, each with a model of its own.
 
 The main process reads, hands each idle worker a part, and notes what is done; workers annotate and write. At most one
-part more than there are workers is in memory. A worker ends when the main process is gone, and never writes after it.
+part more than there are workers is in memory. A worker starts when there is a part for it. It ends when the main
+process is gone, and never writes after it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,8 +29,10 @@ from mtl_bioner.messages import summarize_error
 if TYPE_CHECKING:
     from modeling_mtl_bioner import MtlBionerPipeline
 
-# TO BE MEASURED
-DEFAULT_WORKERS = 1
+# Most workers by default where there is no GPU; else one for each core. On two cores, two workers of one thread each
+# were 1.3 to 5 times as fast as one worker of two threads (docs/guides/annotation.md). Each takes some 0.6 GB.
+MOST_WORKERS = 4
+_GPU_DEVICES = ("/dev/nvidia0", "/dev/kfd")  # of Linux; to find one otherwise, torch would have to be imported
 _TICK = 0.5  # seconds between two looks at the clock
 
 
@@ -39,7 +43,7 @@ class WorkerOptions:
     engine: EngineOptions
     output: Path
     to: str
-    workers: int
+    workers: int | None = None
 
 
 class Ready(NamedTuple):
@@ -118,11 +122,17 @@ def process_part(ner: MtlBionerPipeline, part: Part, options: WorkerOptions) -> 
 # ------------------------------------------------------------------------------------------------ in the main process
 
 
+def count_workers() -> int:
+    """Return the default number of workers: the cores that this process may use, up to `MOST_WORKERS`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)
+
+
 @dataclass(eq=False)
 class _Worker:
     process: multiprocessing.process.BaseProcess
     connection: Connection
-    is_busy: bool = True  # loading, at first
+    part: Part | None  # that it works on, or will once the model is loaded
 
 
 class Pool:
@@ -134,6 +144,7 @@ class Pool:
         for record in pool.drain(): ...
 
     Args:
+        options: without a number of `workers`, there are as many as `count_workers` says, or as GPUs.
         on_ready: called when a worker has loaded the model.
         on_tick: called now and then while the pool waits.
     """
@@ -143,9 +154,12 @@ class Pool:
         options: WorkerOptions,
         on_ready: Callable[[Ready], None] = lambda ready: None,
         on_tick: Callable[[], None] = lambda: None,
-        fill_gpus: bool = False,
     ) -> None:
-        self.options, self.on_ready, self.on_tick, self.fill_gpus = options, on_ready, on_tick, fill_gpus
+        self.on_ready, self.on_tick = on_ready, on_tick
+        self.is_given = options.workers is not None
+        self.options = options if self.is_given else replace(options, workers=count_workers())
+        may_have_gpus = any(os.path.exists(path) for path in _GPU_DEVICES)
+        self.size = 1 if may_have_gpus and not self.is_given else self.options.workers
         self.workers: list[_Worker] = []
 
     def __enter__(self) -> Pool:
@@ -159,41 +173,47 @@ class Pool:
             worker.process.join()
 
     def submit(self, part: Part) -> Iterator[PartRecord]:
-        """Wait for an idle worker and give it a part; yield what the workers finished meanwhile.
+        """Give a part to an idle worker, or to a new one as long as there may be more; else wait for one.
 
-        The workers start with the first part.
+        Yields what the workers finished meanwhile.
         """
-        while len(self.workers) < self.options.workers:
-            self._start()
-        while (idle := next((worker for worker in self.workers if not worker.is_busy), None)) is None:
+        while (idle := next((worker for worker in self.workers if worker.part is None), None)) is None:
+            if len(self.workers) < self.size:
+                self._start(part)
+                return
             yield from self._wait()
-        idle.is_busy = True
-        try:
-            idle.connection.send(part)
-        except OSError:
-            raise WorkerError(self._explain_death(idle)) from None
+        idle.part = part
+        self._send(idle)
 
     def drain(self) -> Iterator[PartRecord]:
         """Wait for the parts at work."""
-        while any(worker.is_busy for worker in self.workers):
+        while any(worker.part for worker in self.workers):
             yield from self._wait()
 
-    def _start(self) -> None:
+    def _start(self, part: Part) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, self.options, len(self.workers)), daemon=True)
-        # Ctrl-C goes to all processes of a terminal, but only the main one may act on it.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Ctrl-C goes to all processes of a terminal, and some schedulers send SIGTERM to all of a job, but only this
+        # process may act on them. What is ignored when a process starts is ignored in it.
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             process.start()
         finally:
-            signal.signal(signal.SIGINT, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         theirs.close()
-        self.workers.append(_Worker(process, ours))
+        self.workers.append(_Worker(process, ours, part))
+
+    def _send(self, worker: _Worker) -> None:
+        try:
+            worker.connection.send(worker.part)
+        except OSError:
+            raise WorkerError(self._explain_death(worker)) from None
 
     def _wait(self) -> Iterator[PartRecord]:
-        """Yield the parts that are finished within a tick."""
-        by_connection = {worker.connection: worker for worker in self.workers if worker.is_busy}
+        """Yield the parts that are finished within a tick; give those that have loaded the model their first."""
+        by_connection = {worker.connection: worker for worker in self.workers if worker.part}
         for connection in wait(list(by_connection), timeout=_TICK):
             worker = by_connection[connection]
             try:
@@ -202,12 +222,13 @@ class Pool:
                 raise WorkerError(self._explain_death(worker)) from None
             if isinstance(message, Failed):
                 raise WorkerError(message.message, message.is_loading)
-            worker.is_busy = False
             if isinstance(message, Ready):
                 self.on_ready(message)
-                if self.fill_gpus and len(self.workers) < message.gpus:
-                    self._start()
+                if not self.is_given:
+                    self.size = message.gpus or self.options.workers
+                self._send(worker)
             else:
+                worker.part = None
                 yield message
         self.on_tick()
 

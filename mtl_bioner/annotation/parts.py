@@ -16,7 +16,7 @@ from dataset_scripts.formats.files import NOT_IN_NAMES, SURROGATES
 from dataset_scripts.schema import CorpusError
 
 
-PART_SIZE = 500  # documents
+PART_SIZE = 200  # documents: some seconds of work, so that workers end together and little is lost by a kill
 MOST_CHARACTERS = 4_000_000  # of a part; a longer document is a part of its own
 LONGEST_TEXT = 10_000_000  # characters of a document; some twenty books
 
