@@ -31,6 +31,11 @@ BIOC = (
     "<collection><document><id>7</id><passage><offset>0</offset><text>Gout.</text></passage></document>"
     "<document><id>8</id><passage><offset>0</offset><text>Gout and gout.</text></passage></document></collection>"
 )
+PUBMED = (
+    "<PubmedArticleSet><PubmedArticle><MedlineCitation><PMID>7</PMID><Article><ArticleTitle>Gout.</ArticleTitle>"
+    "<Abstract><AbstractText>It hurts.</AbstractText></Abstract></Article></MedlineCitation></PubmedArticle>"
+    "</PubmedArticleSet>"
+)
 BIOC_JSON = '{"documents": [{"id": "7", "passages": [{"offset": 0, "text": "Gout.", "annotations": []}]}]}'
 
 
@@ -116,6 +121,7 @@ def pack_parquet(rows: list[dict[str, Any]]) -> bytes:
         ("n.pubtator", PUBTATOR, [], [("7", "Gout.\nIt hurts.")]),
         ("n.txt", PUBTATOR, [], [("7", "Gout.\nIt hurts.")]),
         ("n.xml", BIOC, [], [("7", "Gout."), ("8", "Gout and gout.")]),
+        ("n.xml.gz", gzip.compress(PUBMED.encode()), [], [("7", "Gout.\nIt hurts.")]),
         ("n", BIOC, [], [("7", "Gout."), ("8", "Gout and gout.")]),
         ("n.json", BIOC_JSON, [], [("7", "Gout.")]),
         ("n.conll", "Gout\tB-D\nhurts\tO\n.\tO\n", [], [("n-1", "Gout hurts .")]),

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 DTYPES = ("auto", "float32", "bfloat16")
 OVERLAPS = ("by_type", "all", "longest", "best")
-DEFAULT_OVERLAPS = "all"  # becomes "by_type" once the pipeline knows it
+DEFAULT_OVERLAPS = "by_type"
 DIGITS = 6  # of scores
 
 
