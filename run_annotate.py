@@ -166,7 +166,9 @@ def annotate_parts(
     with Pool(worker_options, begin, progress.show) as pool:
         for part in to_do:
             progress.positions[part.number] = part.position
-            if part.number not in run.done:
+            if part.number in run.done:
+                progress.begin_at(part.position)
+            else:
                 for record in pool.submit(part):
                     run.add(record)
                     progress.add(record)

@@ -20,7 +20,7 @@ from toys import collect, put, read_json, read_jsonl
 import mtl_bioner
 import run_annotate
 from dataset_scripts.formats import read_any
-from mtl_bioner.annotation import local, parts, sources
+from mtl_bioner.annotation import local, parts, progress, sources
 from mtl_bioner.annotation.parts import Part
 
 
@@ -503,6 +503,21 @@ def test_two_runs_in_one_folder_are_refused(run, tmp_path, capsys):
     with FileLock(tmp_path / "out/.lock"):
         assert run("a.txt") == 2
     assert "another annotate is at work in out; wait for it" in capsys.readouterr().err
+
+
+def test_progress_tells_rate_and_time_left(monkeypatch):
+    now = iter([0.0, 0.0, 40.0, 40.0, 40.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    stream = io.StringIO()
+    shown = progress.Progress(1000, 2, stream)
+    shown.begin_at(200)
+    shown.start()
+    shown.positions[2] = 400
+    shown.add(local.PartRecord(2, "part-00002.jsonl", "", 60, 6000, {}))
+    assert stream.getvalue().splitlines() == [
+        "goes on behind 2 parts done before",
+        "60 documents, 1.5 documents/s, 150 words/s, 40 % read, 2 min 0 s left",
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------------- Python

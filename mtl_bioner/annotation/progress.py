@@ -25,13 +25,17 @@ class Progress:
         self.positions: dict[int, int] = {}  # bytes read at the end of each part
         self.begin = self.shown = self.ready = time.monotonic()
         self.documents = self.words = 0
-        self.position = 0
+        self.position = self.skipped = 0
         if done:
             self._write(f"goes on behind {count(done, 'part')} done before\n")
 
     def start(self) -> None:
         """Count time from now on: the model is loaded."""
         self.ready = time.monotonic()
+
+    def begin_at(self, position: int) -> None:
+        """Leave out the bytes before a position, which an earlier process annotated."""
+        self.position = self.skipped = max(self.position, position)
 
     def measure_time(self) -> float:
         """Return the seconds since the model was loaded."""
@@ -56,8 +60,8 @@ class Progress:
         """Say how much is done, how fast, and the time left."""
         seconds = self.measure_time()
         line = f"{self.documents:,} documents, {format_rate(self.documents, self.words, seconds)}"
-        if 0 < self.position < self.total:
-            left = seconds * (self.total - self.position) / self.position
+        if self.skipped < self.position < self.total:
+            left = seconds * (self.total - self.position) / (self.position - self.skipped)
             line += f", {100 * self.position / self.total:.0f} % read, {format_time(left)} left"
         return line
 

@@ -12,6 +12,7 @@ cost doesn't grow; a line that a power cut left incomplete is dropped, and its p
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dataset_scripts.corpus import compute_sha256
-from dataset_scripts.formats.files import write_text
+from dataset_scripts.formats.files import write_text, write_then_rename
 from dataset_scripts.schema import CorpusError
 from mtl_bioner.annotation.parts import Unreadable
 from mtl_bioner.annotation.sources import get_spool
@@ -63,6 +64,7 @@ class RunFolder:
             self.lock.acquire()
         except Timeout:
             raise CorpusError(f"another annotate is at work in {output}; wait for it") from None
+        manifest = _read_manifest(output)  # which another run may have written meanwhile
         if manifest is None:
             return
         self.identity = {key: value for key, value in manifest.items() if key not in _TOTALS}
@@ -120,7 +122,10 @@ class RunFolder:
 
     def _write_manifest(self, state: Mapping[str, Any]) -> None:
         content = json.dumps({**self.identity, **state}, indent=2, ensure_ascii=False)
-        write_text(self.output / MANIFEST, [content + "\n"])
+        with write_then_rename(self.output / MANIFEST) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write(content + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # without it no run goes on, whatever a power cut leaves of the other files
 
     def _rewrite_records(self) -> None:
         write_text(self.output / PARTS, (_format_record(record) for _, record in sorted(self.done.items())))
