@@ -327,7 +327,7 @@ TOLD = [
     ("in/a.jsonl", 7, "invalid JSON (the key 'text' twice); expected one object a line"),
     ("in/b.csv", 3, "3 columns, where the header has 2; put fields that hold ',' into double quotes"),
     ("in/b.csv", 4, "byte 0xe9 is not UTF-8; save the file as UTF-8"),
-    ("in/b.csv", 5, "document id 'x\\ny'; expected a string without tabs or line breaks"),
+    ("in/b.csv", 5, "document id 'x\\ny'; expected a string without tabs, line breaks and the like"),
     ("in/b.csv", 8, "no CSV (unexpected end of data); check the quotes, each doubled inside a field; the file "
                     "is read up to there"),
     ("in/b.pubtator", 6, "'0' and 'x' are no offsets, whole numbers from 0; expected, separated by tabs: document id, "
@@ -553,6 +553,13 @@ def test_annotating_a_generator_is_lazy():
 
 
 # ----------------------------------------------------------------------------------------------------- real processes
+
+
+def test_the_command_answers_before_anything_heavy_is_imported():
+    code = (
+        "import sys, run_annotate; print(sorted({'torch', 'transformers', 'datasets', 'pyarrow'} & set(sys.modules)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "[]\n"
 
 
 TEXTS = [f"Cisplatin caused renal failure in case {n}, and BRCA1 carriers had breast cancer." for n in range(12)]

@@ -84,7 +84,7 @@ def check_documents(items: Iterable[Item], find_fault: Callable[[str], str] = la
 def _find_fault(document: SourceDocument) -> str:
     text, document_id = document.text, document.document_id
     if not document_id or NOT_IN_NAMES.search(document_id):
-        return f"document id {document_id[:60]!r}; expected a string without tabs or line breaks"
+        return f"document id {document_id[:60]!r}; expected a string without tabs, line breaks and the like"
     if len(text) > LONGEST_TEXT:
         return f"a text of {len(text):,} characters; at most {LONGEST_TEXT:,} are read, so split it"
     if half := _SURROGATE.search(text):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from dataset_scripts.formats.files import BOM, open_file
+from dataset_scripts.formats.files import BOM, list_names, open_file
 from dataset_scripts.formats.json_records import read_json_records
 from dataset_scripts.schema import CorpusError
 
@@ -50,7 +50,7 @@ def choose_columns(names: Sequence[str], options: ColumnOptions, place: str) -> 
         MissingColumnError: a column that `options` name isn't there.
         CorpusError: no column has the name of one that holds texts.
     """
-    shown = f"the columns are {', '.join(map(str, names))}"[:1000]
+    shown = f"the columns are {list_names(map(str, names))}"
     by_name = {str(name).strip().casefold(): name for name in reversed(names)}
     if options.id is not None and options.id not in names:
         raise MissingColumnError(f"{place}: no column {options.id!r} for --id_column; {shown}")
