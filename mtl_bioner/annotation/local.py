@@ -29,8 +29,9 @@ from mtl_bioner.messages import summarize_error
 if TYPE_CHECKING:
     from modeling_mtl_bioner import MtlBionerPipeline
 
-# Most workers by default where there is no GPU; else one for each core. On two cores, two workers of one thread each
-# were 1.3 to 5 times as fast as one worker of two threads (docs/guides/annotation.md). Each takes some 0.6 GB.
+# Most workers by default where there is no GPU; else one for each core. On two busy cores, two workers of one thread each
+# were 1.8 to 3.8 times as fast as one worker of two threads, which wait for each other (docs/guides/annotation.md).
+# Each takes some 0.6 GB.
 MOST_WORKERS = 4
 _GPU_DEVICES = ("/dev/nvidia0", "/dev/kfd")  # of Linux; to find one otherwise, torch would have to be imported
 _TICK = 0.5  # seconds between two looks at the clock
