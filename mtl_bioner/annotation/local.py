@@ -29,7 +29,7 @@ from mtl_bioner.messages import summarize_error
 if TYPE_CHECKING:
     from modeling_mtl_bioner import MtlBionerPipeline
 
-# Most workers by default where there is no GPU; else one for each core. On two busy cores, two workers of one thread each
+# Most workers by default where there is no GPU; else one for each core. On two busy cores, two workers of one thread
 # were 1.8 to 3.8 times as fast as one worker of two threads, which wait for each other (docs/guides/annotation.md).
 # Each takes some 0.6 GB.
 MOST_WORKERS = 4
