@@ -78,6 +78,11 @@ def find_hub_dataset(source: str, options: ReadOptions = DETECT) -> list[Part]:
     return parts
 
 
+def load_splits(source: str) -> tuple[str, dict[str, Dataset]]:
+    """Load all splits of a data set, also those of other names than ours; return its commit and them."""
+    return _load(parse_hub_source(source))
+
+
 def _load(hub: HubSource) -> tuple[str, dict[str, Dataset]]:
     """Return the commit of a data set and its splits by name; raise CorpusError for whatever goes wrong."""
     try:

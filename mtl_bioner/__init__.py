@@ -14,6 +14,7 @@ from typing import Any
 
 
 _HOMES = {
+    "annotate": "mtl_bioner.annotation.engine",
     "load": "mtl_bioner.api",
     "train": "mtl_bioner.api",
     "TrainingResult": "mtl_bioner.api",

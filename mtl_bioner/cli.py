@@ -9,6 +9,7 @@ from collections.abc import Sequence
 # Sub-command -> (module, function that takes the arguments and returns the exit status, summary).
 COMMANDS = {
     "train": ("run_mtl_ner", "main", "train, evaluate and predict with one multi-task model"),
+    "annotate": ("run_annotate", "main", "annotate files with the entities of all tasks"),
     "compare": ("run_comparison", "main", "compare single-task with multi-task training"),
     "export": ("mtl_bioner.hub.commands", "main_export", "export one task as a stock token-classification model"),
     "push": ("mtl_bioner.hub.commands", "main_push", "push a trained model to the Hub, perhaps with a Space"),

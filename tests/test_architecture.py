@@ -9,7 +9,7 @@ import pytest
 
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("run_mtl_ner", "run_comparison")
+COMMANDS = ("run_mtl_ner", "run_annotate", "run_comparison")
 # Each room, and the rooms of the project that it may import; itself always.
 LIBRARY = {"modeling_mtl_bioner", "data_collators", "dataset_scripts", "mtl_bioner.messages", "mtl_bioner.tokenizer"}
 ALLOWED = {
@@ -23,12 +23,14 @@ ALLOWED = {
     "mtl_bioner.hub": LIBRARY | {"mtl_bioner.evaluation", "mtl_bioner.reporting"},
     "mtl_bioner.training": LIBRARY | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.hub"},
     "mtl_bioner.comparison": LIBRARY | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.training"},
+    "mtl_bioner.annotation": LIBRARY | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.training"},
     # Entry points: they lie above everything, and nothing imports them.
     "mtl_bioner.api": LIBRARY | {"mtl_bioner.training", "run_mtl_ner"},
     "mtl_bioner.cli": set(),
     "mtl_bioner.__main__": {"mtl_bioner.cli"},
     "run_mtl_ner": LIBRARY
     | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.hub", "mtl_bioner.training"},
+    "run_annotate": LIBRARY | {"mtl_bioner.reporting", "mtl_bioner.annotation"},
     "run_comparison": {
         "dataset_scripts",
         "mtl_bioner.messages",

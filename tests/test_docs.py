@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import mtl_bioner
+import run_annotate
 from dataset_scripts.__main__ import main as run_corpora_command
 from mtl_bioner.comparison.arguments import parse_arguments as parse_comparison
 from mtl_bioner.training.parsing import parse_arguments
@@ -25,6 +26,10 @@ BLOCK = re.compile(r'^(<!-- not run.*-->\n)?```(\w*)(?: title="([^"]+)")?\n(.*?)
 PARSERS = {
     **dict.fromkeys(("mtl-bioner train", "run_mtl_ner.py"), parse_arguments),
     **dict.fromkeys(("mtl-bioner compare", "run_comparison.py"), parse_comparison),
+    **dict.fromkeys(
+        ("mtl-bioner annotate", "run_annotate.py"),
+        lambda words: run_annotate.make_parser().parse_intermixed_args(words),
+    ),
     **dict.fromkeys(("mtl-bioner corpora", "-m dataset_scripts"), run_corpora_command),  # exits if it can't parse
 }
 COMMAND = re.compile(rf"^ *(?:accelerate launch .*?|python )?({'|'.join(PARSERS)}) *( .*)$", re.MULTILINE)

@@ -46,20 +46,20 @@ def is_corpus_path(source: str) -> bool:
     return "/" in source or os.sep in source or source.lower().removesuffix(".gz").endswith(KNOWN_ENDINGS)
 
 
-def read_any(path: FilePath, options: ReadOptions = DETECT) -> Iterator[RawDocument]:
+def read_any(path: FilePath, options: ReadOptions = DETECT, ending: str | None = None) -> Iterator[RawDocument]:
     """Read a corpus file, or a folder of brat or `save_to_disk`, with the reader that fits its ending or content.
 
     `.txt` is PubTator if its first line that isn't blank is a PubTator title, else CoNLL; `.xml` and `.nxml` are
     told by their root; a BC2GM `.in` file needs `GENE.eval` beside it, and `ALTGENE.eval` and `NAME.idmap` there are
     used. Texts to annotate are read too, as documents without mentions: PubMed XML and JATS articles.
-    A path that is missing or of no known kind raises CorpusError at once.
+    A path that is missing or of no known kind raises CorpusError at once. `ending` stands for that of the name.
     """
     path = Path(path)
     if path.is_dir():
         return read_saved_dataset(path, options) if is_saved_dataset(path) else read_brat(path)
     if not path.exists():
         raise CorpusError(f"{path}: no such file or folder; check the path")
-    ending = Path(path.name.lower().removesuffix(".gz")).suffix
+    ending = ending or Path(path.name.lower().removesuffix(".gz")).suffix
     if ending not in _READERS:
         known = f"{', '.join(KNOWN_ENDINGS)}, each also with .gz, and folders of brat .txt/.ann pairs"
         raise CorpusError(f"{path}: {ending or 'no'} ending; understood are {known}")

@@ -30,11 +30,19 @@ _NOTES, _SETTINGS = "readme|licen[cs]es?|notices?|citations?|changelog", "datase
 NO_DATA = re.compile(rf"({_NOTES})(\..*)?|({_SETTINGS})\.json", re.IGNORECASE)  # beside a corpus
 
 
+_being_read: list[BinaryIO] = []  # the files as they lie on the disk, the latest last
+
+
+def get_read_position() -> int:
+    """Return how many bytes of the latest open file are read, packed if it is gzip: for displays of progress."""
+    return _being_read[-1].tell() if _being_read else 0
+
+
 @contextmanager
 def open_file(path: FilePath) -> Iterator[BinaryIO]:
     """Open a plain or gzip file for reading bytes; raise CorpusError for the system's errors."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, _note_reading(file):
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.open(file) as unpacked:
                     yield unpacked
@@ -44,6 +52,15 @@ def open_file(path: FilePath) -> Iterator[BinaryIO]:
         raise CorpusError(f"{path}: no such file; check the path") from None
     except (EOFError, zlib.error, OSError) as error:
         raise CorpusError(f"{path}: can't be read ({error}); if it is gzip, copy or download it again") from error
+
+
+@contextmanager
+def _note_reading(file: BinaryIO) -> Iterator[None]:
+    _being_read.append(file)
+    try:
+        yield
+    finally:
+        _being_read.remove(file)
 
 
 def read_text(path: FilePath) -> str:
@@ -68,13 +85,24 @@ def read_blocks(path: FilePath, keep_ends: bool = False) -> Iterator[tuple[int, 
         while chunk := file.read(_BLOCK):
             complete, newline, tail = chunk.rpartition(b"\n")
             if newline:
-                lines = _decode(b"".join([*rest, complete]), path, number).split("\n")
-                yield number, _finish_lines(lines, keep_ends)
+                for first, lines in _decode_lines(b"".join([*rest, complete]), path, number):
+                    yield first, _finish_lines(lines, keep_ends)
                 number, rest = number + len(lines), [tail]
             else:
                 rest.append(tail)
-        if last := b"".join(rest):
-            yield number, _finish_lines(_decode(last, path, number).removesuffix("\n").split("\n"), keep_ends)
+        for first, lines in _decode_lines(b"".join(rest).removesuffix(b"\n"), path, number) if any(rest) else ():
+            yield first, _finish_lines(lines, keep_ends)
+
+
+def _decode_lines(data: bytes, path: FilePath, number: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of the first line, and the lines; if a byte is not UTF-8, those before it and then raise."""
+    try:
+        yield number, data.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        before, newline, _ = data[: error.start].rpartition(b"\n")
+        if newline:
+            yield number, before.decode("utf-8").split("\n")
+        _decode(data, path, number)
 
 
 def _finish_lines(lines: list[str], keep_ends: bool) -> list[str]:

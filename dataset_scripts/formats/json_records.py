@@ -62,7 +62,7 @@ def _build_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return record
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_build_object)
+DECODER = json.JSONDecoder(object_pairs_hook=_build_object)
 
 
 def _read_values(path: FilePath) -> Iterator[tuple[str, Any]]:
@@ -72,14 +72,14 @@ def _read_values(path: FilePath) -> Iterator[tuple[str, Any]]:
         yield from _read_stream(path)
         return
     try:
-        value = _DECODER.decode(first)
+        value = DECODER.decode(first)
     except (ValueError, RecursionError):  # an object over several lines, or a mistake that `_read_stream` names
         yield from _read_stream(path)
         return
     yield where, value
     for where, line in lines:
         try:
-            yield where, _DECODER.decode(line)
+            yield where, DECODER.decode(line)
         except (ValueError, RecursionError) as error:
             raise CorpusError(f"{where}: invalid JSON ({error}); expected one object a line") from None
 
@@ -93,7 +93,7 @@ def _read_stream(path: FilePath) -> Iterator[tuple[str, Any]]:
     while at < len(text) and not (in_list and text[at] == "]"):
         line, counted = line + text.count("\n", counted, at), at
         try:
-            value, at = _DECODER.raw_decode(text, at)
+            value, at = DECODER.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
             line = getattr(error, "lineno", line)
             raise CorpusError(f"{name}:{line}: invalid JSON ({error}); correct it or export it again") from None

@@ -32,12 +32,28 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
     warning. Relations, whose second column is a name, are skipped; a warning counts those that state a mention. A
     composite mention (7th column: its parts) is one mention.
     """
-    document: RawDocument | None = None
-    relations: list[_Relation] = []
     misread: list[str] = []
     continued: list[str] = []
+    yield from build_documents(read_lines(path), misread, continued)
+    if continued:
+        message = "%s: abstracts go on over several lines (%d, the first at %s), which are joined by line breaks"
+        logger.warning(message, path, len(continued), continued[0])
+    if misread:
+        logger.warning(
+            "%s: skipped as a relation, because its second column is a name, but it holds a text of the document and "
+            "its offset (so do %d others); if it is a mention, put the offsets into columns 2 and 3",
+            misread[0], len(misread) - 1,
+        )  # fmt: skip
+
+
+def build_documents(
+    located_lines: Iterable[tuple[str, str]], misread: list[str], continued: list[str]
+) -> Iterator[RawDocument]:
+    """Build documents from places and lines; note relations that state a mention, and lines of long abstracts."""
+    document: RawDocument | None = None
+    relations: list[_Relation] = []
     lines: list[str] = []  # that go on with the abstract
-    for where, line in itertools.chain(read_lines(path), [("", "")]):  # a blank line ends the last document
+    for where, line in itertools.chain(located_lines, [("", "")]):  # a blank line ends the last document
         text_line = TEXT_LINE.fullmatch(line)
         if document and _continues_abstract(document, line, text_line):
             lines.append(line)
@@ -60,15 +76,21 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
         elif line.strip(BLANK):
             expected = "expected ID|t|TITLE, then ID|a|ABSTRACT and the mentions without blank lines between"
             raise CorpusError(f"{where}: {line[:60]!r} before a title; {expected}")
-    if continued:
-        message = "%s: abstracts go on over several lines (%d, the first at %s), which are joined by line breaks"
-        logger.warning(message, path, len(continued), continued[0])
-    if misread:
-        logger.warning(
-            "%s: skipped as a relation, because its second column is a name, but it holds a text of the document and "
-            "its offset (so do %d others); if it is a mention, put the offsets into columns 2 and 3",
-            misread[0], len(misread) - 1,
-        )  # fmt: skip
+
+
+def group_lines(lines: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """Yield the lines of one document after the other, so that a malformed one doesn't spoil those behind it."""
+    group: list[tuple[str, str]] = []
+    for where, line in lines:
+        text_line = TEXT_LINE.fullmatch(line)
+        begins, is_blank = text_line is not None and text_line[2] == "t", not line.strip(BLANK)
+        if group and (begins or is_blank):
+            yield group
+            group = []
+        if not is_blank:
+            group.append((where, line))
+    if group:
+        yield group
 
 
 def _continues_abstract(document: RawDocument, line: str, text_line: re.Match[str] | None) -> bool:

@@ -1,0 +1,129 @@
+"""Write the annotated documents of a part in each output format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from dataset_scripts.formats import write_bioc, write_bioc_json, write_brat, write_pubtator
+from dataset_scripts.formats.files import write_text, write_then_rename
+from dataset_scripts.schema import Document, Entity
+from mtl_bioner.annotation.engine import Annotated
+
+
+CSV_COLUMNS = ("document_id", "text", "start", "end", "type", "mention", "score", "task")
+_LONGEST_NAME = 200  # bytes of a file's name; file systems take 255
+
+
+def write_part(annotated: Sequence[Annotated], output: Path, number: int, to: str) -> Path:
+    """Write a part under its final name, or not at all; return its path."""
+    write, ending = WRITERS[to]
+    path = output / name_part(number, to)
+    if path.is_dir():  # of brat, damaged: a folder is replaced as a whole
+        shutil.rmtree(path)
+    write(annotated, path)
+    return path
+
+
+def name_part(number: int, to: str) -> str:
+    """Return the name of a part's file or folder."""
+    return f"part-{number:05d}{WRITERS[to][1]}"
+
+
+def find_id_fault(to: str) -> Callable[[str], str]:
+    """Return a function that tells why an output format can't hold a document id, "" if it can."""
+
+    def find(document_id: str) -> str:
+        if to == "pubtator" and re.search(r"\|[ta](\||$)", document_id):
+            return f"document id {document_id!r} can't stand in PubTator; rename it or write --to jsonl"
+        if to == "brat" and len(quote(document_id)) > _LONGEST_NAME:
+            return f"document id {document_id[:60]!r}... is too long for the name of a brat file; write --to jsonl"
+        return ""
+
+    return find
+
+
+def _write_with(write: Callable[[Iterable[Document], Path], None]) -> Callable[[Sequence[Annotated], Path], None]:
+    """Make a writer of `dataset_scripts.formats` take annotated documents."""
+    return lambda annotated, path: write(map(_build_document, annotated), path)
+
+
+def _build_document(annotated: Annotated) -> Document:
+    document, entities = annotated
+    kept = [Entity(e["start"], e["end"], e["type"], score=e["score"], task=e["task"]) for e in entities]
+    return Document(document.document_id, document.text, kept)
+
+
+def _write_jsonl(annotated: Sequence[Annotated], path: Path) -> None:
+    write_text(path, (_format_line(one.as_line()) for one in annotated))
+
+
+def _format_line(value: object) -> str:
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair in a further key of the input
+        line = json.dumps(value, default=str)
+    return f"{line}\n"
+
+
+def _write_csv(annotated: Sequence[Annotated], path: Path) -> None:
+    """Write a row a mention, the text in a document's first row only; without mentions, a row without offsets."""
+    write_text(path, _format_rows(annotated))
+
+
+def _format_rows(annotated: Sequence[Annotated]) -> Iterator[str]:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for document, entities in annotated:
+        text = document.text
+        for e in entities:
+            values = (e["start"], e["end"], e["type"], e["text"], e["score"], e["task"])
+            writer.writerow((document.document_id, text, *values))
+            text = ""
+        if not entities:
+            writer.writerow((document.document_id, text, *[""] * (len(CSV_COLUMNS) - 2)))
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+
+
+def _write_parquet(annotated: Sequence[Annotated], path: Path) -> None:
+    import pyarrow as pa  # takes long, and only this format needs it
+    from pyarrow import parquet
+
+    offsets = [("start", pa.int64()), ("end", pa.int64())]
+    names = [("type", pa.string()), ("text", pa.string())]
+    prediction = [("score", pa.float64()), ("task", pa.string()), ("tasks", pa.list_(pa.string()))]
+    entity = pa.struct([*offsets, *names, *prediction])
+    schema = pa.schema([("document_id", pa.string()), ("text", pa.string()), ("entities", pa.list_(entity))])
+    rows = [
+        {
+            "document_id": document.document_id,
+            "text": document.text,
+            "entities": [{"tasks": [e["task"]], **e} for e in entities],
+        }
+        for document, entities in annotated
+    ]
+    with write_then_rename(path) as temporary:
+        parquet.write_table(pa.Table.from_pylist(rows, schema), temporary)
+
+
+# format -> writer, ending of its files ("": a folder)
+WRITERS: dict[str, tuple[Callable[[Sequence[Annotated], Path], None], str]] = {
+    "jsonl": (_write_jsonl, ".jsonl"),
+    "pubtator": (_write_with(write_pubtator), ".pubtator"),
+    "bioc": (_write_with(write_bioc), ".xml"),
+    "bioc-json": (_write_with(write_bioc_json), ".json"),
+    "brat": (_write_with(write_brat), ""),
+    "csv": (_write_csv, ".csv"),
+    "parquet": (_write_parquet, ".parquet"),
+}
+FORMATS = tuple(WRITERS)

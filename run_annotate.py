@@ -1,0 +1,211 @@
+"""Annotate files with the entities of all tasks of a model.
+
+    python run_annotate.py outputs/quickstart abstracts/ --output annotated
+    python run_annotate.py outputs/quickstart pubmed24n0001.xml.gz --output annotated --to pubtator
+    cat notes.txt | python run_annotate.py outputs/quickstart - --lines --output annotated --to csv
+
+Inputs are files, folders of any mixture, - for standard input, and data sets of the Hub (hf:OWNER/NAME). Formats are
+known by content: plain text, JSONL, CSV, Parquet, PubTator, BioC, PubMed XML and others. The output is written in
+parts; after an interruption the same command goes on. Exit status: 0 done, 1 something was left out or failed, 2 bad
+input, 130 or 143 interrupted.
+"""
+
+import argparse
+import contextlib
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mtl_bioner.annotation import engine, parts, run_folder, sinks, sources
+from mtl_bioner.annotation.local import MOST_WORKERS, Pool, Ready, WorkerError, WorkerOptions
+from mtl_bioner.annotation.progress import Progress, summarize
+from mtl_bioner.annotation.readers import Inputs
+from mtl_bioner.annotation.tables import ColumnOptions
+from mtl_bioner.messages import print_error
+from mtl_bioner.reporting.run_record import get_package_version, hash_model
+
+
+PROGRAM = "mtl-bioner annotate"
+# Arguments that decide what is written; a run that goes on must repeat them.
+DECIDING = (
+    "to", "tasks", "threshold", "overlaps", "batch_size", "dtype", "lines", "text_column", "id_column", "part_size",
+)  # fmt: skip
+
+
+class AnnotateParser(argparse.ArgumentParser):
+    """Raise ValueError for a wrong command line, instead of printing the usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; --help lists all arguments")
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM came."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def positive(text: str) -> int:
+    """Parse a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+
+
+def make_parser() -> AnnotateParser:
+    """Make the parser of the command."""
+    parser = AnnotateParser(
+        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    # fmt: off
+    add("model", metavar="MODEL", help="--output_dir of a training, or OWNER/NAME on the Hub")
+    add("inputs", metavar="INPUT", nargs="+", help="file, folder, - for standard input, or hf:OWNER/NAME")
+    add("--output", metavar="DIR", type=Path, required=True, help="new folder, or that of the run to go on with")
+    add("--to", choices=sinks.FORMATS, default="jsonl", help="format of the output (default: jsonl)")
+    add("--tasks", metavar="A,B", help="tasks to run, by name (default: all of the model's)")
+    add("--threshold", type=share, help="least score of an entity (default: 0, which keeps all)")
+    add("--overlaps", choices=engine.OVERLAPS, default=engine.DEFAULT_OVERLAPS,
+        help="of entities of several tasks that overlap, keep all, the longest, the best scored, or the best of each "
+             f"type (default: {engine.DEFAULT_OVERLAPS})")
+    add("--lines", action="store_true", help="plain text: each line is a document, not each file")
+    add("--text_column", metavar="NAME", help="column or key of the text in tables and JSONL; NAME,NAME joins several "
+                                              "by line breaks (default: text, title and abstract, ...)")
+    add("--id_column", metavar="NAME", help="column or key of the document id (default: document_id, pmid, id, ...)")
+    add("--strict", action="store_true", help="stop at the first document that can't be read")
+    add("--batch_size", type=positive, help="windows of one encoder pass (default: the pipeline's)")
+    add("--dtype", choices=engine.DTYPES, default="auto",
+        help="auto: bfloat16 where the CPU or GPU has hardware for it (default: auto)")
+    add("--workers", type=positive,
+        help=f"processes (default: one for each GPU, else one for each core, up to {MOST_WORKERS})")
+    add("--part_size", type=positive, default=parts.PART_SIZE,
+        help=f"most documents of an output file (default: {parts.PART_SIZE})")
+    # fmt: on
+    return parser
+
+
+@contextlib.contextmanager
+def handle_signals() -> Iterator[None]:
+    """Raise Interrupted for the first SIGINT or SIGTERM; later ones are ignored while this process cleans up."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        for other in handlers:
+            signal.signal(other, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    # A shell lets `command &` ignore SIGINT; that stays so.
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    handlers = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def annotate_files(arguments: argparse.Namespace) -> int:
+    """Annotate all inputs; return the exit status."""
+    output = arguments.output
+    tasks = tuple(arguments.tasks.split(",")) if arguments.tasks else None
+    options = engine.EngineOptions(
+        arguments.model, tasks, arguments.threshold, arguments.overlaps, arguments.batch_size, arguments.dtype
+    )
+    engine.check_model(options)
+    columns = ColumnOptions(arguments.text_column, arguments.id_column, keep_extra=arguments.to == "jsonl")
+    try:
+        inputs = Inputs(sources.find_sources(arguments.inputs, columns, output, arguments.lines), columns)
+        run = run_folder.RunFolder(output, identify(arguments, inputs))
+        try:
+            return annotate_parts(arguments, options, inputs, run)
+        finally:
+            run.close()
+    finally:
+        if output.is_dir():
+            sources.get_spool(output).unlink(missing_ok=True)
+            if not any(output.iterdir()):
+                output.rmdir()
+
+
+def identify(arguments: argparse.Namespace, inputs: Inputs) -> dict[str, Any]:
+    """Describe model, arguments and inputs: all that the output depends on."""
+    return {
+        "mtl_bioner": get_package_version("mtl-bioner"),
+        "model": {"name": Path(arguments.model).name, "hash": hash_model(str(Path(arguments.model).expanduser()))},
+        "arguments": {name: getattr(arguments, name) for name in DECIDING},
+        "inputs": [sources.describe_source(source) for source in inputs.sources],
+    }
+
+
+def annotate_parts(
+    arguments: argparse.Namespace, options: engine.EngineOptions, inputs: Inputs, run: run_folder.RunFolder
+) -> int:
+    """Annotate the parts that are not done yet; print the summary."""
+    items = parts.number_ids(parts.check_documents(inputs, sinks.find_id_fault(arguments.to)))
+    items = parts.stop_at_problems(items) if arguments.strict else items
+    to_do = parts.read_to_first_document(parts.form_parts(items, arguments.part_size, inputs.get_position))
+    progress = Progress(inputs.total, len(run.done))
+    worker_options = WorkerOptions(options, arguments.output, arguments.to, arguments.workers)
+
+    def begin(ready: Ready) -> None:
+        run.begin(ready.dtype)
+        progress.start()
+
+    with Pool(worker_options, begin, progress.show) as pool:
+        for part in to_do:
+            progress.positions[part.number] = part.position
+            if part.number in run.done:
+                progress.begin_at(part.position)
+            else:
+                for record in pool.submit(part):
+                    run.add(record)
+                    progress.add(record)
+        for record in pool.drain():
+            run.add(record)
+            progress.add(record)
+    progress.close()
+    run.finish()
+    sys.stdout.write(summarize(run, progress) + "\n")
+    errors = len(run.list_errors())
+    errors_file = run.output / run_folder.ERRORS
+    look = f"see {errors_file} for what was left out" if errors else f"look at {run.output / 'part-00000*'}"
+    sys.stderr.write(f"next: {look}\n")
+    return int(bool(errors))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
+    arguments, again = None, f"go on with the same command: {PROGRAM} {shlex.join(argv)}"
+    try:
+        arguments = make_parser().parse_intermixed_args(argv)
+        with handle_signals():
+            return annotate_files(arguments)
+    except (ValueError, OSError, WorkerError) as error:
+        is_input = isinstance(error, ValueError) and not isinstance(error, parts.StrictError)
+        if is_input or getattr(error, "is_loading", False) or not arguments.output.is_dir():
+            print_error(PROGRAM, error)
+            return 2
+        print_error(PROGRAM, f"{error}; {again}")
+        return 1
+    except Interrupted as interrupted:
+        name = signal.Signals(interrupted.number).name
+        sys.stderr.write(f"\n{PROGRAM}: stopped by {name}; what is done is kept, {again}\n")
+        return 128 + interrupted.number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
