@@ -9,6 +9,7 @@ from dataset_scripts.bio import label_words, split_sentences
 from dataset_scripts.formats.bioc import write_bioc
 from dataset_scripts.formats.bioc_json import write_bioc_json
 from dataset_scripts.formats.brat import write_brat
+from dataset_scripts.formats.csv import write_csv
 from dataset_scripts.formats.doccano import write_doccano
 from dataset_scripts.formats.files import FilePath, write_text, write_then_rename
 from dataset_scripts.formats.gliner import write_gliner
@@ -17,6 +18,7 @@ from dataset_scripts.formats.label_studio import write_label_studio
 from dataset_scripts.formats.prodigy import write_prodigy
 from dataset_scripts.formats.pubtator import write_pubtator
 from dataset_scripts.formats.spacy_docbin import write_spacy
+from dataset_scripts.formats.tagged_tokens import write_tokens
 from dataset_scripts.loading import LoadedCorpus
 from dataset_scripts.schema import CorpusError, Document
 
@@ -78,6 +80,7 @@ _DOCUMENT_WRITERS: dict[str, tuple[Callable[..., None], str]] = {
     "bioc": (write_bioc, ".xml"),
     "bioc-json": (write_bioc_json, ".json"),
     "brat": (write_brat, ""),
+    "csv": (write_csv, ".csv"),
     "doccano": (write_doccano, ".jsonl"),
     "label-studio": (write_label_studio, ".json"),
     "prodigy": (write_prodigy, ".jsonl"),
@@ -88,6 +91,7 @@ _WORD_WRITERS: dict[str, tuple[Callable[..., None], str]] = {
     "parquet": (write_parquet, ".parquet"),
     "spacy": (write_spacy, ".spacy"),
     "gliner": (write_gliner, ".json"),
+    "tokens": (write_tokens, ".jsonl"),
 }
 ENDINGS = {name: ending for name, (_, ending) in (_DOCUMENT_WRITERS | _WORD_WRITERS).items()}
 FORMATS = tuple(ENDINGS)

@@ -37,7 +37,7 @@ def source(tmp_path) -> Path:
     return write_jsonl(tmp_path / "in.jsonl", records)
 
 
-@pytest.mark.parametrize("to", ["jsonl", "bioc", "bioc-json", "brat", "doccano", "label-studio", "prodigy"])
+@pytest.mark.parametrize("to", ["jsonl", "bioc", "bioc-json", "brat", "csv", "doccano", "label-studio", "prodigy"])
 def test_whole_documents_survive_the_way_there_and_back(source, tmp_path, capsys, to):
     target = tmp_path / f"out{ENDINGS[to]}"
     assert run(source, target, "--to", to) == 0
@@ -49,6 +49,7 @@ def test_whole_documents_survive_the_way_there_and_back(source, tmp_path, capsys
 @pytest.mark.parametrize(("to", "ids", "text"), [
     ("conll", ["out-1", "out-2"], "The TNF - alpha gene in B cells ."),
     ("gliner", ["b 2", "a"], "The TNF - alpha gene in B cells ."),
+    ("tokens", ["b 2", "a"], "The TNF - alpha gene in B cells ."),
     ("spacy", ["b 2", "a"], TEXT),
 ])  # fmt: skip
 def test_words_hold_the_mentions_that_bio_tags_hold(source, tmp_path, capsys, to, ids, text):

@@ -20,7 +20,7 @@ from dataset_scripts.schema import ReadOptions
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("train", "dev", "test")
-DOCUMENT_FORMATS = ("jsonl", "pubtator", "bioc", "bioc-json", "brat", "doccano", "label-studio", "prodigy")
+DOCUMENT_FORMATS = ("jsonl", "pubtator", "bioc", "bioc-json", "brat", "csv", "doccano", "label-studio", "prodigy")
 MENTIONS = [(4, 13, "Gene"), (4, 18, "Gene"), (22, 43, "Cell"), (57, 60, "Gene")]
 RECORD = {
     "text": "The TNF-alpha gene in B cells. Beta-catenin\nWas not; E. coli was.",
@@ -157,8 +157,8 @@ def test_an_export_that_fails_leaves_nothing(local, tmp_path):
     with pytest.raises(CorpusError, match="the tag 'B-Cell Line' holds white space"):
         export_corpus(load_corpus(path), "conll", output)
     assert not list(output.parent.iterdir())
-    with pytest.raises(CorpusError, match="'csv'; one of jsonl, pubtator"):
-        export_corpus(load_corpus(path), "csv", output)
+    with pytest.raises(CorpusError, match="'docx'; one of jsonl, pubtator"):
+        export_corpus(load_corpus(path), "docx", output)
 
 
 def test_an_output_that_cannot_be_used_is_left_alone(local, tmp_path, capsys):

@@ -13,7 +13,7 @@ from dataset_scripts.formats.bioc import read_bioc, write_bioc
 from dataset_scripts.formats.bioc_json import write_bioc_json
 from dataset_scripts.formats.brat import read_brat, write_brat
 from dataset_scripts.formats.conll import COMMENT, is_conll_line, read_conll
-from dataset_scripts.formats.csv import read_csv
+from dataset_scripts.formats.csv import read_csv, write_csv
 from dataset_scripts.formats.doccano import write_doccano
 from dataset_scripts.formats.files import FilePath, read_lines
 from dataset_scripts.formats.genia import read_genia_xml
@@ -36,7 +36,7 @@ __all__ = [
     "CONLL_ENDINGS", "KNOWN_ENDINGS", "find_companion_files", "is_corpus_path", "read_any", "read_bc2gm",
     "read_bc2gm_folder", "read_bioc", "read_brat", "read_conll", "read_csv", "read_genia_xml", "read_jats",
     "read_json", "read_jsonl", "read_parquet", "read_pubmed", "read_pubtator", "read_saved_dataset", "read_spacy",
-    "write_bioc", "write_bioc_json", "write_brat", "write_doccano", "write_gliner", "write_jsonl",
+    "write_bioc", "write_bioc_json", "write_brat", "write_csv", "write_doccano", "write_gliner", "write_jsonl",
     "write_label_studio", "write_prodigy", "write_pubtator", "write_spacy",
 ]  # fmt: skip
 

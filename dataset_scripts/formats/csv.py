@@ -9,17 +9,19 @@ Source: RFC 4180, https://www.rfc-editor.org/rfc/rfc4180
 """
 
 import csv
+import io
 import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.files import BLANK, FilePath, check_name, read_lines
+from dataset_scripts.formats.files import BLANK, FilePath, check_name, read_lines, write_text
 from dataset_scripts.formats.tagged_tokens import build_tagged_document
 from dataset_scripts.formats.tags import TagReader
-from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions, strip_invisible
+from dataset_scripts.schema import DETECT, CorpusError, Document, Mention, RawDocument, ReadOptions, strip_invisible
 
 
+COLUMNS = ("document_id", "text", "start", "end", "type", "mention", "score", "task")  # that are written
 # The accepted names of each column, the best first.
 _NAMES = {
     "document": ("document_id", "doc_id", "text_id", "pmid"),  # no "id", which may count the rows
@@ -47,8 +49,8 @@ _Row = tuple[str, dict[str, str]]  # `file:line` and the values by key of `_NAME
 def read_csv(path: FilePath, options: ReadOptions = DETECT) -> Iterator[RawDocument]:
     """Read a mention or a token a row; offsets count characters, and the end is exclusive.
 
-    Rows of mentions with the same document id and text are one document; its text may be left out after its first
-    row. A sentence of tokens is one document, and those of one `document_id` are of one group.
+    Rows of mentions with the same document id and text are one document; its text may be left out behind another row
+    of it. A sentence of tokens is one document, and those of one `document_id` are of one group.
     """
     rows = _read_rows(path, options)
     for first in rows:
@@ -103,21 +105,27 @@ def _read_header(line: str, where: str, options: ReadOptions) -> tuple[dict[str,
     raise CorpusError(f"{where}: the header is {line.strip()[:100]!r}; {expected}")
 
 
-def _read_mentions(rows: Iterable[_Row]) -> Iterable[RawDocument]:
-    documents: dict[tuple[str, str], RawDocument] = {}  # by id and text
-    texts: dict[str, str] = {}  # the latest of each document
+def _read_mentions(rows: Iterable[_Row]) -> Iterator[RawDocument]:
+    """Yield a document when the rows of the next begin; rows apart of one document are merged by the caller."""
+    document: RawDocument | None = None
     for where, row in rows:
         document_id = row["document"].strip(BLANK)
         if not check_name(document_id, where):
             raise CorpusError(f"{where}: no document id; repeat it in every row")
-        text = row["text"] or texts.get(document_id, "")
+        is_same = document is not None and document.document_id == document_id
+        text = row["text"] or (document.text if is_same else "")
         if not text:
-            raise CorpusError(f"{where}: document {document_id} has no text; put it into its first row")
-        texts[document_id] = text
-        document = documents.setdefault((document_id, text), RawDocument(document_id, text, where=where))
+            raise CorpusError(
+                f"{where}: document {document_id} has no text; put its rows together, the text in the first"
+            )
+        if not is_same or text != document.text:
+            if document:
+                yield document
+            document = RawDocument(document_id, text, where=where)
         if any(row[key].strip(BLANK) for key in ("start", "end", "type")):
             document.mentions.append(_read_mention(row, where))
-    return documents.values()
+    if document:
+        yield document
 
 
 def _read_mention(row: dict[str, str], where: str) -> Mention:
@@ -152,3 +160,26 @@ def _build_sentence(key: tuple[str, str], sentence: list[tuple[str, str, str]], 
     document = build_tagged_document("-".join(filter(None, key)), tokens, tags, where, reader)
     document.group = key[0]
     return document
+
+
+def write_csv(documents: Iterable[Document], path: FilePath) -> None:
+    """Write a row a mention, the text in a document's first row only; without mentions, a row without offsets."""
+    write_text(path, _format_rows(documents))
+
+
+def _format_rows(documents: Iterable[Document]) -> Iterator[str]:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for document in documents:
+        text = document.text
+        for e in document.entities:
+            prediction = e.get_prediction_fields()
+            mention = (e.start, e.end, e.type, document.text[e.start : e.end])
+            writer.writerow((document.document_id, text, *mention, prediction.get("score"), prediction.get("task")))
+            text = ""
+        if not document.entities:
+            writer.writerow((document.document_id, text, *[""] * (len(COLUMNS) - 2)))
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()

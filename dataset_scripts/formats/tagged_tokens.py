@@ -9,10 +9,11 @@ import logging
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
-from dataset_scripts.formats.files import OffsetText, list_names
-from dataset_scripts.formats.json_records import Record, check_text, get_document_id
+from dataset_scripts.bio import DEFAULT_WORD_PATTERN, label_words
+from dataset_scripts.formats.files import FilePath, OffsetText, list_names
+from dataset_scripts.formats.json_records import Record, check_text, get_document_id, write_json_lines
 from dataset_scripts.formats.tags import TagReader, is_tag
-from dataset_scripts.schema import DETECT, CorpusError, Mention, RawDocument, ReadOptions, Span
+from dataset_scripts.schema import DETECT, CorpusError, Document, Mention, RawDocument, ReadOptions, Span
 
 
 logger = logging.getLogger(__name__)
@@ -101,3 +102,14 @@ def is_tag_list(value: Any) -> bool:
 
 def _find_column(record: Record, chosen: str | None, known: Sequence[str]) -> str | None:
     return chosen or next((column for column in known if column in record.fields), None)
+
+
+def write_tokens(documents: Iterable[Document], path: FilePath, word_pattern: str = DEFAULT_WORD_PATTERN) -> None:
+    """Write a record a document, with the mentions that BIO tags hold; gzip if the name ends so."""
+    write_json_lines((_format_document(document, word_pattern) for document in documents), path)
+
+
+def _format_document(document: Document, word_pattern: str) -> dict[str, object]:
+    words, tags, _ = label_words(document, word_pattern)
+    tokens = [document.text[start:end] for start, end in words]
+    return {"id": document.document_id, "tokens": tokens, "ner_tags": tags}

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TextIO
 
-from dataset_scripts.problems import count
+from dataset_scripts.formats.files import format_count
 from mtl_bioner.annotation.run_folder import PartRecord, RunFolder
 
 
@@ -27,7 +27,7 @@ class Progress:
         self.documents = self.words = 0
         self.position = self.skipped = 0
         if done:
-            self._write(f"goes on behind {count(done, 'part')} done before\n")
+            self._write(f"goes on behind {format_count(done, 'part')} done before\n")
 
     def start(self) -> None:
         """Count time from now on: the model is loaded."""
@@ -92,7 +92,7 @@ def summarize(run: RunFolder, progress: Progress) -> str:
     records, counts = run.done.values(), run.count_entities()
     documents, errors = sum(record.documents for record in records), len(run.list_errors())
     by_type = ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items()))
-    line = f"{run.output}: {count(documents, 'document')}, {counts.total():,} entities"
+    line = f"{run.output}: {format_count(documents, 'document')}, {counts.total():,} entities"
     line += f" ({by_type})" if by_type else ""
     line += f", {errors:,} not read" if errors else ""
     seconds = time.monotonic() - progress.begin

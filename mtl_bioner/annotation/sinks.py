@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from dataset_scripts.formats import write_bioc, write_bioc_json, write_brat, write_pubtator
+from dataset_scripts.formats import write_bioc, write_bioc_json, write_brat, write_csv, write_pubtator
 from dataset_scripts.formats.files import write_text, write_then_rename
 from dataset_scripts.schema import Document, Entity
 from mtl_bioner.annotation.engine import Annotated
 
 
-CSV_COLUMNS = ("document_id", "text", "start", "end", "type", "mention", "score", "task")
 _LONGEST_NAME = 200  # bytes of a file's name; file systems take 255
 
 
@@ -73,28 +70,6 @@ def _format_line(value: object) -> str:
     return f"{line}\n"
 
 
-def _write_csv(annotated: Sequence[Annotated], path: Path) -> None:
-    """Write a row a mention, the text in a document's first row only; without mentions, a row without offsets."""
-    write_text(path, _format_rows(annotated))
-
-
-def _format_rows(annotated: Sequence[Annotated]) -> Iterator[str]:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for document, entities in annotated:
-        text = document.text
-        for e in entities:
-            values = (e["start"], e["end"], e["type"], e["text"], e["score"], e["task"])
-            writer.writerow((document.document_id, text, *values))
-            text = ""
-        if not entities:
-            writer.writerow((document.document_id, text, *[""] * (len(CSV_COLUMNS) - 2)))
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-
-
 def _write_parquet(annotated: Sequence[Annotated], path: Path) -> None:
     import pyarrow as pa  # takes long, and only this format needs it
     from pyarrow import parquet
@@ -123,7 +98,7 @@ WRITERS: dict[str, tuple[Callable[[Sequence[Annotated], Path], None], str]] = {
     "bioc": (_write_with(write_bioc), ".xml"),
     "bioc-json": (_write_with(write_bioc_json), ".json"),
     "brat": (_write_with(write_brat), ""),
-    "csv": (_write_csv, ".csv"),
+    "csv": (_write_with(write_csv), ".csv"),
     "parquet": (_write_parquet, ".parquet"),
 }
 FORMATS = tuple(WRITERS)

@@ -16,8 +16,8 @@ HEADER = "document_id,text,start,end,type\n"
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (HEADER + '1,"Gout, or ""gout"".",0,4,Disease\n2,Well.,-1,4,Disease\n1,,10,14,Disease\n',
-         [("1", 'Gout, or "gout".', "2:0-4 Disease Gout", "4:10-14 Disease gout"), ("2", "Well.", "3:-1-4 Disease ")]),
+        (HEADER + '1,"Gout, or ""gout"".",0,4,Disease\n1,,10,14,Disease\n2,Well.,-1,4,Disease\n',
+         [("1", 'Gout, or "gout".', "2:0-4 Disease Gout", "3:10-14 Disease gout"), ("2", "Well.", "4:-1-4 Disease ")]),
         (HEADER + "2,Well.,,,\n", [("2", "Well.")]),
         ("\ufeffPMID;Start;End;Label;Mention;Text\r\n1;5.0;10.0;Disease;lupus;\"One\r\nlupus\"\r\n\r\n2;0;1;;A;A\r\n",
          [("1", "One\r\nlupus", "2:5-10 Disease lupus"), ("2", "A", "5:0-1  A")]),
@@ -48,7 +48,7 @@ def test_sentences_of_a_document_are_a_group(tmp_path, caplog):
         (HEADER + '1,"Gout\n\n.",0,x,D\n', r":2: '0' and 'x' are no offsets"),
         (HEADER + '1,Gout,0,4,D\n2,"Gout,0,4,D\n', r":3: no CSV \(unexpected end of data\); check the quotes"),
         (HEADER + '1,"a"b,0,4,D\n', r":2: no CSV \(',' expected after '\"'\)"),
-        (HEADER + "1,,0,4,D\n", r":2: document 1 has no text; put it into its first row"),
+        (HEADER + "1,,0,4,D\n", r":2: document 1 has no text; put its rows together, the text in"),
         (HEADER + ",Gout,0,4,D\n", r":2: no document id; repeat it in every row"),
         (HEADER + '1,Gout,0,4,"a\nb"\n', r":2: 'a\\nb'; expected a name without tabs, line breaks and the like"),
         ("doc_id,sentence_id,token,tag\n1,1,Gout,O\n2,,Gout,O\n", r":3: no sentence is named"),
