@@ -49,6 +49,7 @@ class LoadedCorpus:
     ledgers: dict[str, Ledger]  # by split, from reading to BIO labels
     hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 by name relative to the data folder
     word_pattern: str = DEFAULT_WORD_PATTERN  # the ledgers were counted with it
+    edition: str = ""  # of a registered corpus that exists in several
 
 
 def load_corpus(
@@ -98,7 +99,8 @@ def load_corpus(
     types = info.types if info and not native_types else tuple(sorted(_list_types(*splits.values())))
     if info is None:
         _warn_of_doubtful_types(name, types, splits["train"])
-    return LoadedCorpus(name, info, types, splits, ledgers, hashes, word_pattern)
+    edition = info.name_edition({split: ledger.read for split, ledger in ledgers.items()}) if info else ""
+    return LoadedCorpus(name, info, types, splits, ledgers, hashes, word_pattern, edition)
 
 
 def file_ledgers(

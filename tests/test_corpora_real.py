@@ -76,6 +76,7 @@ def test_the_edition_of_bc5cdr_is_told(tmp_path, capsys, caplog, folder, counts,
     splits = json.loads(out)["bc5cdr"]
     assert [(split["documents"], split["read"], split["dropped"]) for split in splits.values()] == counts
     assert (err, caplog.records) == (edition, [])
+    assert f"note: bc5cdr: this is {load_corpus('bc5cdr', tmp_path).edition}\n" == edition
 
 
 def test_official_bc5cdr_in_bioc_equals_pubtator():

@@ -202,8 +202,9 @@ def test_the_last_lines_name_the_model_and_a_command_that_annotates(
     argv: Argv, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert run_mtl_ner.main(argv("--do_train", "--max_steps", "1")) == 0
-    folder, command = capsys.readouterr().out.splitlines()[-2:]
+    folder, files, command = capsys.readouterr().out.splitlines()[-3:]
     assert folder == f"model: {tmp_path / 'out'}"
+    assert files == f"annotate files: mtl-bioner annotate {tmp_path / 'out'} FILE --output DIR"
     code = shlex.split(command.removeprefix("annotate a text: python -c "))
     done = subprocess.run([sys.executable, "-c", *code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("[")

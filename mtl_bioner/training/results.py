@@ -70,6 +70,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         "teachers": [{"name": Path(name).name if Path(name).is_dir() else name, "model": run_record.hash_model(name)}
                      for name in run.teachers],
         "corpora": run.inputs["corpora"],
+        "editions": {name: corpus.edition for name, corpus in run.corpora.items() if corpus.edition},
         "documents_used": count_documents(run.rows),
         "leaks": run.leaks,
     }  # fmt: skip
@@ -98,4 +99,5 @@ def describe_next_step(run: Run) -> str:
     """Say where the results are, and how to annotate text with a model that was trained."""
     if not run.args.do_train:
         return f"results: {run.output}\n"
-    return f"model: {run.output}\nannotate a text: {shlex.join(['python', '-c', ANNOTATE.format(str(run.output))])}\n"
+    files = f"annotate files: {shlex.join(['mtl-bioner', 'annotate', str(run.output)])} FILE --output DIR\n"
+    return f"model: {run.output}\n{files}annotate a text: {shlex.join(['python', '-c', ANNOTATE.format(str(run.output))])}\n"
