@@ -99,5 +99,6 @@ def describe_next_step(run: Run) -> str:
     """Say where the results are, and how to annotate text with a model that was trained."""
     if not run.args.do_train:
         return f"results: {run.output}\n"
-    files = f"annotate files: {shlex.join(['mtl-bioner', 'annotate', str(run.output)])} FILE --output DIR\n"
-    return f"model: {run.output}\n{files}annotate a text: {shlex.join(['python', '-c', ANNOTATE.format(str(run.output))])}\n"
+    files = shlex.join(["mtl-bioner", "annotate", str(run.output)])
+    text = shlex.join(["python", "-c", ANNOTATE.format(str(run.output))])
+    return f"model: {run.output}\nannotate files: {files} FILE --output DIR\nannotate a text: {text}\n"
