@@ -15,7 +15,7 @@ from pathlib import Path
 from dataset_scripts.documents import to_documents
 from dataset_scripts.formats import is_saved_dataset, read_any, write_jsonl
 from dataset_scripts.formats.files import BOM, read_text, write_text, write_then_rename
-from dataset_scripts.offsets import Diagnosis, Spans, count_misfits, diagnose
+from dataset_scripts.offsets import Diagnosis, Spans, assume, count_misfits, diagnose
 from dataset_scripts.schema import CorpusError, RawDocument
 
 
@@ -58,6 +58,7 @@ def fix_offsets(source: Path, target: Path, name: str | None = None) -> Outcome:
         source: a file, or a folder of brat pairs.
         target: a new path with the same ending, or `.jsonl` for formats that aren't corrected in place.
         name: the hypothesis to correct by, of `offsets.NAMES`; by default the one that the mentions' texts speak for.
+            It is taken without evidence if no mention states its text.
 
     Raises:
         CorpusError: nothing to correct, no hypothesis fits, another ending, or `target` exists.
@@ -65,7 +66,8 @@ def fix_offsets(source: Path, target: Path, name: str | None = None) -> Outcome:
     if target.exists():
         raise CorpusError(f"{target} exists; choose another path for the corrected copy")
     raws = list(read_any(source))
-    diagnosis = diagnose(raws, name)
+    is_stated = any(mention.text for raw in raws for mention in raw.mentions)
+    diagnosis = diagnose(raws, name) if is_stated or name is None else assume(name)
     if diagnosis is None:
         raise CorpusError(f"{source}: {_explain_refusal(raws, name)}")
     keeps_format = _get_ending(source) in _FIXERS or (source.is_dir() and not is_saved_dataset(source))
@@ -73,7 +75,12 @@ def fix_offsets(source: Path, target: Path, name: str | None = None) -> Outcome:
         wanted = f"has the format of {source}; give it the ending of its name"
         raise CorpusError(f"{target}: the copy {wanted if keeps_format else 'is JSONL; give it the ending .jsonl'}")
     corrected = [(raw, diagnosis.correct(raw)) for raw in raws]
-    lost = _write_copy(source, target, corrected) if keeps_format else _write_jsonl(target, corrected)
+    try:
+        lost = _write_copy(source, target, corrected) if keeps_format else _write_jsonl(target, corrected)
+    except CorpusError:
+        if _get_ending(source) != ".jsonl":
+            raise
+        lost = _write_jsonl(target, corrected)  # of an annotation tool: its lines can't be corrected in place
     changed = sum(new != m.spans for raw, spans in corrected for m, new in zip(raw.mentions, spans, strict=True))
     misfits = [place for raw, spans in corrected for place in _list_misfits(raw, spans)]
     return Outcome(diagnosis, sum(len(raw.mentions) for raw in raws), changed, misfits, lost)
@@ -83,7 +90,7 @@ def _explain_refusal(raws: list[RawDocument], name: str | None) -> str:
     misfits = sum(map(count_misfits, raws))
     stated = sum(bool(mention.text) for raw in raws for mention in raw.mentions)
     if not stated:
-        return "no mention states its text, so nothing tells whether the offsets are right"
+        return "no mention states its text, so nothing tells how the offsets count; if you know it, name it by --as"
     if not misfits:
         return f"nothing to correct, all {stated} mentions that state their text stand at their offsets"
     problem = f"{misfits} of {stated} mentions don't stand at their offsets"
