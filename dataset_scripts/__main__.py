@@ -122,9 +122,9 @@ def _show_stats(arguments: argparse.Namespace) -> None:
             numbers = (f"{number:,}" for number in (ledger.documents, ledger.read, ledger.kept))
             rows.append((name, split, *numbers, _join_counts(ledger.dropped), _join_counts(ledger.types)))
     _print_table(rows)
-    for title, matrix in overlap.as_dict().items() if overlap and arguments.overlap else ():
+    for title, matrix in overlap.matrices.items() if overlap and arguments.overlap else ():
         print()
-        _print_table(format_matrix(title.replace("_", " "), matrix))
+        _print_table(format_matrix(title, matrix))
 
 
 def _compare(ledgers: Mapping[str, Mapping[str, Ledger]], arguments: argparse.Namespace) -> Overlap | None:

@@ -8,6 +8,7 @@ from dataset_scripts.schema import Document
 
 
 Matrix = dict[str, dict[str, int]]  # by row, then by column; the diagonal holds a corpus' own number
+Shared = dict[str, dict[str, list[str]]]  # by row, then by column, without the diagonal
 
 
 @dataclass(frozen=True)
@@ -16,22 +17,34 @@ class Overlap:
 
     documents: Matrix  # of the row: with an id of the column, or with its words or a sentence (see `leaks.py`)
     mention_strings: Matrix  # distinct ones, lower-cased
+    shared_document_ids: Shared  # of the row
+    shared_mention_strings: Shared
 
-    def as_dict(self) -> dict[str, Matrix]:
+    @property
+    def matrices(self) -> dict[str, Matrix]:
+        """The numbers, by title."""
+        return {"documents": self.documents, "mention strings": self.mention_strings}
+
+    def as_dict(self) -> dict[str, object]:
         """Return the form of `stats --overlap --json`."""
         return asdict(self)
 
 
 def compute_overlap(corpora: Mapping[str, list[Document]]) -> Overlap:
     """Compare the documents of corpora, by name, and the strings of their mentions."""
-    documents: Matrix = {name: dict.fromkeys(corpora, 0) for name in corpora}
+    ids: Shared = {row: {column: [] for column in corpora if column != row} for row in corpora}
     for leak in find_leaks(corpora, {name: {"all": documents} for name, documents in corpora.items()}):
-        documents[leak.train][leak.held_out] += len(leak.document_ids)
-    for name, texts in corpora.items():
-        documents[name][name] = len(texts)
-    strings = {name: list_strings(texts) for name, texts in corpora.items()}
-    shared = {row: {column: len(strings[row] & strings[column]) for column in corpora} for row in corpora}
-    return Overlap(documents, shared)
+        if leak.train != leak.held_out:
+            ids[leak.train][leak.held_out] += leak.document_ids
+    texts = {name: list_strings(documents) for name, documents in corpora.items()}
+    strings = {row: {column: sorted(texts[row] & texts[column]) for column in ids[row]} for row in corpora}
+    documents = _count(ids, {name: len(documents) for name, documents in corpora.items()})
+    return Overlap(documents, _count(strings, {name: len(texts[name]) for name in texts}), ids, strings)
+
+
+def _count(shared: Shared, own: Mapping[str, int]) -> Matrix:
+    return {row: {column: len(shared[row].get(column, ())) if column != row else own[row] for column in own}
+            for row in own}  # fmt: skip
 
 
 def list_strings(documents: list[Document]) -> set[str]:

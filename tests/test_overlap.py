@@ -52,6 +52,8 @@ def test_overlap_in_json(two, capsys):
         "overlap": {
             "documents": {one: {one: 3, other: 1}, other: {one: 1, other: 4}},
             "mention_strings": {one: {one: 4, other: 2}, other: {one: 2, other: 4}},
+            "shared_document_ids": {one: {other: ["1"]}, other: {one: ["0"]}},
+            "shared_mention_strings": {one: {other: ["asthma", "gout"]}, other: {one: ["asthma", "gout"]}},
         }
     }
     assert main([*two[:2], "--json", "--overlap"]) == 0
