@@ -34,7 +34,7 @@ WORD_PATTERN = (
     r"(?:[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     r"\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff][\u0300-\u036f]*)+|\S"
 )
-MAX_SUBWORDS = 2048  # of a batch of windows, padding included; a CPU is fastest with so many
+MAX_SUBWORDS = 1024  # of a batch of windows, padding included; a CPU is fastest with so many
 PORTION = 1024  # windows that wait for others of like length
 IGNORE = -100  # label of sub-words without one: special tokens, padding, context, continuations of a word
 

@@ -24,14 +24,14 @@ JSONL = json.dumps({"text": "Gout hurts.", "entities": [{"start": 0, "end": 4, "
     ("c.jsonl", "", JSONL, 8_000),
     ("c.csv", "document_id,text,start,end,type\n", "1,Gout hurts.,0,4,Disease\n", 15_000),
 ])  # fmt: skip
-def test_twice_the_file_takes_twice_the_time(tmp_path, caplog, name, before, repeated, times):
+def test_four_times_the_file_takes_about_four_times_the_time(tmp_path, caplog, name, before, repeated, times):
     caplog.set_level(logging.ERROR)
     seconds = []
-    for factor in (1, 2):
-        lines = (repeated.replace("{n}", str(n)) for n in range(factor * times))
+    for factor in (1, 4):
+        lines = (repeated.replace("{n}", str(n)) for n in range(factor * times // 2))
         path = put(tmp_path / name, before + "".join(lines))
         seconds.append(min(measure(path) for _ in range(3)))
-    assert seconds[1] < 3 * seconds[0]
+    assert seconds[1] < 10 * seconds[0]  # 16, if it were quadratic
 
 
 def measure(path) -> float:
