@@ -610,7 +610,7 @@ def pad_batch(sequences: Sequence[Sequence[int]], value: int, length: int = 1) -
     return torch.tensor([[*sequence, *[value] * (longest - len(sequence))] for sequence in sequences])
 
 
-def plan_batches(lengths: Sequence[int], max_subwords: int, max_rows: int | None = None) -> list[list[int]]:
+def plan_batches(lengths: Sequence[int], max_subwords: float, max_rows: int | None = None) -> list[list[int]]:
     """Group windows of like length, by their indices, into batches of so many sub-words, with padding, and rows.
 
     The longest come first, so that nearly all batches have one of few shapes: a CPU keeps something for each.
@@ -650,7 +650,7 @@ def classify_windows(
     Yields the windows of each batch, by their indices, and task name -> logits (batch, length, labels).
     """
     model.eval()
-    for batch in plan_batches([len(ids) for ids in windows], sum(map(len, windows)), batch_size):
+    for batch in plan_batches([len(ids) for ids in windows], math.inf, batch_size):
         ids, mask = pad_windows(model, [windows[i] for i in batch], pad_token_id)
         task_logits = model(ids, mask, tasks=tasks).task_logits
         check_finite(

@@ -87,8 +87,8 @@ def make_parser() -> AnnotateParser:
     add("--id_column", metavar="NAME", help="column or key of the document id (default: document_id, pmid, id, ...)")
     add("--strict", action="store_true", help="stop at the first document that can't be read")
     add("--batch_size", type=positive, help="windows of one encoder pass (default: the pipeline's)")
-    add("--dtype", choices=engine.DTYPES, default="auto",
-        help="auto: bfloat16 where the CPU or GPU has hardware for it (default: auto)")
+    add("--dtype", choices=engine.DTYPES, default=engine.DEFAULT_DTYPE,
+        help="auto: bfloat16 where the CPU or GPU has hardware for it (default: %(default)s)")
     add("--workers", type=positive,
         help=f"processes (default: one for each GPU, else one for each core, up to {MOST_WORKERS})")
     add("--part_size", type=positive, default=parts.PART_SIZE,

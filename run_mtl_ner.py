@@ -97,7 +97,7 @@ def prepare(source: Arguments | Sequence[str] | Mapping[str, Any]) -> Run:
     saved = load_saved_config(model_args)
     check_heads(model_args, names, saved, args.do_train)
     choose_teachers(model_args, args.do_train and not data_args.search, names, saved)
-    check_same_beginning(describe_beginning(arguments.given, model_args.teachers, args), args)
+    check_same_beginning(describe_beginning(arguments.explicit, model_args.teachers, args), args)
     parse_fractions(data_args.train_fraction, names)
     parse_loss_weights(args.task_loss_weights, list(dict.fromkeys([*(saved.task_names if saved else []), *names])))
 

@@ -17,7 +17,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN
@@ -28,10 +28,10 @@ from dataset_scripts.figures import draw_corpora, import_pyplot
 from dataset_scripts.fix_offsets import fix_offsets
 from dataset_scripts.formats.files import format_count
 from dataset_scripts.formats.tags import SCHEMES
-from dataset_scripts.loading import check_arguments, file_ledgers, find_data_dir, load_corpus
+from dataset_scripts.loading import check_arguments, count_mentions, find_data_dir, load_corpus, read_splits
 from dataset_scripts.offsets import NAMES
 from dataset_scripts.overlap import Overlap, compute_overlap, format_matrix
-from dataset_scripts.schema import CorpusError, Ledger, ReadOptions
+from dataset_scripts.schema import CorpusError, Document, Ledger, ReadOptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,13 +105,18 @@ def _show_stats(arguments: argparse.Namespace) -> None:
     if arguments.figure:
         import_pyplot(arguments.figure)  # to fail before the reading
     names = arguments.corpora or _list_present(arguments.data_dir)
-    options = {"word_pattern": arguments.word_pattern, "options": _get_options(arguments)}
-    ledgers = {name: file_ledgers(name, arguments.data_dir, **options) for name in names}
-    for name, splits in ledgers.items():
+    check_arguments(None, 0.1, arguments.word_pattern)
+    compares = arguments.overlap or arguments.figure
+    ledgers: dict[str, dict[str, Ledger]] = {}
+    documents: dict[str, list[Document]] = {}  # as far as they are compared
+    for name in names:
+        splits = read_splits(name, arguments.data_dir, _get_options(arguments))
+        ledgers[name] = {split: count_mentions(splits[split], arguments.word_pattern) for split in splits}
+        documents[name] = [*itertools.chain(*splits.values())] if compares else []
         info = CORPORA.get(name)
-        if edition := info and info.name_edition({split: ledger.read for split, ledger in splits.items()}):
+        if edition := info and info.name_edition({split: ledger.read for split, ledger in ledgers[name].items()}):
             print(f"note: {name}: this is {edition}", file=sys.stderr)
-    overlap = _compare(ledgers, arguments) if arguments.overlap or arguments.figure else None
+    overlap = _compare(ledgers, documents, arguments) if compares else None
     if arguments.json:
         more = {"overlap": overlap.as_dict()} if overlap and arguments.overlap else {}
         print(json.dumps(ledgers | more, indent=2, default=Ledger.as_dict))
@@ -127,15 +132,10 @@ def _show_stats(arguments: argparse.Namespace) -> None:
         _print_table(format_matrix(title, matrix))
 
 
-def _compare(ledgers: Mapping[str, Mapping[str, Ledger]], arguments: argparse.Namespace) -> Overlap | None:
+def _compare(
+    ledgers: Mapping[str, Mapping[str, Ledger]], documents: dict[str, list[Document]], arguments: argparse.Namespace
+) -> Overlap | None:
     """Compare the documents of several corpora; draw the figure that `--figure` asks for."""
-    logging.disable(logging.WARNING)  # reading for the ledgers has told them
-    try:
-        options = replace(_get_options(arguments), allow_losses=True)  # which the table shows
-        corpora = {name: load_corpus(name, arguments.data_dir, scoring_only=True, options=options) for name in ledgers}
-        documents = {name: [*itertools.chain(*corpus.splits.values())] for name, corpus in corpora.items()}
-    finally:
-        logging.disable(logging.NOTSET)
     overlap = compute_overlap(documents) if len(documents) > 1 else None
     if arguments.overlap and not overlap:
         print("note: --overlap compares corpora; name two or more", file=sys.stderr)

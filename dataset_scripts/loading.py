@@ -92,7 +92,7 @@ def load_corpus(
     is_conll = info is None and any(path.lower().removesuffix(".gz").endswith(CONLL_ENDINGS) for path in hashes)
     splits = complete_splits(name, splits, test_size, dev_size, seed, scoring_only, is_conll)
     splits = {split: merge_documents(splits.get(split, []), f"{name} {split}") for split in SPLITS}
-    ledgers = {split: _count(documents, word_pattern) for split, documents in splits.items()}
+    ledgers = {split: count_mentions(documents, word_pattern) for split, documents in splits.items()}
     if info is None:
         _check_losses(name, sum(ledgers.values(), Ledger()), options.allow_losses)
     _check_content(name, splits, info)
@@ -112,9 +112,14 @@ def file_ledgers(
 ) -> dict[str, Ledger]:
     """Count the mentions of each official split, uncut (`all` if a corpus has none); errors as in `load_corpus`."""
     check_arguments(None, 0.1, word_pattern)
+    splits = read_splits(source, data_dir, options)
+    return {split: count_mentions(documents, word_pattern) for split, documents in splits.items()}
+
+
+def read_splits(source: str | Path, data_dir: str | Path | None = None, options: ReadOptions = DETECT) -> Splits:
+    """Read the documents of each official split, uncut (`all` if a corpus has none); errors as in `load_corpus`."""
     _, splits, _ = _read(source, data_dir, options)
-    merged = {split: merge_documents(documents, f"{source} {split}") for split, documents in splits.items()}
-    return {split: _count(documents, word_pattern) for split, documents in merged.items()}
+    return {split: merge_documents(documents, f"{source} {split}") for split, documents in splits.items()}
 
 
 def hash_corpus(source: str | Path, data_dir: str | Path | None = None) -> str:
@@ -186,7 +191,7 @@ def _name_untyped(splits: Splits, untyped: str) -> None:
                 document.loss.types = Counter({untyped: document.loss.types.total()})
 
 
-def _count(documents: Iterable[Document], word_pattern: str) -> Ledger:
+def count_mentions(documents: Iterable[Document], word_pattern: str) -> Ledger:
     """Count the mentions of documents, and what is lost from the file to BIO labels."""
     ledger = Ledger()
     for document in documents:

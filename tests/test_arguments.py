@@ -347,8 +347,8 @@ def test_values_by_name_are_read_like_a_command_line() -> None:
     by_name = parse_arguments({**values, "teachers": "none", "use_cpu": True})
     command = ["--tasks", "ncbi", "--learning_rate", "1e-4", "--num_train_epochs=3", "--bf16", "false", "--use_cpu"]
     by_command = parse_arguments([*command, "--teachers", "none"])
-    assert by_name.given == by_command.given
-    assert by_name.given["num_train_epochs"] == 3.0 and by_name.given["teachers"] == ["none"]
+    assert by_name.explicit == by_command.explicit
+    assert by_name.explicit["num_train_epochs"] == 3.0 and by_name.explicit["teachers"] == ["none"]
     assert by_name.training.to_dict() == by_command.training.to_dict()
     with pytest.raises(ValueError, match=r"--seed takes one value, not the list \[1, 2\]"):
         parse_arguments({"tasks": "ncbi", "seed": [1, 2]})
@@ -358,10 +358,10 @@ def test_replaced_arguments_settle_anew() -> None:
     steps = ["--eval_strategy", "steps", "--eval_steps", "7", "--use_cpu"]
     arguments = parse_arguments(["--tasks", "ncbi,bc5cdr", *steps])
     other = arguments.replace(tasks="ncbi", eval_steps=9)
-    assert isinstance(other, Arguments) and other.given["tasks"] == other.data.tasks == "ncbi"
+    assert isinstance(other, Arguments) and other.explicit["tasks"] == other.data.tasks == "ncbi"
     assert (arguments.training.save_steps, other.training.save_steps) == (7, 9)
     assert (arguments.training.output_dir, other.training.output_dir) == ("outputs/ncbi-bc5cdr", "outputs/ncbi")
-    assert "eval_steps" not in arguments.replace(eval_strategy=None, eval_steps=None).given
+    assert "eval_steps" not in arguments.replace(eval_strategy=None, eval_steps=None).explicit
 
 
 # --------------------------------------------------------------------------------------------------------------- Hub

@@ -238,7 +238,7 @@ def test_a_training_does_not_go_on_without_what_it_was_begun_with(
 ) -> None:
     folder, command = tmp_path / "out", argv("--resume_from_checkpoint", "true")
     parsed = parse_arguments(argv())
-    beginning = describe_beginning(parsed.given, ["none"], parsed.training)
+    beginning = describe_beginning(parsed.explicit, ["none"], parsed.training)
     folder.mkdir()
     for other, told in {
         ("seed", 7): "was begun with --seed=7, not without --seed; give the same",

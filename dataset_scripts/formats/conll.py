@@ -5,12 +5,12 @@
 Source: https://www.clips.uantwerpen.be/conll2003/ner/; JNLPBA's `###MEDLINE:` lines, doi:10.3115/1567594.1567610
 """
 
+import itertools
 import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
 from dataset_scripts.formats.files import (
@@ -79,9 +79,8 @@ def _read_break(line: str, where: str) -> str | None:
 def _has_breaks(path: FilePath) -> bool:
     with open_file(path) as file:
         first = file.readline().removeprefix(b"\xef\xbb\xbf")
-        return any(_ANY_BREAK.search(line) for line in [first]) or any(
-            _ANY_BREAK.search(b"".join(lines)) for lines in iter(lambda: file.readlines(1 << 20), [])
-        )
+        blocks = iter(lambda: b"".join(file.readlines(1 << 20)), b"")
+        return any(map(_ANY_BREAK.search, itertools.chain([first], blocks)))
 
 
 def _read_documents(path: FilePath, rows: "_RowReader") -> Iterator[tuple[str, list[_Sentence]]]:
@@ -287,7 +286,7 @@ def _build_document(document_id: str, sentences: list[_Sentence], tags: TagReade
 
         texts.append(" ".join(sentence.tokens))
         if ranges := tags.find_mentions(sentence.tags, locate):
-            starts = list(accumulate((len(token) + 1 for token in sentence.tokens), initial=begin))
+            starts = list(itertools.accumulate((len(token) + 1 for token in sentence.tokens), initial=begin))
             mentions += [
                 Mention(((starts[first], starts[last + 1] - 1),), mention_type, where=locate(first))
                 for first, last, mention_type in ranges

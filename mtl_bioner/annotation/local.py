@@ -104,6 +104,7 @@ def _prepare(options: WorkerOptions, index: int) -> tuple[MtlBionerPipeline, Rea
 
 
 def process_part(ner: MtlBionerPipeline, part: Part, options: WorkerOptions) -> PartRecord:
+    """Annotate and write a part; raise EOFError if the command that asked for it has ended."""
     annotated = annotate_documents(ner, part.documents)
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():

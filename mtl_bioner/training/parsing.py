@@ -50,20 +50,21 @@ class Arguments:
     """The arguments of a run.
 
     Attributes:
-        given: the values that were given explicitly, by argument name, without defaults.
+        explicit: the values that were given explicitly, by argument name, without defaults.
     """
 
     model: ModelArguments
     data: DataArguments
     training: MultiTaskTrainingArguments
-    given: dict[str, Any]
+    explicit: dict[str, Any]
 
     def replace(self, **changes: Any) -> Arguments:
         """Return the arguments with some given values changed, None for the default; all else settles anew.
 
         (`dataclasses.replace` would keep what `TrainingArguments` derived from the values that are replaced.)
         """
-        return parse_arguments({name: value for name, value in {**self.given, **changes}.items() if value is not None})
+        values = {**self.explicit, **changes}
+        return parse_arguments({name: value for name, value in values.items() if value is not None})
 
 
 def parse_arguments(source: Sequence[str] | Mapping[str, Any]) -> Arguments:
@@ -75,20 +76,20 @@ def parse_arguments(source: Sequence[str] | Mapping[str, Any]) -> Arguments:
     Raises:
         ValueError: names the argument, its value and the remedy.
     """
-    given = collect_given_arguments(source)
-    if not given.get("tasks"):
+    explicit = collect_given_arguments(source)
+    if not explicit.get("tasks"):
         raise ValueError(
             "--tasks is missing; name one or more corpora, for example --tasks ncbi,bc5cdr, or a file of your own, "
             "--tasks mine=./corpus.jsonl; --help lists all arguments"
         )
     # The default folder is outputs/ncbi-bc5cdr for the tasks ncbi,bc5cdr.
-    output_dir = "outputs/" + re.sub(r"[^\w.-]+", "-", strip_paths(given["tasks"])).strip("-.")
-    values = {"output_dir": output_dir, **given, **derive_arguments(given)}
+    output_dir = "outputs/" + re.sub(r"[^\w.-]+", "-", strip_paths(explicit["tasks"])).strip("-.")
+    values = {"output_dir": output_dir, **explicit, **derive_arguments(explicit)}
     data, model, training = (cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values}) for cls in PARTS)
     if data.dry_run or data.search:
         training.push_to_hub = False  # there will be no model, and Trainer would create the repository at once
     data.leaks = data.leaks or ("drop" if training.do_train else "warn")
-    arguments = Arguments(model, data, training, given)
+    arguments = Arguments(model, data, training, explicit)
     check_arguments(model, data, training)
     if data.train_on_dev and training.do_train:
         training.do_eval = False
@@ -109,19 +110,19 @@ def collect_given_arguments(source: Sequence[str] | Mapping[str, Any]) -> dict[s
     return convert_values(parser, read_argument_file(Path(first))) | parse_command_line(parser, source[1:])
 
 
-def derive_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+def derive_arguments(explicit: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that other arguments imply: no evaluation without a development split, no model of a search.
 
     Raises ValueError if a given argument needs evaluations that there won't be.
     """
-    if given.get("train_on_dev"):
-        if given.get("early_stopping_patience") is not None or given.get("save_strategy") == SaveStrategy.BEST:
+    if explicit.get("train_on_dev"):
+        if explicit.get("early_stopping_patience") is not None or explicit.get("save_strategy") == SaveStrategy.BEST:
             raise ValueError(
                 "--train_on_dev leaves nothing to evaluate on; leave out --early_stopping_patience, and give "
                 "--save_strategy epoch"
             )
         return {"eval_strategy": "no"}
-    return {"save_strategy": "no", "load_best_model_at_end": False} if given.get("search") else {}
+    return {"save_strategy": "no", "load_best_model_at_end": False} if explicit.get("search") else {}
 
 
 def read_argument_file(path: Path) -> dict[str, Any]:

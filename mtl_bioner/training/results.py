@@ -30,7 +30,7 @@ def begin_training(run: Run, trainer: MultiTaskTrainer) -> None:
     if trainer.is_world_process_zero():
         if not is_resumed(run.args):
             run_record.remove_old_results(run.output)
-        beginning = describe_beginning(run.arguments.given, run.model_args.teachers, run.args)
+        beginning = describe_beginning(run.arguments.explicit, run.model_args.teachers, run.args)
         write_json(run.output / run_record.BEGUN, beginning | {INPUTS: run.inputs})
     trainer.accelerator.wait_for_everyone()
 

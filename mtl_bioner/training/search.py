@@ -106,8 +106,8 @@ def run_search(run: Run, make_trainer: Callable[..., MultiTaskTrainer]) -> str:
     label_rows(run)
     space = build_space(run, trainer, has_saved_width=saved is not None)
     of_the_search = ("search", "output_dir", "overwrite_output", "resume_from_checkpoint")
-    given = run.arguments.given
-    arguments = {k: v for k, v in given.items() if k not in of_the_search and not k.endswith("_token")}
+    explicit = run.arguments.explicit
+    arguments = {k: v for k, v in explicit.items() if k not in of_the_search and not k.endswith("_token")}
     trials = search(trainer, space, run.data_args.search, run.output, arguments)
     return f"{format_trials(trials)}\nbest arguments: {run.output / BEST}"
 

@@ -71,9 +71,9 @@ def plan_teachers(run: Run) -> dict[str, dict[str, Any]]:
     """
     if AUTO not in run.model_args.teachers:
         return {}
-    given, tasks = run.arguments.given, run.data_args.tasks
+    explicit, tasks = run.arguments.explicit, run.data_args.tasks
     changes: dict[str, Any] = dict.fromkeys(STUDENT_ARGUMENTS)
-    if given.get("metric_for_best_model", "").removeprefix("eval_") != "loss":  # a score, perhaps of another task
+    if explicit.get("metric_for_best_model", "").removeprefix("eval_") != "loss":  # a score, perhaps of another task
         changes |= {"metric_for_best_model": None, "greater_is_better": None}
     corpora = [source.corpus for spec in parse_tasks(tasks) for source in spec.sources]
     leak_corpora = [name for name in (run.data_args.leak_corpora or "").split(",") if name]
