@@ -1,15 +1,20 @@
 """The Python interface: train a model, load a model."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
 from mtl_bioner.tokenizer import load_tokenizer
-from mtl_bioner.training.trainer import MultiTaskTrainer
+
+
+if TYPE_CHECKING:
+    from mtl_bioner.training.trainer import MultiTaskTrainer  # takes seconds to import, and `load` doesn't need it
 
 
 @dataclass
