@@ -3,8 +3,8 @@
     python benchmarks/annotate_throughput.py --model MODEL --data_dir CORPORA            # some 40 minutes
     python benchmarks/annotate_throughput.py --model MODEL --data_dir sample --quick     # within two minutes
 
-MODEL is the --output_dir of a training. The texts are abstracts of NCBI Disease and BC5CDR, repeated as needed. Speed is
-sub-words of the texts a second. What is compared runs by turns, each time in a process of its own. The data type is
+MODEL is the --output_dir of a training. The texts are abstracts of NCBI Disease and BC5CDR, repeated as needed. Speed
+is sub-words of the texts a second. What is compared runs by turns, each time in a process of its own. The data type is
 bfloat16 where the hardware computes it, else float32.
 
 Writes `annotate_throughput.json` and `.png` into --output_dir, prints a table, and last `ratio: <number>`: the
