@@ -16,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import filter_repo_objects
 
 from mtl_bioner.hub.model_card import compute_spread, is_edited, name_repository, write_card
+from mtl_bioner.hub.private_content import find_private_content
 
 
 logger = logging.getLogger(__name__)
@@ -46,26 +47,44 @@ class PushError(RuntimeError):
 def collect_push_files(folder: Path, token: str | None = None) -> dict[str, Path]:
     """Return the files of a push by their names in the repository.
 
-    Raises PushError if a file that loading needs is missing, or one holds a path of this machine or the token (by
-    default that of the login).
+    Raises PushError if a file that loading needs is missing, or one is a link that leaves the folder, or holds a path
+    of a machine, a token or a key.
     """
     if not folder.is_dir():
         raise PushError(f"{folder}: no such folder; name the --output_dir of a training")
     code = () if is_stock(folder) else (CODE,)
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    files = {name: folder / name for name in filter_repo_objects(names, allow_patterns=[*PUBLISHED, *code])}
+    names = filter_repo_objects(list_files(folder), allow_patterns=[*PUBLISHED, *code])
+    files = {name: folder / name for name in names}
     files |= ENDPOINT if code else {}
     for pattern in (*REQUIRED, *code):
         if not any(filter_repo_objects(files, allow_patterns=pattern)):
             remedy = "name the --output_dir of a training, or one of its checkpoints"
             raise PushError(f"{folder} has no {pattern}; {remedy}")
-    secrets = {"the token of the Hub": token or get_token(), "a path of this machine": f"{Path.home()}/"}
-    for path in (path for path in files.values() if path.suffix in (".json", ".md")):
-        content = path.read_text(encoding="utf-8", errors="ignore")
-        for kind, secret in secrets.items():
-            if secret and len(secret) > 4 and secret in content:
-                raise PushError(f"{path} holds {kind}; take it out before it is pushed")
+    login = token or get_token()
+    secrets = {"a path of this machine": f"{Path.home()}/"} if len(str(Path.home())) > 4 else {}
+    secrets |= {"the token of the Hub": login} if login else {}
+    for path in files.values():
+        if kind := find_private_content(path, secrets):
+            raise PushError(f"{path} holds {kind}; take it out before it is pushed")
     return files
+
+
+def list_files(folder: Path) -> list[str]:
+    """List the files of a folder by name; raise PushError for a link to a file outside it, which may be private."""
+    names = []
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and is_published(path.name) and path.resolve().parent != folder.resolve():
+            raise PushError(
+                f"{path} is a link to {path.resolve()}, outside the folder; put a copy there, or delete it"
+            )
+        if path.is_file():
+            names.append(path.name)
+    return names
+
+
+def is_published(name: str) -> bool:
+    """Return whether a push takes a file of this name."""
+    return any(filter_repo_objects([name], allow_patterns=[*PUBLISHED, CODE]))
 
 
 def is_stock(folder: Path) -> bool:
