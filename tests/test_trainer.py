@@ -438,8 +438,23 @@ def test_the_newest_whole_checkpoint_is_the_last(tmp_path: Path) -> None:
         folder = tmp_path / f"checkpoint-{name}"
         folder.mkdir()
         (folder / "trainer_state.json").write_text(state)
+        (folder / "model.safetensors").touch()
     (tmp_path / "checkpoint-12").mkdir()
     assert find_last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+@pytest.mark.parametrize("lost", [None, "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_checkpoint_that_was_being_deleted_is_passed_over(tmp_path: Path, lost: str | None) -> None:
+    parts = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+    for step in (4, 8):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+        for part in parts:
+            (folder / part).touch()
+    if lost:
+        (tmp_path / "checkpoint-8" / lost).unlink()
+    assert find_last_checkpoint(tmp_path) == str(tmp_path / f"checkpoint-{4 if lost else 8}")
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
