@@ -4,6 +4,8 @@ Speed is sub-words of the texts a second: neither special tokens, nor padding, n
 """
 
 import argparse
+import contextlib
+import itertools
 import json
 import sys
 import tempfile
@@ -22,9 +24,9 @@ from transformers.utils import logging as transformers_logging
 
 import modeling_mtl_bioner
 from modeling_mtl_bioner import split_subwords
-from mtl_bioner.annotation import engine, sinks
-from mtl_bioner.annotation.engine import EngineOptions
+from mtl_bioner.annotation.engine import EngineOptions, annotate_documents, load_engine
 from mtl_bioner.annotation.readers import Inputs
+from mtl_bioner.annotation.sinks import write_part
 from mtl_bioner.annotation.sources import find_sources
 from mtl_bioner.annotation.tables import ColumnOptions
 from mtl_bioner.hub.export import build_stock_model
@@ -39,7 +41,7 @@ MEMORY_STEP = 250  # abstracts between two points of the memory curve
 
 def load(arguments: argparse.Namespace, dtype: str = "auto", **options: Any) -> Any:
     """Load the model's pipeline as the command does."""
-    return engine.load_engine(EngineOptions(arguments.model, dtype=dtype, **options))
+    return load_engine(EngineOptions(arguments.model, dtype=dtype, **options))
 
 
 def read_texts(arguments: argparse.Namespace) -> list[str]:
@@ -134,18 +136,24 @@ class Stopwatch:
         self.seconds[self.running[-1] if self.running else "other"] += now - self.since
         self.since = now
 
+    @contextlib.contextmanager
+    def measure(self, part: str) -> Iterator[None]:
+        """Give the time inside to a part of the work."""
+        self.switch()
+        self.running.append(part)
+        try:
+            yield
+        finally:
+            self.switch()
+            self.running.pop()
+
     def time(self, owner: Any, name: str, part: str) -> None:
         """Time a function or method from now on, as a part of the work."""
         function: Callable[..., Any] = getattr(owner, name)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            self.switch()
-            self.running.append(part)
-            try:
+            with self.measure(part):
                 return function(*args, **kwargs)
-            finally:
-                self.switch()
-                self.running.pop()
 
         setattr(owner, name, timed)
 
@@ -161,18 +169,17 @@ def measure_shares(arguments: argparse.Namespace) -> dict[str, Any]:
     watch.time(modeling_mtl_bioner, "decode_spans", "decoding")
     watch.time(ner.model, "encode", "encoder")
     watch.time(ner.model, "classify", "heads")
-    watch.time(sinks, "write_part", "writing")
     reader = iter(Inputs(sources, ColumnOptions()))
     watch.time(modeling_mtl_bioner.MtlBionerPipeline, "_forward", "batching")
     watch.switch()
     watch.seconds.clear()
     for number in range(0, arguments.documents, 200):
-        watch.running.append("reading")
-        documents = [item for item, _ in zip(reader, range(min(200, arguments.documents - number)), strict=False)]
-        watch.switch()
-        watch.running.pop()
-        sinks.write_part(engine.annotate_documents(ner, documents), Path(arguments.folder), number, "jsonl")
-        watch.switch()
+        with watch.measure("reading"):
+            documents = list(itertools.islice(reader, min(200, arguments.documents - number)))
+        annotated = annotate_documents(ner, documents)
+        with watch.measure("writing"):
+            write_part(annotated, Path(arguments.folder), number, "jsonl")
+    watch.switch()
     total = sum(watch.seconds.values())
     return {"shares": {name: seconds / total for name, seconds in watch.seconds.most_common()}, "seconds": total}
 

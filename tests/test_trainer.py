@@ -416,6 +416,10 @@ def test_resumed_training_ends_where_the_uninterrupted_does(
         resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
         assert resumed.state.global_step == 6
         assert largest_difference(copy_weights(whole), copy_weights(resumed)) == 0.0
+        first, last = (trainer.state.log_history[-1] for trainer in (whole, resumed))
+        assert last["train_loss"] == pytest.approx(first["train_loss"])  # of all steps, not of the last part
+        state = json.loads((tmp_path / "whole" / f"checkpoint-{step}" / "trainer_state.json").read_text())
+        assert last["train_runtime"] > state["stateful_callbacks"]["TrainingTotals"]["attributes"]["seconds"] > 0
 
 
 def test_a_head_without_rows_stays_as_it_is_in_spite_of_weight_decay(

@@ -7,11 +7,13 @@ from typing import Any
 
 from tqdm import tqdm
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers.trainer_callback import ExportableState
 
 
 def add_callbacks(trainer: Trainer) -> None:
     """Add the project's callbacks to a `MultiTaskTrainer`, in place of those that print logs as a dict."""
     trainer.add_callback(SetEpoch(trainer))
+    trainer.add_callback(TrainingTotals())
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(SpeedProgress(trainer))
     trainer.pop_callback(PrinterCallback)
@@ -77,6 +79,32 @@ class SpeedProgress(ProgressCallback):
 
     def on_log(self, *args: Any, **kwargs: Any) -> None:
         """Leave logs to `OneLineLog`."""
+
+
+class TrainingTotals(TrainerCallback, ExportableState):
+    """Keep loss and time of the earlier parts of a training that was resumed; Trainer knows the last part only.
+
+    Attributes:
+        loss, seconds: summed over the steps of the earlier parts; a checkpoint holds those up to its step.
+    """
+
+    def __init__(self) -> None:
+        self.loss = self.seconds = 0.0
+        self.began = self.loss_so_far = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.began, self.loss_so_far = time.perf_counter(), 0.0
+        state.stateful_callbacks.setdefault(type(self).__name__, {})  # checkpoints of 0.1 are without
+
+    def state(self) -> dict[str, Any]:
+        seconds = time.perf_counter() - self.began if self.began else 0.0
+        return {"args": {}, "attributes": {"loss": self.loss + self.loss_so_far, "seconds": self.seconds + seconds}}
+
+    def complete(self, metrics: dict[str, float], earlier_steps: int, steps: int) -> None:
+        """Make `train_loss` and `train_runtime` those of the whole training, of so many steps."""
+        if self.loss:
+            metrics["train_loss"] = (metrics["train_loss"] * (steps - earlier_steps) + self.loss) / steps
+            metrics["train_runtime"] += self.seconds
 
 
 class SetEpoch(TrainerCallback):
