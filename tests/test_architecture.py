@@ -12,11 +12,13 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = ("run_mtl_ner", "run_annotate", "run_comparison")
 # Each room, and the rooms of the project that it may import; itself always.
 LIBRARY = {"modeling_mtl_bioner", "data_collators", "dataset_scripts", "mtl_bioner.messages", "mtl_bioner.tokenizer"}
+LIBRARY |= {"mtl_bioner.folder_lock"}
 ALLOWED = {
     "modeling_mtl_bioner": set(),
     "dataset_scripts": set(),
     "data_collators": {"modeling_mtl_bioner"},
     "mtl_bioner.messages": set(),
+    "mtl_bioner.folder_lock": set(),
     "mtl_bioner.tokenizer": set(),
     "mtl_bioner.evaluation": LIBRARY,
     "mtl_bioner.reporting": LIBRARY | {"mtl_bioner.evaluation"},

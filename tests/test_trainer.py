@@ -447,6 +447,15 @@ def test_the_newest_whole_checkpoint_is_the_last(tmp_path: Path) -> None:
     assert find_last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
 
 
+@pytest.mark.parametrize(("steps", "is_told"), [(5, True), (2, False)])
+def test_a_training_without_an_evaluation_is_told_of(
+    train: MakeTrainer, rows: TaskRows, caplog: pytest.LogCaptureFixture, steps: int, is_told: bool
+) -> None:
+    train(rows, rows, max_steps=3, eval_strategy="steps", eval_steps=steps, save_strategy="best")
+    told = f"the training has 3 steps, and --eval_steps is {steps}: no checkpoint is evaluated, the last one is kept"
+    assert (told in caplog.text) == is_told
+
+
 @pytest.mark.parametrize("lost", [None, "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_a_checkpoint_that_was_being_deleted_is_passed_over(tmp_path: Path, lost: str | None) -> None:
     parts = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")

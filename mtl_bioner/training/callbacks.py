@@ -1,5 +1,6 @@
 """Callbacks of the trainer: epochs of the sampler, a log for every epoch, logs in one line."""
 
+import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -8,6 +9,10 @@ from typing import Any
 from tqdm import tqdm
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import IntervalStrategy
+
+
+logger = logging.getLogger(__name__)
 
 
 def add_callbacks(trainer: Trainer) -> None:
@@ -47,6 +52,15 @@ class OneLineLog(TrainerCallback):
 
     def __init__(self, trainer: Trainer) -> None:
         self.task_names = trainer.task_names
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Warn before a training that ends before its first evaluation, so that there is no best checkpoint."""
+        if args.eval_strategy == IntervalStrategy.STEPS and state.eval_steps > state.max_steps:
+            logger.warning(
+                "the training has %d steps, and --eval_steps is %d: no checkpoint is evaluated, the last one is kept",
+                state.max_steps,
+                state.eval_steps,
+            )
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not any("loss" in entry and entry["epoch"] > state.epoch - 1 for entry in state.log_history):
