@@ -17,7 +17,7 @@ ALLOWED = {
     "modeling_mtl_bioner": set(),
     "dataset_scripts": set(),
     "data_collators": {"modeling_mtl_bioner"},
-    "mtl_bioner.messages": set(),
+    "mtl_bioner.messages": {"dataset_scripts"},
     "mtl_bioner.folder_lock": set(),
     "mtl_bioner.tokenizer": set(),
     "mtl_bioner.evaluation": LIBRARY,
