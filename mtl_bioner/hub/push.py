@@ -34,10 +34,16 @@ SPACE = HERE / "space"
 # A dedicated Inference Endpoint looks for a handler, and installs the requirements.
 ENDPOINT = {"handler.py": HERE / "handler.py", "requirements.txt": SPACE / "requirements.txt"}
 REMEDIES = {
+    400: "the Hub found the request wrong",
     401: "log in with `hf auth login`, or set HF_TOKEN to a valid token",
     403: "the token may not write there; take one with write access, or another owner",
     404: "check the name of the repository and its owner",
+    409: "another push was at work there; push again",
+    413: "a file is too large for the Hub; see its limits",
+    422: "the Hub found a value wrong, such as one in the head of README.md",
+    429: "too many requests; try again in some minutes",
 }
+TEMPORARY = "try again later"
 
 
 class PushError(RuntimeError):
@@ -163,14 +169,25 @@ def explain_hub_errors(action: Callable[[], Any], target: str) -> Any:
         raise
     except HFValidationError as error:
         raise PushError(f"{target!r} is no name of a repository: {error}") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        remedy = REMEDIES.get(status, "try again later")
-        raise PushError(f"the Hub refused {target} ({status}): {remedy}; nothing was pushed there") from error
     except Exception as error:  # whatever the HTTP library of the day raises where there is no connection
+        if refusal := find_refusal(error):
+            status, message = refusal.response.status_code, getattr(refusal, "server_message", None) or ""
+            remedy = REMEDIES.get(status, TEMPORARY if status >= 500 else "see what it says")
+            told = f" (it says: {message.strip().splitlines()[0][:200]})" if message.strip() else ""
+            raise PushError(
+                f"the Hub refused {target} ({status}): {remedy}{told}; nothing was pushed there"
+            ) from error
         cause = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
         remedy = "a push arrives whole or not at all, so try again"
         raise PushError(f"the push to {target} failed ({cause}); {remedy}") from error
+
+
+def find_refusal(error: BaseException) -> HfHubHTTPError | None:
+    """Return the Hub's refusal that led to an error, as the upload of a large file raises errors of its own."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, HfHubHTTPError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def prepare_card(folder: Path, repository: str, seeds: Sequence[Path]) -> None:
