@@ -12,6 +12,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from data_collators import TaskBatchSampler, TaskRows
 from modeling_mtl_bioner import IGNORE, MtlBionerModel, multi_task_loss
+from mtl_bioner.evaluation.seqeval_scores import compute_seqeval_scores
 from mtl_bioner.evaluation.spans import compute_span_metrics, decode_entities
 from mtl_bioner.training.callbacks import TrainingTotals, add_callbacks
 from mtl_bioner.training.distillation import distillation_loss
@@ -202,6 +203,7 @@ class MultiTaskTrainer(SavingTrainer):
         self.entities = decode_entities(rows, logits, list_calibrations(config))
         output.metrics[f"{metric_key_prefix}_loss"] = self._compute_mean_loss(rows, logits, labels)
         output.metrics.update(compute_span_metrics(rows, self.entities, config, metric_key_prefix))
+        output.metrics.update(compute_seqeval_scores(rows, logits, config.task_names, metric_key_prefix))
         return output._replace(predictions=logits, label_ids=labels)
 
     def _compute_mean_loss(self, rows: TaskRows, logits: Sequence[Any], labels: Sequence[Any]) -> float:
