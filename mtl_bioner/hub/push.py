@@ -20,7 +20,7 @@ from mtl_bioner.hub.model_card import compute_spread, is_edited, name_repository
 
 logger = logging.getLogger(__name__)
 
-# All other files of a folder stay there: optimizer, `training_args.bin`, predictions (text of corpora).
+# All other files of a folder stay there: optimizer, `training_args.bin`, predictions and errors (text of corpora).
 REQUIRED = ("config.json", "*.safetensors", "tokenizer*.json")
 LOADED = (
     *REQUIRED, "model.safetensors.index.json", "vocab.*", "merges.txt", "spiece.model", "*.bpe.model",
