@@ -52,7 +52,7 @@ def test_without_a_flag_all_three_are_done_and_everything_is_written(trained: Pa
     assert names >= {
         "model.safetensors", "config.json", "modeling_mtl_bioner.py", "tokenizer.json", "tokenizer_config.json",
         "all_results.json", "run.json", "ledger.json", "predictions_ncbi.jsonl", "predictions_ncbi.pubtator",
-        "predictions_bc5cdr.jsonl", "predictions_bc5cdr.pubtator", "learning_curves.png",
+        "predictions_bc5cdr.jsonl", "predictions_bc5cdr.pubtator", "learning_curves.png", "errors.html",
     }  # fmt: skip
     assert not [name for name in names if ".tmp" in name]
     assert (trained / "learning_curves.png").read_bytes().startswith(b"\x89PNG")

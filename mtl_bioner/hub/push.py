@@ -30,6 +30,8 @@ PUBLISHED = (*LOADED, "README.md", "run.json", "all_results.json", "ledger.json"
 CODE = "modeling_mtl_bioner.py"
 HERE = Path(__file__).parent
 SPACE = HERE / "space"
+PAGE = HERE.parent / "reporting" / "entity_page.py"  # which the Space imports
+SPACE_FILES = (SPACE / "app.py", SPACE / "requirements.txt", PAGE, PAGE.with_suffix(".html"))
 # A dedicated Inference Endpoint looks for a handler, and installs the requirements.
 ENDPOINT = {"handler.py": HERE / "handler.py", "requirements.txt": SPACE / "requirements.txt"}
 REMEDIES = {
@@ -129,7 +131,7 @@ def push_space(repository: str, private: bool | None = None) -> str:
         name = create_repository(api, repository, private, repo_type="space", space_sdk="gradio")
         card.data.models = [name]
         operations = [CommitOperationAdd("README.md", str(card).encode())]
-        operations += [CommitOperationAdd(path, SPACE / path) for path in ("app.py", "requirements.txt")]
+        operations += [CommitOperationAdd(path.name, path) for path in SPACE_FILES]
         api.create_commit(name, operations, commit_message="Page", repo_type="space")
         return f"{api.endpoint}/spaces/{name}"
 

@@ -22,8 +22,7 @@ from typing import Any
 TEMPLATE = Path(__file__).with_name("entity_page.html")
 LEAST_SCORE = 0.5  # that a page shows at first
 
-# In a script element, `<` could end it; a line with one of the others is no line of JavaScript; UTF-8 can't hold halves
-# of surrogate pairs.
+# `<` could end the script element, and UTF-8 can't hold halves of surrogate pairs.
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 

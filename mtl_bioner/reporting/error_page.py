@@ -1,4 +1,4 @@
-"""Write `errors.html`: the errors of a model, gold and predicted side by side by document, most frequent ones first."""
+"""Write `errors.html`: a model's errors, most frequent ones first, gold and predicted side by side by document."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 from mtl_bioner.evaluation.error_analysis import KINDS, Error, normalize_mention, pair_errors
 from mtl_bioner.evaluation.metrics import Span
+from mtl_bioner.evaluation.spans import collect_predicted
 from mtl_bioner.reporting.entity_page import render_page
 from mtl_bioner.reporting.files import write_text
 
@@ -41,7 +42,7 @@ class ScoredText:
     def find_errors(self) -> list[Error]:
         """Return the errors; the first value of their spans is the id."""
         gold = {(self.document_id, *span) for span in self.gold}
-        return pair_errors(gold, {(self.document_id, e["start"], e["end"], e["type"]) for e in self.predicted})
+        return pair_errors(gold, {(self.document_id, *span) for span in collect_predicted(self.predicted)})
 
 
 def write_error_page(path: Path, title: str, texts: Iterable[ScoredText]) -> None:
@@ -102,13 +103,12 @@ def _shape_document(text: ScoredText, errors: Sequence[Error]) -> dict[str, Any]
     kinds: dict[Span, str] = {}
     for error in reversed(errors):  # of a prediction in the place of several mentions, the first says the kind
         kinds |= dict.fromkeys(error.predicted, error.kind) | ({error.gold: error.kind} if error.gold else {})
-    predicted = [
-        _shape_entity((e["start"], e["end"], e["type"]), kinds.get((text.document_id, e["start"], e["end"], e["type"])))
-        for e in text.predicted
+    columns = [
+        [_shape_entity(span, kinds.get((text.document_id, *span))) for span in sorted(spans)]
+        for spans in (text.gold, collect_predicted(text.predicted))
     ]
-    gold = [_shape_entity(span, kinds.get((text.document_id, *span))) for span in sorted(text.gold)]
     about = {"id": text.document_id, "split": text.split, "task": text.task, "note": text.note}
-    return about | {"text": text.text, "columns": [gold, predicted]}
+    return about | {"text": text.text, "columns": columns}
 
 
 def _shape_entity(span: tuple[int, int, str], kind: str | None) -> dict[str, Any]:

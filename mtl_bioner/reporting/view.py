@@ -1,7 +1,7 @@
 """Define the command `mtl-bioner view`: a page that shows the annotated documents of a file or folder.
 
-    mtl-bioner view outputs/quickstart/predictions_ncbi.jsonl
-    mtl-bioner view annotated/ --output annotated.html
+mtl-bioner view outputs/quickstart/predictions_ncbi.jsonl
+mtl-bioner view annotated/ --output annotated.html
 """
 
 import argparse
