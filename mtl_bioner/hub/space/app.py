@@ -21,9 +21,9 @@ import gradio as gr
 
 
 try:
+    from entity_page import LEAST_SCORE, build_entity_page  # on the Hub the module lies beside this one
+except ModuleNotFoundError:
     from mtl_bioner.reporting.entity_page import LEAST_SCORE, build_entity_page
-except ModuleNotFoundError:  # on the Hub: the module lies beside this one
-    from entity_page import LEAST_SCORE, build_entity_page
 
 
 logger = logging.getLogger(__name__)
