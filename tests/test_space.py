@@ -173,9 +173,7 @@ def test_in_a_browser_entities_are_marked_and_can_be_downloaded(page, tmp_path):
     assert {"Disease", "Chemical"} <= types
     assert not frame.locator("#filters").is_visible()
     page.wait_for_selector("#table >> text=Cisplatin")
-    assert any(
-        f"{one} + {other}" in page.inner_text("#table") for one, other in (("ncbi", "bc5cdr"), ("bc5cdr", "ncbi"))
-    )
+    assert re.search(r"ncbi \+ bc5cdr|bc5cdr \+ ncbi", page.inner_text("#table"))
     for name, read in READERS.items():
         with page.expect_download() as download:
             page.click(f"#as-{name}")
@@ -190,7 +188,8 @@ def test_in_a_browser_entities_are_marked_and_can_be_downloaded(page, tmp_path):
 def test_in_a_browser_tasks_can_be_chosen(page):
     page.uncheck("#tasks >> text=/^bc5cdr/")
     frame = find_entities(page, app.EXAMPLE)
-    assert {mark.get_attribute("data-types") for mark in frame.locator("mark").all()} == {"Disease"}
+    types = " ".join(mark.get_attribute("data-types") for mark in frame.locator("mark").all())
+    assert "Disease" in types and "Chemical" not in types
 
 
 @pytest.mark.slow

@@ -55,7 +55,8 @@ def show_page(text: str, entities: Sequence[Entity]) -> str:
     """
     document = {"document_id": "text", "text": text, "entities": [{**e, "type": e["entity_group"]} for e in entities]}
     page = html.escape(build_entity_page("Entities", [document], least_score=0, compact=True))
-    height = min(12 + len(text) // 25, 40)  # em
+    types = {entity["entity_group"] for entity in entities}
+    height = min(6 + len(text) // 25 + 2 * len(types), 50)  # em
     return (
         f'<iframe class="ner-page" sandbox="allow-scripts" title="Text with its entities" style="height: {height}em" '
         f'srcdoc="{page}"></iframe>'
