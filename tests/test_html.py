@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from fnmatch import fnmatch
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 from toys import document, put, read_json, write_jsonl
 
 from mtl_bioner.evaluation.error_analysis import pair_errors
+from mtl_bioner.hub.push import PUBLISHED
 from mtl_bioner.reporting import error_page, view
 from mtl_bioner.reporting.entity_page import build_entity_page, write_policy
 from mtl_bioner.reporting.error_page import ScoredText, write_error_page
+from mtl_bioner.reporting.run_record import remove_old_results
 
 
 HOSTILE = (
@@ -246,6 +249,13 @@ def test_a_run_writes_the_errors_of_both_splits(trained):
     gold = sum(row["count"] for row in page["totals"] if row["kind"] != "spurious" and row["split"] == "test")
     missed = [scores[f"test_{task}_support"] * (1 - scores[f"test_{task}_recall"]) for task in ("ncbi", "bc5cdr")]
     assert gold == round(sum(missed)) > 0
+
+
+def test_errors_of_an_earlier_run_are_deleted_and_never_pushed(tmp_path):
+    put(tmp_path / "errors.html", "old")
+    assert not any(fnmatch("errors.html", pattern) for pattern in PUBLISHED)
+    remove_old_results(tmp_path)
+    assert not (tmp_path / "errors.html").exists()
 
 
 # ------------------------------------------------------------------------------------------------------- in a browser

@@ -195,6 +195,7 @@ def test_a_json_file_of_arguments_gives_the_same_scores(
     assert read_scores(tmp_path / "out") == read_scores(trained)
     table = capsys.readouterr().out
     assert "macro over tasks" in table and "micro over tasks" in table
+    assert f"\nerrors: {tmp_path / 'out/errors.html'}\nmodel: {tmp_path / 'out'}\n" in table
     assert f"{100 * read_scores(trained)['test_bc5cdr_f1_Chemical']:.2f}" in table
 
 
@@ -287,6 +288,7 @@ def test_calibration_errors_are_those_that_the_fit_leaves(argv: Argv, tmp_path: 
     options = ["--do_train", "--do_eval", "--learning_rate", "1e-6", "--num_train_epochs", "1"]  # finds much
     assert run_mtl_ner.main(argv(*options, output="trained", **common)) == 0
     assert run_mtl_ner.main(argv("--do_eval", model=tmp_path / "trained", output="again", **common)) == 0
+    assert '"note":"bc5cdr"' in (tmp_path / "again/errors.html").read_text()
     errors = {key: value for key, value in read_scores(tmp_path / "again").items() if "_ece" in key}
     assert set(errors) == {"eval_ill_ece", "eval_ill_ece_ncbi", "eval_ill_ece_bc5cdr"}
     before = read_scores(tmp_path / "trained")
