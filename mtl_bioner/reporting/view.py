@@ -115,7 +115,7 @@ def collect_documents(readings: Iterator[Iterator[RawDocument]], limit: int, nam
     """Read up to `limit` documents; after an error in the middle, those before it are kept, and a note tells of it."""
     documents: list[dict[str, Any]] = []
     notes: list[str] = []
-    lost = characters = 0
+    lost, characters, is_whole = 0, 0, True
     try:
         for raw in itertools.chain.from_iterable(readings):
             characters += len(raw.text)
@@ -130,13 +130,13 @@ def collect_documents(readings: Iterator[Iterator[RawDocument]], limit: int, nam
     except CorpusError as error:
         if not documents:
             raise
+        is_whole = False
         notes.append(f"Read up to an error: {error}")
-        lost += 1
     if not documents:
         raise CorpusError(f"{name} holds no document; is it the right file?")
-    if number := lost - sum(note.startswith("Read up") for note in notes):
-        notes.append(f"{format_count(number, 'mention')} left out, whose offsets or types can't be used.")
-    return Shown(documents, notes, is_complete=not lost)
+    if lost:
+        notes.append(f"{format_count(lost, 'mention')} left out, whose offsets or types can't be used.")
+    return Shown(documents, notes, is_complete=is_whole and not lost)
 
 
 def _fits(mention: Mention, text: str) -> bool:
