@@ -47,6 +47,16 @@ Argv = Callable[..., list[str]]
 # ------------------------------------------------------------------------------------------------- what a run leaves
 
 
+def test_the_page_of_errors_counts_what_the_scores_count(trained: Path) -> None:
+    (data,) = re.findall('id="data">(.*?)</script>', (trained / "errors.html").read_text())
+    page, scores = json.loads(data), read_json(trained / "all_results.json")
+    assert page["title"] == "Errors of model" and page["values"]["split"] == ["dev", "test"]
+    for split, prefix in (("dev", "eval"), ("test", "test")):
+        gold = [row["count"] for row in page["totals"] if row["kind"] != "spurious" and row["split"] == split]
+        missed = [scores[f"{prefix}_{t}_support"] * (1 - scores[f"{prefix}_{t}_recall"]) for t in ("ncbi", "bc5cdr")]
+        assert sum(gold) == round(sum(missed)) > 0
+
+
 def test_without_a_flag_all_three_are_done_and_everything_is_written(trained: Path) -> None:
     names = {path.name for path in trained.iterdir() if path.is_file()}
     assert names >= {
