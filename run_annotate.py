@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dataset_scripts.messages import set_up_logging
-from mtl_bioner.annotation import engine, parts, run_folder, sinks, sources
+from mtl_bioner.annotation import engine, pages, parts, run_folder, sinks, sources
 from mtl_bioner.annotation.local import MOST_WORKERS, Pool, Ready, WorkerError, WorkerOptions
 from mtl_bioner.annotation.progress import Progress, summarize
 from mtl_bioner.annotation.readers import Inputs
@@ -177,11 +177,14 @@ def annotate_parts(
             run.add(record)
             progress.add(record)
     progress.close()
+    if arguments.to == "html":
+        pages.write_index(run.output, run.done, run.count_entities())
     run.finish()
     sys.stdout.write(summarize(run, progress) + "\n")
     errors = len(run.list_errors())
     errors_file = run.output / run_folder.ERRORS
-    look = f"see {errors_file} for what was left out" if errors else f"look at {run.output / 'part-00000*'}"
+    first = run.output / (pages.INDEX if arguments.to == "html" else "part-00000*")
+    look = f"see {errors_file} for what was left out" if errors else f"look at {first}"
     sys.stderr.write(f"next: {look}\n")
     return int(bool(errors))
 

@@ -164,6 +164,7 @@ def train_teacher(arguments: Arguments, student: Run) -> None:
 def evaluate(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
     """Score the development split; after training, fit entities' scores to the chance that they are right."""
     output = trainer.predict(run.rows["dev"], metric_key_prefix="eval")
+    run.entities["dev"] = trainer.entities
     if run.args.do_train:
         output.metrics.update(calibrate_scores(run.model.config, run.rows["dev"], output.predictions))
         trainer.save_model(_internal_call=True)
@@ -171,8 +172,10 @@ def evaluate(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
 
 
 def predict(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
-    """Score the test split; the trainer keeps the predicted entities for `write_results`."""
-    return trainer.predict(run.rows["test"], metric_key_prefix="test").metrics
+    """Score the test split; the run keeps the predicted entities for `write_results`."""
+    metrics = trainer.predict(run.rows["test"], metric_key_prefix="test").metrics
+    run.entities["test"] = trainer.entities
+    return metrics
 
 
 def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:

@@ -2,9 +2,10 @@
 
 import gc
 import os
+import shutil
 import string
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,21 @@ def trained(encoder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ["--tasks", "ncbi,bc5cdr", "--model_name_or_path", encoder, "--output_dir", str(folder), *SMALL]
     assert run_mtl_ner.main([*arguments, "--hub_token", SECRET, "--cache_dir", str(folder.parent / "cache")]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The Chromium of this machine."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no chromium here: apt-get install chromium")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -220,6 +220,23 @@ def test_each_output_can_be_read_back(run, tmp_path, to):
         assert "0.75" in "".join(path.read_text() for p in paths for path in ([p] if p.is_file() else p.glob("*.ann")))
 
 
+def test_pages_have_an_index_and_are_the_same_after_a_kill(run, tmp_path, monkeypatch, capsys):
+    put(tmp_path / "in.txt", "Gout.\nNo disease.\nGout and </script> gout.\n")
+    options = ["in.txt", "--lines", "--to", "html", "--part_size", 2]
+    assert run(*options) == 0
+    assert capsys.readouterr().err == f"next: look at {Path('out/index.html')}\n"
+    index = (tmp_path / "out/index.html").read_text()
+    assert '<a href="part-00001.html">part-00001.html</a><td>1<td>2' in index and "<td>Disease<td>3" in index
+    assert "3 annotated documents" in index and "Content-Security-Policy" in index
+    monkeypatch.setattr(InlinePool, "dies_at", 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(*options, output="other")
+    monkeypatch.setattr(InlinePool, "dies_at", -1)
+    assert run(*options, output="other") == 0
+    pages = {name: content for name, content in read_folder(tmp_path / "out").items() if name.endswith(".html")}
+    assert len(pages) == 3 and pages.items() <= read_folder(tmp_path / "other").items()
+
+
 def test_tables_hold_scores(run, tmp_path):
     import pandas
 

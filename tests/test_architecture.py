@@ -105,7 +105,8 @@ def test_the_file_that_travels_needs_torch_and_transformers_only() -> None:
     ("name", "needed"),
     [
         ("mtl_bioner.hub.handler", {"transformers"}),
-        ("mtl_bioner.hub.space.app", {"gradio", "huggingface_hub", "transformers"}),
+        ("mtl_bioner.hub.space.app", {"gradio", "huggingface_hub", "transformers", "mtl_bioner", "entity_page"}),
+        ("mtl_bioner.reporting.entity_page", set()),
     ],
 )
 def test_what_travels_to_the_hub_needs_what_is_there_only(name: str, needed: set[str]) -> None:

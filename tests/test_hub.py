@@ -232,7 +232,7 @@ def test_a_space_shows_the_pushed_model(hub, folder, capsys):
     shown = capsys.readouterr()
     assert shown.out.split()[-1] == f"{hub.url}/spaces/me/ner" and "give it a secret HF_TOKEN" in shown.err
     files = hub.files("spaces/me/ner")
-    assert set(files) == {"README.md", "app.py", "requirements.txt"}
+    assert set(files) == {"README.md", "app.py", "requirements.txt", "entity_page.py", "entity_page.html"}
     data = RepoCard(files["README.md"].decode()).data
     assert data.models == ["me/ner"] and data.sdk == "gradio" and data.app_file == "app.py"
     hub.refuse_spaces = True

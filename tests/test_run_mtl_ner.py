@@ -47,12 +47,22 @@ Argv = Callable[..., list[str]]
 # ------------------------------------------------------------------------------------------------- what a run leaves
 
 
+def test_the_page_of_errors_counts_what_the_scores_count(trained: Path) -> None:
+    (data,) = re.findall('id="data">(.*?)</script>', (trained / "errors.html").read_text())
+    page, scores = json.loads(data), read_json(trained / "all_results.json")
+    assert page["title"] == "Errors of model" and page["values"]["split"] == ["dev", "test"]
+    for split, prefix in (("dev", "eval"), ("test", "test")):
+        gold = [row["count"] for row in page["totals"] if row["kind"] != "spurious" and row["split"] == split]
+        missed = [scores[f"{prefix}_{t}_support"] * (1 - scores[f"{prefix}_{t}_recall"]) for t in ("ncbi", "bc5cdr")]
+        assert sum(gold) == round(sum(missed)) > 0
+
+
 def test_without_a_flag_all_three_are_done_and_everything_is_written(trained: Path) -> None:
     names = {path.name for path in trained.iterdir() if path.is_file()}
     assert names >= {
         "model.safetensors", "config.json", "modeling_mtl_bioner.py", "tokenizer.json", "tokenizer_config.json",
         "all_results.json", "run.json", "ledger.json", "predictions_ncbi.jsonl", "predictions_ncbi.pubtator",
-        "predictions_bc5cdr.jsonl", "predictions_bc5cdr.pubtator", "learning_curves.png",
+        "predictions_bc5cdr.jsonl", "predictions_bc5cdr.pubtator", "learning_curves.png", "errors.html",
     }  # fmt: skip
     assert not [name for name in names if ".tmp" in name]
     assert (trained / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
@@ -195,6 +205,7 @@ def test_a_json_file_of_arguments_gives_the_same_scores(
     assert read_scores(tmp_path / "out") == read_scores(trained)
     table = capsys.readouterr().out
     assert "macro over tasks" in table and "micro over tasks" in table
+    assert f"\nerrors: {tmp_path / 'out/errors.html'}\nmodel: {tmp_path / 'out'}\n" in table
     assert f"{100 * read_scores(trained)['test_bc5cdr_f1_Chemical']:.2f}" in table
 
 
@@ -287,6 +298,7 @@ def test_calibration_errors_are_those_that_the_fit_leaves(argv: Argv, tmp_path: 
     options = ["--do_train", "--do_eval", "--learning_rate", "1e-6", "--num_train_epochs", "1"]  # finds much
     assert run_mtl_ner.main(argv(*options, output="trained", **common)) == 0
     assert run_mtl_ner.main(argv("--do_eval", model=tmp_path / "trained", output="again", **common)) == 0
+    assert '"note":"bc5cdr"' in (tmp_path / "again/errors.html").read_text()
     errors = {key: value for key, value in read_scores(tmp_path / "again").items() if "_ece" in key}
     assert set(errors) == {"eval_ill_ece", "eval_ill_ece_ncbi", "eval_ill_ece_bc5cdr"}
     before = read_scores(tmp_path / "trained")

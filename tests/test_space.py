@@ -1,6 +1,7 @@
 """The page of `space/`: what it writes, and what a reader sees of it in a real browser."""
 
 import html
+import json
 import os
 import re
 import shutil
@@ -20,12 +21,12 @@ from hypothesis import strategies as st
 from dataset_scripts.formats.bioc import read_bioc
 from dataset_scripts.formats.jsonl import read_jsonl
 from dataset_scripts.formats.pubtator import read_pubtator
+from mtl_bioner.hub.push import SPACE_FILES
 
 
 app = pytest.importorskip("mtl_bioner.hub.space.app")
 ROOT = Path(__file__).parents[1]
 SPACE = ROOT / "mtl_bioner" / "hub" / "space"
-COLOURS = {"Disease": "#111111", "Chemical": "#222222"}
 READERS = {"JSONL": read_jsonl, "PubTator": read_pubtator, "BioC": read_bioc}
 
 
@@ -43,36 +44,25 @@ def annotated(draw: st.DrawFn) -> tuple[str, list[dict[str, Any]]]:
     return text, [e for e in entities if e["word"] == e["word"].strip("\x00") and not e["word"].isspace()]
 
 
-def seen(page: str) -> str:
-    """The text of HTML, without the tags of entities."""
-    page = re.sub(r'<span class="ner-tag".*?</span>', "", page, flags=re.DOTALL)
-    return html.unescape(re.sub(r"<[^>]*>", "", page))
-
-
-@given(annotated())
-def test_all_of_a_text_is_shown_and_nothing_else(case):
-    text, entities = case
-    page = app.highlight(text, entities, COLOURS)
-    # html.unescape reads some control characters as others; they aren't escaped in the first place
-    assert seen(page) == text
-    assert len(re.findall('<span class="ner-tag"', page)) == len(entities)
-
-
-def test_overlapping_entities_have_underlines_of_their_own():
-    text = "acute renal failure"
-    page = app.highlight(text, [entity(text, 0, 19), entity(text, 6, 19, "Chemical", "bc5cdr")], COLOURS)
-    marks = re.findall(r'<mark data-tasks="([^"]*)".*?style="([^"]*)">([^<]*)</mark>', page)
-    assert [(tasks, word) for tasks, _, word in marks] == [("ncbi", "acute "), ("ncbi bc5cdr", "renal failure")]
-    assert "#222222" not in marks[0][1] and {"#111111", "#222222"} <= set(re.findall("#[0-9]+", marks[1][1]))
-    assert ">Disease 0.50 ncbi</span>" in page and ">Chemical 0.50 bc5cdr</span>" in page
-    assert 'title="acute renal failure: Disease 0.50 (ncbi); renal failure: Chemical 0.50 (bc5cdr)"' in page
-
-
-def test_markup_in_text_stays_text():
+def test_a_text_is_shown_by_the_renderer_of_pages():
     text = "<script>alert(1)</script> & \"cancer\" <img src=x onerror='alert(1)'>"
-    page = app.highlight(text, [entity(text, 0, 8), entity(text, 40, 46)], COLOURS)
-    assert "<script" not in page and "<img" not in page and seen(page) == text
-    assert "<script" not in app.format_error(text)
+    marked = app.show_page(text, [entity(text, 0, 8) | {"tasks": ["ncbi", "bc5cdr"]}])
+    assert "<script" not in marked and "<img" not in marked and "<script" not in app.format_error(text)
+    (page,) = re.findall(r'^<iframe class="ner-page" sandbox="allow-scripts" .* srcdoc="([^"]*)"></iframe>$', marked)
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html.unescape(page))
+    (document,) = json.loads(data)["documents"]
+    shown = {"spans": [[0, 8]], "type": "Disease", "score": 0.5, "tasks": ["ncbi", "bc5cdr"]}
+    assert document["text"] == text and document["columns"] == [[shown]]
+
+
+def test_the_table_and_the_file_name_all_tasks_that_agree():
+    text = "cancer"
+    agreed = {**entity(text, 0, 6), "tasks": ["ncbi", "bc5cdr"]}
+    _, rows, links = app.annotate(lambda *_, **__: [agreed], text, ["ncbi", "bc5cdr"], 0.5, "by_type")
+    assert rows == [[0, 6, "Disease", "cancer", 0.5, "ncbi + bc5cdr"]]
+    (line,) = re.findall('id="as-JSONL" href="data:.*?;base64,(.*?)"', links)
+    (written,) = json.loads(b64decode(line))["entities"]
+    assert (written["task"], written["tasks"]) == ("ncbi", ["ncbi", "bc5cdr"])
 
 
 @given(annotated())
@@ -94,8 +84,8 @@ def test_a_request_that_fails_gets_a_message():
     def fail(*arguments: Any, **options: Any) -> Any:
         raise RuntimeError("<b>no</b>")
 
-    marked, *others = app.annotate(fail, COLOURS, "cancer", ["ncbi"], 0.0, "all")
-    assert "RuntimeError: &lt;b&gt;no" in marked and others == ["", [], ""]
+    marked, *others = app.annotate(fail, "cancer", ["ncbi"], 0.0, "all")
+    assert "RuntimeError: &lt;b&gt;no" in marked and others == [[], ""]
 
 
 @pytest.mark.parametrize(("text", "tasks", "message"), [
@@ -106,7 +96,7 @@ def test_a_request_that_fails_gets_a_message():
     ("cancer", [], "No task is chosen"),
 ])  # fmt: skip
 def test_a_refusal_says_why(text, tasks, message):
-    marked, *_ = app.annotate(lambda *_, **__: [], COLOURS, text, tasks, 0.0, "all")
+    marked, *_ = app.annotate(lambda *_, **__: [], text, tasks, 0.0, "all")
     assert message in marked if message else "ner-error" not in marked
 
 
@@ -128,12 +118,14 @@ def address(tmp_path_factory, minilm) -> Iterator[str]:
         command += ["--model_name_or_path", minilm, "--output_dir", model, "--num_train_epochs", "5", "--use_cpu"]
         command += ["--teachers", "none"]
         subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "2"})
+    for path in SPACE_FILES:  # as they lie on the Hub
+        shutil.copy(path, home)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     with (home / "log").open("w") as log:
         server = subprocess.Popen(
-            [sys.executable, "-u", SPACE / "app.py", model], stdout=log, stderr=subprocess.STDOUT, cwd=home,
+            [sys.executable, "-u", home / "app.py", model], stdout=log, stderr=subprocess.STDOUT, cwd=home,
             env=os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SERVER_PORT": str(port)},
         )  # fmt: skip
     try:
@@ -149,40 +141,39 @@ def address(tmp_path_factory, minilm) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(address) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium")
-    if not chromium:
-        pytest.skip("no chromium here: apt-get install chromium")
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=options)
-        page = browser.new_page(viewport={"width": 1100, "height": 1150})
-        page.set_default_timeout(60_000)
-        dialogs: list[str] = []
-        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(address)
-        page.wait_for_selector("#find")
-        yield page
-        assert dialogs == []  # no text was run as a script
-        browser.close()
+def page(address, browser) -> Iterator[Any]:
+    page = browser.new_page(viewport={"width": 1100, "height": 1150})
+    page.set_default_timeout(60_000)
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.goto(address)
+    page.wait_for_selector("#find")
+    yield page
+    assert dialogs == []  # no text was run as a script
+    page.close()
 
 
-def find_entities(page: Any, text: str, selector: str) -> Any:
+def find_entities(page: Any, text: str) -> Any:
+    """The frame that shows a text."""
     page.fill("#text textarea", text)
     page.click("#find")
-    return page.wait_for_selector(f"#marked {selector}")
+    page.wait_for_selector("#marked iframe")
+    frame = page.frame_locator("#marked iframe")
+    frame.locator(".text").wait_for()
+    return frame
 
 
 @pytest.mark.slow
 def test_in_a_browser_entities_are_marked_and_can_be_downloaded(page, tmp_path):
-    find_entities(page, app.EXAMPLE, "mark")
-    marked = [mark.inner_text() for mark in page.query_selector_all("#marked mark")]
+    frame = find_entities(page, app.EXAMPLE)
+    marked = frame.locator("mark").all_inner_texts()
     assert "Cisplatin" in marked and any("renal failure" in text for text in marked)
-    assert seen(page.inner_html("#marked .ner-text")) == app.EXAMPLE
-    assert {"Disease", "Chemical"} <= {tag.inner_text() for tag in page.query_selector_all("#legend .ner-tag")}
+    assert frame.locator(".text").text_content() == app.EXAMPLE
+    types = {row.split()[0] for row in frame.locator("#counts tbody tr").all_inner_texts()}
+    assert {"Disease", "Chemical"} <= types
+    assert not frame.locator("#filters").is_visible()
     page.wait_for_selector("#table >> text=Cisplatin")
+    assert re.search(r"ncbi \+ bc5cdr|bc5cdr \+ ncbi", page.inner_text("#table"))
     for name, read in READERS.items():
         with page.expect_download() as download:
             page.click(f"#as-{name}")
@@ -196,22 +187,18 @@ def test_in_a_browser_entities_are_marked_and_can_be_downloaded(page, tmp_path):
 @pytest.mark.slow
 def test_in_a_browser_tasks_can_be_chosen(page):
     page.uncheck("#tasks >> text=/^bc5cdr/")
-    find_entities(page, app.EXAMPLE, "mark")
-    assert {mark.get_attribute("data-tasks") for mark in page.query_selector_all("#marked mark")} == {"ncbi"}
-
-
-# The text of an element without that of the tags in it.
-TEXT_OF = """element => {
-    const copy = element.cloneNode(true);
-    copy.querySelectorAll(".ner-tag").forEach(tag => tag.remove());
-    return copy.textContent;
-}"""
+    frame = find_entities(page, app.EXAMPLE)
+    types = " ".join(mark.get_attribute("data-types") for mark in frame.locator("mark").all())
+    assert "Disease" in types and "Chemical" not in types
 
 
 @pytest.mark.slow
 def test_in_a_browser_bad_requests_get_a_message_and_the_page_lives_on(page):
-    assert "20,001 characters" in find_entities(page, "a" * 20_001, "[role=alert]").inner_text()
+    page.fill("#text textarea", "a" * 20_001)
+    page.click("#find")
+    assert "20,001 characters" in page.wait_for_selector("#marked [role=alert]").inner_text()
     text = "<script>alert(1)</script> ${alert(2)} {{value}} <img src=x onerror=alert(3)> renal failure"
-    find_entities(page, text, ".ner-text")
+    frame = find_entities(page, text)
     assert page.query_selector("#marked script, #marked img") is None
-    assert page.eval_on_selector("#marked .ner-text", TEXT_OF) == text
+    assert frame.locator("img, main script").count() == 0
+    assert frame.locator(".text").text_content() == text

@@ -13,6 +13,7 @@ from dataset_scripts.formats import write_bioc, write_bioc_json, write_brat, wri
 from dataset_scripts.formats.files import write_text, write_then_rename
 from dataset_scripts.schema import Document, Entity
 from mtl_bioner.annotation.engine import Annotated
+from mtl_bioner.annotation.pages import write_page
 
 
 _LONGEST_NAME = 200  # bytes of a file's name; file systems take 255
@@ -100,5 +101,6 @@ WRITERS: dict[str, tuple[Callable[[Sequence[Annotated], Path], None], str]] = {
     "brat": (_write_with(write_brat), ""),
     "csv": (_write_with(write_csv), ".csv"),
     "parquet": (_write_parquet, ".parquet"),
+    "html": (write_page, ".html"),
 }
 FORMATS = tuple(WRITERS)

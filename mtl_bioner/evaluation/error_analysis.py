@@ -10,6 +10,7 @@ Every gold mention that was not found is one error, and so is every wrong predic
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mtl_bioner.evaluation.metrics import Span
@@ -18,11 +19,24 @@ from mtl_bioner.evaluation.metrics import Span
 KINDS = ("missed", "spurious", "wrong boundary", "wrong type")
 
 
-def classify_errors(gold: Collection[Span], predicted: Collection[Span]) -> list[tuple[str, Span]]:
-    """Return the kind and the span of each error.
+@dataclass(frozen=True)
+class Error:
+    """A gold mention that was not found (None if the error is spurious), and the predictions in its place."""
 
-    A gold mention and what was predicted in its place are one error, listed by the gold span. A prediction that
-    overlaps several gold mentions of its type is a boundary error of each.
+    kind: str
+    gold: Span | None
+    predicted: tuple[Span, ...] = ()
+
+    @property
+    def span(self) -> Span:
+        """The place that the error is listed by: the gold mention's, if there is one."""
+        return self.gold or self.predicted[0]
+
+
+def pair_errors(gold: Collection[Span], predicted: Collection[Span]) -> list[Error]:
+    """Pair each gold mention that was not found with what was predicted in its place; spurious predictions are last.
+
+    A prediction that overlaps several gold mentions of its type is a boundary error of each.
     """
     gold, predicted = set(gold), set(predicted)
     wrong, explained, errors = predicted - gold, set(), []
@@ -33,9 +47,18 @@ def classify_errors(gold: Collection[Span], predicted: Collection[Span]) -> list
         overlapping = [p for p in wrong_by_text[span[0]] if p[1] < span[2] and span[1] < p[2]]
         same_place = [p for p in overlapping if p[1:3] == span[1:3]]
         same_type = [p for p in overlapping if p[3] == span[3]]
-        errors.append(("wrong type" if same_place else "wrong boundary" if same_type else "missed", span))
+        kind = "wrong type" if same_place else "wrong boundary" if same_type else "missed"
+        errors.append(Error(kind, span, (*same_place, *same_type)))
         explained.update(same_place, same_type)
-    return errors + [("spurious", span) for span in sorted(wrong - explained, key=_sort_key)]
+    return errors + [Error("spurious", None, (span,)) for span in sorted(wrong - explained, key=_sort_key)]
+
+
+def classify_errors(gold: Collection[Span], predicted: Collection[Span]) -> list[tuple[str, Span]]:
+    """Return the kind and the span of each error, in the order of `pair_errors`.
+
+    A gold mention and what was predicted in its place are one error, listed by the gold span.
+    """
+    return [(error.kind, error.span) for error in pair_errors(gold, predicted)]
 
 
 def _sort_key(span: Span) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ from mtl_bioner.hub.private_content import find_private_content
 
 logger = logging.getLogger(__name__)
 
-# All other files of a folder stay there: optimizer, `training_args.bin`, predictions (text of corpora).
+# All other files of a folder stay there: optimizer, `training_args.bin`, predictions and errors (text of corpora).
 REQUIRED = ("config.json", "*.safetensors", "tokenizer*.json")
 LOADED = (
     *REQUIRED, "model.safetensors.index.json", "vocab.*", "merges.txt", "spiece.model", "*.bpe.model",
@@ -31,6 +31,8 @@ PUBLISHED = (*LOADED, "README.md", "run.json", "all_results.json", "ledger.json"
 CODE = "modeling_mtl_bioner.py"
 HERE = Path(__file__).parent
 SPACE = HERE / "space"
+PAGE = HERE.parent / "reporting" / "entity_page.py"  # which the Space imports
+SPACE_FILES = (SPACE / "app.py", SPACE / "requirements.txt", PAGE, PAGE.with_suffix(".html"))
 # A dedicated Inference Endpoint looks for a handler, and installs the requirements.
 ENDPOINT = {"handler.py": HERE / "handler.py", "requirements.txt": SPACE / "requirements.txt"}
 REMEDIES = {
@@ -154,7 +156,7 @@ def push_space(repository: str, private: bool | None = None) -> str:
         name = create_repository(api, repository, private, repo_type="space", space_sdk="gradio")
         card.data.models = [name]
         operations = [CommitOperationAdd("README.md", str(card).encode())]
-        operations += [CommitOperationAdd(path, SPACE / path) for path in ("app.py", "requirements.txt")]
+        operations += [CommitOperationAdd(path.name, path) for path in SPACE_FILES]
         api.create_commit(name, operations, commit_message="Page", repo_type="space")
         return f"{api.endpoint}/spaces/{name}"
 

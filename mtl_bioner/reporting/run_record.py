@@ -23,7 +23,7 @@ PACKAGES = (
 )  # fmt: skip
 RESULTS = (
     "all_results.json", RECORD, "ledger.json", "learning_curves.png", "gates.*", "reliability.png", "README.md",
-    "predictions_*.*", ".*.tmp",  # the last of a process that was killed
+    "predictions_*.*", "errors.html", ".*.tmp",  # the last of a process that was killed
 )  # fmt: skip
 
 

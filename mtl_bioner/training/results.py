@@ -1,14 +1,16 @@
-"""Write what a run leaves: scores, record, predictions, plots, card."""
+"""Write what a run leaves: scores, record, predictions, errors, plots, card."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from data_collators import TaskRows
 from dataset_scripts.training_texts import collect_training_texts
+from mtl_bioner.evaluation.spans import collect_gold
 from mtl_bioner.hub.model_card import write_card
 from mtl_bioner.reporting import plots, predictions, run_record
+from mtl_bioner.reporting.error_page import ERRORS, ScoredText, write_error_page
 from mtl_bioner.reporting.files import write_json
 from mtl_bioner.training.checkpointing import INPUTS, describe_beginning, is_resumed
 from mtl_bioner.training.gates import measure_gates
@@ -36,7 +38,7 @@ def begin_training(run: Run, trainer: MultiTaskTrainer) -> None:
 
 
 def write_results(run: Run, trainer: MultiTaskTrainer, scores: Mapping[str, float]) -> None:
-    """Write scores, record, predictions, plots and card to the output folder."""
+    """Write scores, record, predictions, errors, plots and card to the output folder."""
     gates = measure_gates(trainer, run.rows["dev"]) if run.model_args.report_gates else None
     if not trainer.is_world_process_zero():
         return
@@ -50,12 +52,26 @@ def write_results(run: Run, trainer: MultiTaskTrainer, scores: Mapping[str, floa
     write_json(run.output / "ledger.json", ledger)
     write_json(run.output / run_record.RECORD, describe_run(run) | {"ledger": ledger, "history": history})
     plots.plot_curves(run.output / "learning_curves.png", history, names)
+    if run.entities:
+        write_error_page(run.output / ERRORS, f"Errors of {run.output.resolve().name}", collect_scored_texts(run))
     if run.args.do_predict:
         predictions.write_predictions(run.output, run.rows["test"], trainer.entities, names)
         scores_by_task = collect_scores(run.rows["test"], trainer.entities, names)
         plots.plot_reliability(run.output / "reliability.png", scores_by_task)
     if run.args.do_train:
         write_card(run.output, getattr(trainer, "hub_model_id", None))
+
+
+def collect_scored_texts(run: Run) -> Iterator[ScoredText]:
+    """Yield each text that was scored, with gold of the types that it is scored for."""
+    for split, entities in run.entities.items():
+        for text, predicted in zip(run.rows[split].texts, entities, strict=True):
+            task = run.model.config.tasks[text.task_id]
+            types = text.types or task["types"]
+            gold = frozenset(span for span in collect_gold(text) if span[2] in types)
+            note = "" if text.corpus == task["name"] else text.corpus
+            document = text.document
+            yield ScoredText(split, task["name"], document.document_id, document.text, gold, predicted, note)
 
 
 def describe_run(run: Run) -> dict[str, Any]:
@@ -97,8 +113,9 @@ def count_documents(rows: Mapping[str, TaskRows]) -> dict[str, dict[str, int]]:
 
 def describe_next_step(run: Run) -> str:
     """Say where the results are, and how to annotate text with a model that was trained."""
+    errors = f"errors: {run.output / ERRORS}\n" if run.entities else ""
     if not run.args.do_train:
-        return f"results: {run.output}\n"
+        return f"results: {run.output}\n{errors}"
     files = shlex.join(["mtl-bioner", "annotate", str(run.output)])
     text = shlex.join(["python", "-c", ANNOTATE.format(str(run.output))])
-    return f"model: {run.output}\nannotate files: {files} FILE --output DIR\nannotate a text: {text}\n"
+    return f"{errors}model: {run.output}\nannotate files: {files} FILE --output DIR\nannotate a text: {text}\n"

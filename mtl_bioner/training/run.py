@@ -25,6 +25,7 @@ class Run:
         leaks: the report of `load_tasks`, and of `check_scored_texts`.
         earlier_texts: what a saved model was trained on before this run.
         rows: of each split that the run needs.
+        entities: per text of a scored split, the entities that the model predicts.
         other_heads: test rows of a saved model's heads that are not trained, to measure what they forget.
         teachers: names of the models that label the training rows.
         teacher_models: these models, by the task that each teaches, until they have labelled the rows.
@@ -39,6 +40,7 @@ class Run:
     model: MtlBionerModel
     earlier_texts: TrainingTexts = TrainingTexts()
     rows: dict[str, TaskRows] = field(default_factory=dict)
+    entities: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
     other_heads: TaskRows | None = None
     teachers: list[str] = field(default_factory=list)
     teacher_models: dict[str, MtlBionerModel] = field(default_factory=dict)

@@ -20,13 +20,21 @@ from typing import Any
 import gradio as gr
 
 
+try:
+    from entity_page import LEAST_SCORE, build_entity_page  # on the Hub the module lies beside this one
+except ModuleNotFoundError:
+    from mtl_bioner.reporting.entity_page import LEAST_SCORE, build_entity_page
+
+
 logger = logging.getLogger(__name__)
 
 Entity = Mapping[str, Any]  # as the pipeline gives it: entity_group, score, word, start, end, task
 Pipeline = Callable[..., list[Entity]]
-Colours = Mapping[str, str]  # in CSS, by entity type
 
 MAX_CHARACTERS = 20_000
+OVERLAPS = [
+    ("best of each type", "by_type"), ("all", "all"), ("longest", "longest"), ("best scored", "best"),
+]  # fmt: skip
 EXAMPLE = "Cisplatin caused acute renal failure in two patients with Huntington disease and a mutation of BRCA1."
 # The keys of an entity in tables and files, and in the pipeline.
 KEYS = {"start": "start", "end": "end", "type": "entity_group", "text": "word", "score": "score", "task": "task"}
@@ -34,67 +42,30 @@ KEYS = {"start": "start", "end": "end", "type": "entity_group", "text": "word", 
 LINE_BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 NO_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 CSS = """
-.ner-text {white-space: pre-wrap; overflow-wrap: anywhere; line-height: 2.4; font-size: 1.1em}
-.ner-text mark {color: inherit; unicode-bidi: isolate}
-.ner-tag {color: white; border-radius: 4px; padding: 1px 5px; margin: 0 3px; font-size: 0.7em; white-space: nowrap;
-  unicode-bidi: isolate}
+.ner-page {width: 100%; border: 0; resize: vertical}
 .ner-file {margin-right: 1em}
 .ner-error {color: #b00020; font-weight: bold}
 """
 
 
-def highlight(text: str, entities: Sequence[Entity], colours: Colours) -> str:
-    """Return HTML of a text, each entity underlined and followed by type, score and, if there are several, task.
+def show_page(text: str, entities: Sequence[Entity]) -> str:
+    """Return HTML of a frame with the text, in which each entity is underlined and followed by type, score and tasks.
 
-    Entities of several tasks may overlap: each has an underline of its own, one below the other.
+    The frame has no access to the page around it.
     """
-    several = len({e["task"] for e in entities}) > 1
-    cuts = sorted({0, len(text), *(e["start"] for e in entities), *(e["end"] for e in entities)})
-    waiting = sorted(entities, key=lambda e: (e["start"], -e["end"]), reverse=True)
-    lanes: list[Entity | None] = []  # the entity that each underline belongs to
-    parts = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
-        while waiting and waiting[-1]["start"] == start:
-            lane = lanes.index(None) if None in lanes else len(lanes)
-            lanes[lane : lane + 1] = [waiting.pop()]
-        parts.append(_underline(text[start:end], lanes, colours))
-        for lane, entity in enumerate(lanes):
-            if entity and entity["end"] == end:
-                label = f"{entity['entity_group']} {entity['score']:.2f}" + f" {entity['task']}" * several
-                parts.append(_tag(label, colours[entity["entity_group"]]))
-                lanes[lane] = None
-        while lanes and lanes[-1] is None:
-            lanes.pop()
-    return f'<div class="ner-text">{"".join(parts)}</div>'
-
-
-def _underline(text: str, lanes: Sequence[Entity | None], colours: Colours) -> str:
-    """Return HTML of a piece of text that the same entities cover from end to end."""
-    entities = [entity for entity in lanes if entity]
-    if not entities:
-        return html.escape(text)
-    lines = ", ".join(
-        f"linear-gradient({colour}, {colour}) 0 calc(100% - {4 * (len(lanes) - lane - 1)}px) / 100% 3px no-repeat"
-        for lane, colour in ((lane, colours[e["entity_group"]]) for lane, e in enumerate(lanes) if e)
+    document = {"document_id": "text", "text": text, "entities": [{**e, "type": e["entity_group"]} for e in entities]}
+    page = html.escape(build_entity_page("Entities", [document], least_score=0, compact=True))
+    types = {entity["entity_group"] for entity in entities}
+    height = min(6 + len(text) // 25 + 2 * len(types), 50)  # em
+    return (
+        f'<iframe class="ner-page" sandbox="allow-scripts" title="Text with its entities" style="height: {height}em" '
+        f'srcdoc="{page}"></iframe>'
     )
-    style = f"padding-bottom: {4 * len(lanes)}px; background: {lines}"
-    title = "; ".join(f"{e['word']}: {e['entity_group']} {e['score']:.2f} ({e['task']})" for e in entities)
-    tasks = html.escape(" ".join(e["task"] for e in entities))
-    return f'<mark data-tasks="{tasks}" title="{html.escape(title)}" style="{style}">{html.escape(text)}</mark>'
 
 
-def _tag(text: str, colour: str) -> str:
-    return f'<span class="ner-tag" style="background: {colour}">{html.escape(text)}</span>'
-
-
-def describe_types(entities: Sequence[Entity], colours: Colours) -> str:
-    """Return HTML of the types in their colours, each with the number and the mean score of its entities."""
-    parts = []
-    for name, colour in colours.items():
-        scores = [entity["score"] for entity in entities if entity["entity_group"] == name]
-        counts = f"{len(scores)}, mean score {sum(scores) / len(scores):.2f}" if scores else "none"
-        parts.append(f"{_tag(name, colour)}{counts} ")
-    return f"<div>{''.join(parts)}</div>"
+def name_tasks(entity: Entity) -> str:
+    """Return the task that found an entity, or the tasks that agree on it."""
+    return " + ".join(dict.fromkeys(entity.get("tasks", [entity["task"]])))
 
 
 def format_error(text: str) -> str:
@@ -103,8 +74,9 @@ def format_error(text: str) -> str:
 
 
 def format_jsonl(text: str, entities: Sequence[Entity]) -> str:
-    """Return a document as `run_mtl_ner.py` writes its predictions."""
-    mentions = [{name: entity[key] for name, key in KEYS.items()} for entity in entities]
+    """Return a document as `mtl-bioner annotate` writes it."""
+    keys = KEYS | {"tasks": "tasks"}
+    mentions = [{name: e[key] for name, key in keys.items() if key in e} for e in entities]
     return json.dumps({"document_id": "1", "text": text, "entities": mentions}, ensure_ascii=False) + "\n"
 
 
@@ -147,18 +119,19 @@ def link_files(text: str, entities: Sequence[Entity]) -> str:
 
 
 def annotate(
-    ner: Pipeline, colours: Colours, text: str | None, tasks: Sequence[str], threshold: float, overlaps: str
-) -> tuple[str, str, list[list[Any]], str]:
-    """Return a marked text (or what is wrong), its types, the rows of the table, and the links to the files."""
+    ner: Pipeline, text: str | None, tasks: Sequence[str], threshold: float, overlaps: str
+) -> tuple[str, list[list[Any]], str]:
+    """Return a marked text (or what is wrong), the rows of the table, and the links to the files."""
     if refusal := find_refusal(text, tasks):
-        return format_error(refusal), "", [], ""
+        return format_error(refusal), [], ""
     try:
         entities = ner(text, tasks=list(tasks), threshold=threshold, overlaps=overlaps)
-        rows = [[round(e[key], 4) if key == "score" else e[key] for key in KEYS.values()] for e in entities]
-        return highlight(text, entities, colours), describe_types(entities, colours), rows, link_files(text, entities)
+        shown = [{**entity, "score": round(entity["score"], 4), "task": name_tasks(entity)} for entity in entities]
+        rows = [[entity[key] for key in KEYS.values()] for entity in shown]
+        return show_page(text, entities), rows, link_files(text, entities)
     except Exception as error:
         logger.exception("a request failed")
-        return format_error(f"This text could not be read ({type(error).__name__}: {error})."), "", [], ""
+        return format_error(f"This text could not be read ({type(error).__name__}: {error})."), [], ""
 
 
 def find_refusal(text: str | None, tasks: Sequence[str]) -> str | None:
@@ -172,22 +145,20 @@ def find_refusal(text: str | None, tasks: Sequence[str]) -> str | None:
 
 def build_page(ner: Pipeline, types_by_task: Mapping[str, Sequence[str]]) -> gr.Blocks:
     """Return the page of a pipeline."""
-    names = dict.fromkeys(name for types in types_by_task.values() for name in types)
-    colours = {name: f"hsl({137.5 * i % 360:.0f} 65% 40%)" for i, name in enumerate(names)}  # by the golden angle
     with gr.Blocks(title="MTL-BioNER", analytics_enabled=False) as page:
         gr.Markdown("# MTL-BioNER\nEntities in biomedical text, found by one model with a head for each corpus.")
         text = gr.Textbox(EXAMPLE, label=f"Text, at most {MAX_CHARACTERS:,} characters", lines=6, elem_id="text")
         choices = [(f"{task} ({', '.join(types)})", task) for task, types in types_by_task.items()]
         tasks = gr.CheckboxGroup(choices, value=list(types_by_task), label="Tasks", elem_id="tasks")
         with gr.Row():
-            threshold = gr.Slider(0, 1, 0, step=0.05, label="Lowest score")
-            overlaps = gr.Radio(["all", "longest", "best"], value="all", label="Overlapping entities of several tasks")
+            threshold = gr.Slider(0, 1, LEAST_SCORE, step=0.05, label="Lowest score")
+            overlaps = gr.Radio(OVERLAPS, value="by_type", label="Overlapping entities of several tasks")
         button = gr.Button("Find entities", variant="primary", elem_id="find")
-        marked, legend = gr.HTML(elem_id="marked"), gr.HTML(elem_id="legend")
+        marked = gr.HTML(elem_id="marked")
         table = gr.Dataframe(headers=list(KEYS), datatype="str", interactive=False, elem_id="table")
         files = gr.HTML(elem_id="files")
-        show = functools.partial(annotate, ner, colours)
-        button.click(show, [text, tasks, threshold, overlaps], [marked, legend, table, files], api_name="annotate")
+        show = functools.partial(annotate, ner)
+        button.click(show, [text, tasks, threshold, overlaps], [marked, table, files], api_name="annotate")
     return page
 
 
