@@ -42,6 +42,13 @@ IGNORE = -100  # label of sub-words without one: special tokens, padding, contex
 # ------------------------------------------------------------------------------------------------------------- config
 
 
+class Aliases(dict):
+    """Names of one pipeline. They count as one, since transformers infers a task only where there is one name."""
+
+    def __len__(self) -> int:
+        return 1
+
+
 class MtlBionerConfig(PreTrainedConfig):
     """Describe a multi-task model: its encoder, its sharing layer, its tasks and how it reads text.
 
@@ -104,8 +111,8 @@ class MtlBionerConfig(PreTrainedConfig):
                 raise ValueError(f"{name} {pattern!r} is no regular expression: {error}") from error
         super().__init__(**kwargs)
         self.set_tasks(tasks)
-        pipeline = {"impl": "modeling_mtl_bioner.MtlBionerPipeline", "pt": ["AutoModelForTokenClassification"]}
-        self.custom_pipelines = {name: {**pipeline, "type": "text"} for name in ("token-classification", "ner")}
+        entry = {"impl": "modeling_mtl_bioner.MtlBionerPipeline", "pt": ["AutoModelForTokenClassification"]}
+        self.custom_pipelines = Aliases({name: {**entry, "type": "text"} for name in ("token-classification", "ner")})
 
     def set_tasks(self, tasks: Sequence[dict[str, Any]]) -> None:
         """Replace the tasks; raises ValueError as the class says."""
