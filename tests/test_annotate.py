@@ -191,6 +191,8 @@ def test_a_line_of_jsonl_keeps_what_the_input_says(run, tmp_path, capsys):
          "input_entities": [given], "entities": [GOUT]},
         {"document_id": "7-2", "text": "Gout.", "entities": [GOUT]},
         {"document_id": "7-3", "text": "Gout.\nIt hurts.",
+         "passages": [{"start": 0, "end": 5, "infons": {"type": "title"}},
+                      {"start": 6, "end": 15, "infons": {"type": "abstract"}}],
          "input_entities": [{"start": 0, "end": 4, "type": "Disease", "text": "Gout"}], "entities": [GOUT]},
     ]  # fmt: skip
     shown = capsys.readouterr()
