@@ -861,6 +861,7 @@ class MtlBionerPipeline(Pipeline):
 
     _load_processor = _load_image_processor = _load_feature_extractor = False
     _load_tokenizer = True
+    subwords = 0  # that went through the encoder so far, special tokens and context included
 
     def _sanitize_parameters(
         self,
@@ -967,6 +968,7 @@ class MtlBionerPipeline(Pipeline):
         begins = itertools.accumulate(sizes, initial=0)  # of each text among all words
         windows = [(begin, window) for begin, item in zip(begins, items, strict=False) for window in item["windows"]]
         sequences = [window.input_ids for _, window in windows]
+        self.subwords += sum(map(len, sequences))
         batches = plan_batches([len(ids) for ids in sequences], MAX_SUBWORDS, batch_size)
         self.model.eval()
         for batch in batches:

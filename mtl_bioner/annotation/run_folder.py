@@ -42,6 +42,7 @@ class PartRecord:
     sha256: str
     documents: int
     words: int
+    subwords: int  # with special tokens, and the context that windows repeat
     entities: dict[str, int]  # by type
     errors: list[Unreadable] = field(default_factory=list)
 
@@ -100,6 +101,7 @@ class RunFolder:
             "parts": len(self.done),
             "documents": sum(record.documents for record in self.done.values()),
             "words": sum(record.words for record in self.done.values()),
+            "subwords": sum(record.subwords for record in self.done.values()),
             "entities": dict(sorted(self.count_entities().items())),
             "errors": len(errors),
         }
