@@ -87,8 +87,12 @@ class RunFolder:
     def add(self, record: PartRecord) -> None:
         """Note that a part is done."""
         self.done[record.part] = record
-        with (self.output / PARTS).open("a", encoding="utf-8") as file:
-            file.write(_format_record(record))
+        path = self.output / PARTS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(_format_record(record))
+        except OSError as error:
+            raise OSError(f"{path}: can't be written ({error.strerror}); free some space") from error
 
     def finish(self) -> None:
         """Write `errors.jsonl` and the totals."""

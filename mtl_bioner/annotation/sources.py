@@ -20,7 +20,7 @@ from dataset_scripts.corpus import compute_sha256
 from dataset_scripts.formats import CONLL_ENDINGS, find_companion_files
 from dataset_scripts.formats.brat import ENDINGS as BRAT_ENDINGS
 from dataset_scripts.formats.conll import is_conll_line
-from dataset_scripts.formats.files import BOM, NO_DATA, open_file
+from dataset_scripts.formats.files import BOM, NO_DATA, open_file, write_then_rename
 from dataset_scripts.formats.pubtator import TEXT_LINE
 from dataset_scripts.formats.saved_dataset import is_saved_dataset
 from dataset_scripts.hub_corpus import is_hub_source, load_splits
@@ -87,7 +87,7 @@ def spool(stream: BinaryIO, output: Path) -> Path:
     """Write standard input to a file in the output folder, so that its format and hash are known before the work."""
     output.mkdir(parents=True, exist_ok=True)
     path = get_spool(output)
-    with path.open("wb") as file:
+    with write_then_rename(path) as temporary, temporary.open("wb") as file:
         shutil.copyfileobj(stream, file)
     return path
 
