@@ -44,6 +44,13 @@ IGNORE = -100  # label of sub-words without one: special tokens, padding, contex
 # ------------------------------------------------------------------------------------------------------------- config
 
 
+class Aliases(dict):
+    """Names of one pipeline. They count as one, since transformers infers a task only where there is one name."""
+
+    def __len__(self) -> int:
+        return 1
+
+
 class MtlBionerConfig(PreTrainedConfig):
     """Describe a multi-task model: its encoder, its sharing layer, its tasks and how it reads text.
 
@@ -113,8 +120,8 @@ class MtlBionerConfig(PreTrainedConfig):
                 raise ValueError(f"{name} {pattern!r} is no regular expression: {error}") from error
         super().__init__(**kwargs)
         self.set_tasks(tasks)
-        pipeline = {"impl": "modeling_mtl_bioner.MtlBionerPipeline", "pt": ["AutoModelForTokenClassification"]}
-        self.custom_pipelines = {name: {**pipeline, "type": "text"} for name in ("token-classification", "ner")}
+        entry = {"impl": "modeling_mtl_bioner.MtlBionerPipeline", "pt": ["AutoModelForTokenClassification"]}
+        self.custom_pipelines = Aliases({name: {**entry, "type": "text"} for name in ("token-classification", "ner")})
 
     def set_tasks(self, tasks: Sequence[dict[str, Any]]) -> None:
         """Replace the tasks; raises ValueError as the class says."""
@@ -876,6 +883,7 @@ class MtlBionerPipeline(Pipeline):
 
     _load_processor = _load_image_processor = _load_feature_extractor = False
     _load_tokenizer = True
+    subwords = 0  # that went through the encoder so far, special tokens and context included
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -986,6 +994,7 @@ class MtlBionerPipeline(Pipeline):
         begins = itertools.accumulate(sizes, initial=0)  # of each text among all words
         windows = [(begin, window) for begin, item in zip(begins, items, strict=False) for window in item["windows"]]
         sequences = [window.input_ids for _, window in windows]
+        self.subwords += sum(map(len, sequences))
         batches = plan_batches([len(ids) for ids in sequences], MAX_SUBWORDS, batch_size)
         self.model.eval()
         for batch in batches:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
 
 
 # Causes of loss, in the order in which a mention can meet them. All but the last three are found while reading, and
@@ -61,6 +62,7 @@ class Mention:
     lost: str = ""  # a cause of loss that the reader itself establishes (such as `COORDINATION`)
     score: float | None = None  # probability of a prediction; None for gold
     task: str = ""  # that predicted it; "" for gold
+    infons: Mapping[str, Any] | None = field(default=None, compare=False)  # what else is stated: {"identifier": ...}
 
     def cut(self, text: str) -> str:
         """Return the document's text at the spans, joined by spaces."""
@@ -76,6 +78,14 @@ class Mention:
         return replace(self, text=cut) if cut != self.text and self.fits(text) else self
 
 
+class Passage(NamedTuple):
+    """A part of a document, such as its title."""
+
+    start: int
+    end: int  # exclusive
+    infons: Mapping[str, Any]  # what a file states of it, as BioC names it: {"type": "title"}
+
+
 @dataclass
 class RawDocument:
     """A document as a file states it; offsets count characters (code points)."""
@@ -86,7 +96,7 @@ class RawDocument:
     alternatives: list[Mention] = field(default_factory=list)  # other acceptable spans (BC2GM), not counted
     group: str = ""  # documents of one group stay together in cuts; "" means the document alone
     where: str = ""  # `file:line` of its beginning, for messages
-    passages: list[tuple[int, int, str]] = field(default_factory=list)  # start, end and kind ("title"), if known
+    passages: list[Passage] = field(default_factory=list)  # ascending, if known
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -116,6 +126,8 @@ class Document:
     alternatives: Sequence[Entity] = ()
     group: str = ""
     loss: Ledger | None = field(default=None, repr=False, compare=False)  # what reading lost of its mentions
+    passages: Sequence[Passage] = field(default=(), compare=False)  # for writers of formats that have them
+    input_mentions: Sequence[Mention] = field(default=(), compare=False)  # to be written beside predicted entities
     word_offsets: dict | None = field(default=None, init=False, repr=False, compare=False)  # see `bio.find_words`
 
     def count_read(self) -> int:

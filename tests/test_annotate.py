@@ -53,6 +53,9 @@ def find_gout(texts: list[str], threshold: float = 0) -> list[list[dict[str, Any
     ]
 
 
+find_gout.subwords = 0  # as a pipeline counts them
+
+
 class InlinePool(local.Pool):
     """Annotates in this process; dies before the part `dies_at`."""
 
@@ -192,6 +195,8 @@ def test_a_line_of_jsonl_keeps_what_the_input_says(run, tmp_path, capsys):
          "input_entities": [given], "entities": [GOUT]},
         {"document_id": "7-2", "text": "Gout.", "entities": [GOUT]},
         {"document_id": "7-3", "text": "Gout.\nIt hurts.",
+         "passages": [{"start": 0, "end": 5, "infons": {"type": "title"}},
+                      {"start": 6, "end": 15, "infons": {"type": "abstract"}}],
          "input_entities": [{"start": 0, "end": 4, "type": "Disease", "text": "Gout"}], "entities": [GOUT]},
     ]  # fmt: skip
     shown = capsys.readouterr()
@@ -379,6 +384,16 @@ def test_what_cannot_be_read_is_told_and_the_rest_annotated(run, tmp_path, capsy
     assert "all of it was done before" in capsys.readouterr().out
 
 
+def test_a_gzip_file_that_breaks_off_at_once_is_read_up_to_there(run, tmp_path):
+    packed = gzip.compress(b'{"text": "Gout."}\n{"text": "' + bytes(range(97, 123)) * 9)
+    put(tmp_path / "a.jsonl.gz", packed[:-12])
+    put(tmp_path / "b.xml.gz", gzip.compress(BIOC.encode())[:-9])
+    assert run("a.jsonl.gz", "b.xml.gz") == 1
+    assert [one["text"] for one in read_parts(tmp_path / "out")] == ["Gout.", "Gout.", "Gout and gout."]
+    reasons = [error["reason"] for error in read_jsonl(tmp_path / "out/errors.jsonl")]
+    assert all(reason.endswith("; the file is read up to there") for reason in reasons) and len(reasons) == 2
+
+
 def test_strict_stops_at_the_first_and_keeps_whole_parts(run, tmp_path, capsys):
     put(tmp_path / "a.jsonl", '{"text": "a"}\n{"text": "b"}\n{"text": 5}\n')
     assert run("a.jsonl", "--strict", "--part_size", 1) == 1
@@ -528,10 +543,10 @@ def test_progress_tells_rate_and_time_left(monkeypatch):
     shown.begin_at(200)
     shown.start()
     shown.positions[2] = 400
-    shown.add(local.PartRecord(2, "part-00002.jsonl", "", 60, 6000, {}))
+    shown.add(local.PartRecord(2, "part-00002.jsonl", "", 60, 5000, 6000, {}))
     assert stream.getvalue().splitlines() == [
         "goes on behind 2 parts done before",
-        "60 documents, 1.5 documents/s, 150 words/s, 40 % read, 2 min 0 s left",
+        "60 documents, 1.5 documents/s, 150 sub-words/s, 40 % read, 2 min 0 s left",
     ]
 
 
@@ -609,7 +624,9 @@ def test_the_command_writes_what_the_pipeline_finds(command, trained, tmp_path):
     assert process.returncode == 0, error
     found = [[(e["start"], e["end"], e["type"], e["task"]) for e in line["entities"]] for line in
              read_parts(tmp_path / "out")]  # fmt: skip
-    expected = mtl_bioner.load(trained, tasks="bc5cdr")(TEXTS)
+    ner = mtl_bioner.load(trained, tasks="bc5cdr")
+    expected = ner(TEXTS)
+    assert read_json(tmp_path / "out/manifest.json")["totals"]["subwords"] == ner.subwords > 0
     assert found == [[(e["start"], e["end"], e["entity_group"], e["task"]) for e in one] for one in expected]
     assert out.startswith(f"out: 12 documents, {sum(map(len, found))} entities")
     manifest = read_json(tmp_path / "out/manifest.json")

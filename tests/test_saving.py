@@ -49,9 +49,13 @@ for folder in sys.argv[3:]:
             result["logits"].append(model(ids).task_logits)
         result["classes"].append(type(model).__module__.split(".")[0] + "." + type(model).__name__)
         assert type(model.config) is type(model).config_class
-    ner = pipeline("token-classification", model=folder, trust_remote_code=True)
+    ner = pipeline(model=folder, trust_remote_code=True)  # infers the task
     alias = pipeline("ner", model=folder, trust_remote_code=True)
-    result["pipelines"] = [type(ner).__name__, type(alias).__name__]
+    of_spacy = pipeline(  # as `hf_token_pipe` of spacy-huggingface-pipelines calls it
+        task="token-classification", model=folder, revision="main", aggregation_strategy="average", device=-1,
+        stride=16, trust_remote_code=True,
+    )
+    result["pipelines"] = [f"{type(one).__name__} {one.task}" for one in (ner, alias, of_spacy)]
     result["entities"] = ner(texts)
     result["by tasks"] = alias(texts[0], tasks=["alpha"], batch_size=2)
     torch.save(result, folder + ".result")
@@ -104,7 +108,9 @@ def test_same_in_a_fresh_process(saved: tuple, family: str) -> None:
     result, here = torch.load(saved[0] / "first" / f"{family}.result", weights_only=True), saved[1][family]
     assert result["tasks"] == TASKS
     assert result["classes"] == ["transformers_modules.MtlBionerModel"] * 2
-    assert result["pipelines"] == ["MtlBionerPipeline"] * 2
+    assert result["pipelines"] == [
+        f"MtlBionerPipeline {task}" for task in ("token-classification", "ner", "token-classification")
+    ]
     for logits in result["logits"]:  # by AutoModel and by AutoModelForTokenClassification
         assert list(logits) == ["zeta", "alpha"]
         torch.testing.assert_close(logits, here["logits"], rtol=0, atol=0)  # the same computation, to the bit

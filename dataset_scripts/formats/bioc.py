@@ -5,15 +5,18 @@
 Source: https://bioc.sourceforge.net; Comeau et al. 2013, doi:10.1093/database/bat064
 """
 
+import bisect
 import logging
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
+from xml.sax.saxutils import quoteattr
 
 from dataset_scripts.formats.files import INTEGER, NOT_IN_NAMES, FilePath, OffsetText, write_text
 from dataset_scripts.formats.json_records import check_list, check_text, check_type
 from dataset_scripts.formats.xml import XML_SPACE, XmlElement, escape_xml, get_text, read_records
-from dataset_scripts.schema import DISCONTINUOUS, NESTED, CorpusError, Document, Mention, RawDocument
+from dataset_scripts.schema import DISCONTINUOUS, NESTED, CorpusError, Document, Mention, Passage, RawDocument, Span
 
 
 logger = logging.getLogger(__name__)
@@ -35,7 +38,11 @@ def read_bioc(path: FilePath) -> Iterator[RawDocument]:
 
 def _convert_document(element: XmlElement) -> Node:
     passages = [
-        _convert_block(passage) | {"sentences": [_convert_block(sentence) for sentence in passage.findall("sentence")]}
+        _convert_block(passage)
+        | {
+            "infons": dict(_list_infons(passage)),
+            "sentences": [_convert_block(sentence) for sentence in passage.findall("sentence")],
+        }
         for passage in element.findall("passage")
     ]
     if not passages:
@@ -58,8 +65,12 @@ def _convert_block(element: XmlElement) -> Node:
     return {"offset": offset, "text": text, "annotations": annotations, "where": element.where}
 
 
-def _convert_infons(annotation: XmlElement) -> dict[str | None, str]:
-    infons = [(infon.get("key"), get_text(infon).strip(XML_SPACE)) for infon in annotation.findall("infon")]
+def _list_infons(element: XmlElement) -> list[tuple[str, str]]:
+    return [(infon.get("key", ""), get_text(infon).strip(XML_SPACE)) for infon in element.findall("infon")]
+
+
+def _convert_infons(annotation: XmlElement) -> dict[str, str]:
+    infons = _list_infons(annotation)
     if len(types := [value for key, value in infons if key == "type"]) > 1:
         raise CorpusError(f"{annotation.where}: the types {types!r:.100} of one annotation; write one for each")
     return dict(infons)
@@ -102,19 +113,25 @@ def _build_draft(node: Node, unplaced: list[str]) -> _Draft:
             f"{where}: document id {document_id[:60]!r}; expected a string without tabs, line breaks and the like"
         )
     mentions: list[Mention] = []
+    passages: list[Passage] = []
     for passage in _list_nodes(node, "passages"):
         sentences = _list_nodes(passage, "sentences")
         has_text = str(passage.get("text") or "").strip() or not sentences
+        begin = None
         for index, block in enumerate([passage] if has_text else sentences):
             offset = _read_integer(block.get("offset"), "offset", block["where"])
             text.pad(offset, block["where"], " " if index else "\n")
             text.add(check_text(block.get("text") or "", block["where"]))
+            begin = offset if begin is None else begin
+        if begin is not None:
+            infons = passage.get("infons")
+            passages.append(Passage(begin, text.tell(), infons if isinstance(infons, dict) else {}))
     for block in _list_blocks(node):
         annotations = (_read_annotation(annotation, unplaced) for annotation in _list_nodes(block, "annotations"))
         placed = [mention for mention in annotations if mention]
         mentions += placed
         bases += [_read_integer(block["offset"], "offset", block["where"]) if block.get("offset") else 0] * len(placed)
-    return _Draft(RawDocument(document_id, text.getvalue(), mentions, where=where), bases)
+    return _Draft(RawDocument(document_id, text.getvalue(), mentions, where=where, passages=passages), bases)
 
 
 def _list_blocks(node: Node) -> Iterator[Node]:
@@ -155,7 +172,8 @@ def _read_annotation(annotation: Node, unplaced: list[str]) -> Mention | None:
     lost = ""
     if infons.get("CompositeRole") == "IndividualMention":  # "renal failure" in "renal and liver failure" (BC5CDR)
         lost = DISCONTINUOUS if len(spans) > 1 else NESTED
-    return Mention(tuple(spans), mention_type, text, where, lost)
+    others = {key: value for key, value in infons.items() if key != "type"}
+    return Mention(tuple(spans), mention_type, text, where, lost, infons=others or None)
 
 
 def _settle_offsets(drafts: Iterator[_Draft]) -> Iterator[_Draft]:
@@ -214,24 +232,68 @@ def _shift(mention: Mention, by: int) -> Mention:
 
 
 def write_bioc(documents: Iterable[Document], path: FilePath) -> None:
-    """Write BioC XML, one passage a document; score and task of a prediction are infons; gzip if the name ends so.
+    """Write BioC XML; score and task of a prediction are infons; gzip if the name ends so.
 
+    A document without passages is one passage. Annotations that lie in no passage stand behind all passages.
     Characters that XML can't hold (most control characters) become a space each, so offsets stay.
     """
     write_text(path, _format_collection(documents))
 
 
+def convert_document(document: Document) -> Node:
+    """Convert a document to a `Node`, its input mentions first."""
+    passages = document.passages or [Passage(0, len(document.text), {})]
+    starts = [passage.start for passage in passages]
+    annotations: defaultdict[int, list[Node]] = defaultdict(list)  # by the number of their passage, from 0
+    for number, (spans, infons) in enumerate(_list_mentions(document), 1):
+        place = bisect.bisect(starts, spans[0][0]) - 1
+        inside = place >= 0 and max(end for _, end in spans) <= passages[place].end
+        annotations[place if inside else -1].append(
+            {
+                "id": f"T{number}",
+                "infons": infons,
+                "text": " ".join(document.text[start:end] for start, end in spans),
+                "locations": [{"offset": start, "length": end - start} for start, end in spans],
+            }
+        )
+    blocks = [
+        {"offset": start, "infons": dict(infons), "text": document.text[start:end], "annotations": annotations[place]}
+        for place, (start, end, infons) in enumerate(passages)
+    ]
+    return {"id": document.document_id, "passages": blocks, "annotations": annotations[-1]}
+
+
+def _list_mentions(document: Document) -> Iterator[tuple[Sequence[Span], Node]]:
+    """Yield spans and infons."""
+    for mention in document.input_mentions:
+        yield mention.spans, {"type": mention.type, **(mention.infons or {})}
+    for entity in document.entities:
+        yield [(entity.start, entity.end)], {"type": entity.type, **entity.get_prediction_fields()}
+
+
 def _format_collection(documents: Iterable[Document]) -> Iterator[str]:
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE collection SYSTEM "BioC.dtd">\n'
     yield "<collection><source>MTL-BioNER</source><date></date><key></key>\n"
-    for document in documents:
-        yield f"<document><id>{escape_xml(document.document_id)}</id>\n"
-        yield f"<passage><offset>0</offset><text>{escape_xml(document.text)}</text>\n"
-        for number, entity in enumerate(document.entities, 1):
-            infons = {"type": entity.type, **entity.get_prediction_fields()}
-            yield f'<annotation id="T{number}">'
-            yield from (f'<infon key="{key}">{escape_xml(str(value))}</infon>' for key, value in infons.items())
-            yield f'<location offset="{entity.start}" length="{entity.end - entity.start}"/>'
-            yield f"<text>{escape_xml(document.text[entity.start : entity.end])}</text></annotation>\n"
-        yield "</passage></document>\n"
+    for node in map(convert_document, documents):
+        yield f"<document><id>{escape_xml(node['id'])}</id>\n"
+        for passage in node["passages"]:
+            infons, text = _format_infons(passage), escape_xml(passage["text"])
+            yield f"<passage>{infons}<offset>{passage['offset']}</offset><text>{text}</text>\n"
+            yield from map(_format_annotation, passage["annotations"])
+            yield "</passage>\n"
+        yield from map(_format_annotation, node["annotations"])
+        yield "</document>\n"
     yield "</collection>\n"
+
+
+def _format_annotation(annotation: Node) -> str:
+    locations = "".join(
+        f'<location offset="{place["offset"]}" length="{place["length"]}"/>' for place in annotation["locations"]
+    )
+    text = f"<text>{escape_xml(annotation['text'])}</text>"
+    return f'<annotation id="{annotation["id"]}">{_format_infons(annotation)}{locations}{text}</annotation>\n'
+
+
+def _format_infons(node: Node) -> str:
+    infons = [(quoteattr(escape_xml(str(key))), v) for key, v in node["infons"].items() if v is not None]
+    return "".join(f"<infon key={key}>{escape_xml(str(value))}</infon>" for key, value in infons)

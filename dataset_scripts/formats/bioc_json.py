@@ -8,7 +8,7 @@ Source: https://github.com/bionlplab/bioc; https://www.ncbi.nlm.nih.gov/research
 
 from collections.abc import Iterable, Iterator
 
-from dataset_scripts.formats.bioc import Node, build_documents
+from dataset_scripts.formats.bioc import Node, build_documents, convert_document
 from dataset_scripts.formats.files import FilePath
 from dataset_scripts.formats.json_records import Record, check_list, write_json_list
 from dataset_scripts.schema import CorpusError, Document, RawDocument
@@ -36,21 +36,12 @@ def _list_documents(record: Record) -> Iterator[Node]:
 
 
 def write_bioc_json(documents: Iterable[Document], path: FilePath) -> None:
-    """Write one collection, one passage a document; score and task of a prediction are infons; gzip if named so."""
+    """Write one collection as `write_bioc` does; gzip if the name ends so."""
     before = '{"source": "MTL-BioNER", "date": "", "key": "", "infons": {}, "documents": ['
     write_json_list(map(_format_document, documents), path, before, "]}")
 
 
 def _format_document(document: Document) -> Node:
-    annotations = [
-        {
-            "id": f"T{number}",
-            "infons": {"type": entity.type, **entity.get_prediction_fields()},
-            "text": document.text[entity.start : entity.end],
-            "locations": [{"offset": entity.start, "length": entity.end - entity.start}],
-        }
-        for number, entity in enumerate(document.entities, 1)
-    ]
-    passage = {"offset": 0, "infons": {}, "text": document.text, "sentences": [], "annotations": annotations}
-    passage["relations"] = []
-    return {"id": document.document_id, "infons": {}, "passages": [passage], "annotations": [], "relations": []}
+    node = convert_document(document)
+    passages = [{**passage, "sentences": [], "relations": []} for passage in node["passages"]]
+    return {"id": node["id"], "infons": {}, "passages": passages, "annotations": node["annotations"], "relations": []}

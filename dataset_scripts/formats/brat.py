@@ -92,6 +92,8 @@ def _read_text(path: Path, mentions: list[Mention]) -> str:
 def write_brat(documents: Iterable[Document], folder: FilePath) -> None:
     """Write a folder of brat pairs `ID.txt` and `ID.ann`; score and task of a prediction go into a note (`#` line).
 
+    Input mentions come first; their infons, such as a concept id, are notes too.
+
     Characters of an id that a file name can't hold are percent-encoded (`10.1/x` is `10.1%2Fx.txt`). A folder that
     isn't empty (its files would mix with the new ones), or an id that appears twice, raises CorpusError.
     """
@@ -117,8 +119,11 @@ def _write_pair(document: Document, folder: Path) -> None:
 
 def _format_entities(document: Document) -> Iterator[str]:
     text = document.text.translate(LINE_BREAKERS)
-    for number, entity in enumerate(document.entities, 1):
-        name, mention = entity.type.translate(LINE_BREAKERS), text[entity.start : entity.end]
-        yield f"T{number}\t{name} {entity.start} {entity.end}\t{mention}\n"
-        if notes := [f"{key}={value}" for key, value in entity.get_prediction_fields().items()]:
-            yield f"#{number}\tAnnotatorNotes T{number}\t{' '.join(notes)}\n"
+    mentions = [(one.spans, one.type, one.infons or {}) for one in document.input_mentions]
+    mentions += [([(one.start, one.end)], one.type, one.get_prediction_fields()) for one in document.entities]
+    for number, (spans, name, fields) in enumerate(mentions, 1):
+        places = ";".join(f"{start} {end}" for start, end in spans)
+        covered = " ".join(text[start:end] for start, end in spans)
+        yield f"T{number}\t{name.translate(LINE_BREAKERS)} {places}\t{covered}\n"
+        if notes := [f"{key}={value}" for key, value in fields.items()]:
+            yield f"#{number}\tAnnotatorNotes T{number}\t{' '.join(notes).translate(LINE_BREAKERS)}\n"

@@ -163,7 +163,10 @@ def _build_sentence(key: tuple[str, str], sentence: list[tuple[str, str, str]], 
 
 
 def write_csv(documents: Iterable[Document], path: FilePath) -> None:
-    """Write a row a mention, the text in a document's first row only; without mentions, a row without offsets."""
+    """Write a row a mention, the text in a document's first row only; without mentions, a row without offsets.
+
+    Input mentions come first, without score and task; of several spans, from the first to the last.
+    """
     write_text(path, _format_rows(documents))
 
 
@@ -173,12 +176,13 @@ def _format_rows(documents: Iterable[Document]) -> Iterator[str]:
     writer.writerow(COLUMNS)
     for document in documents:
         text = document.text
-        for e in document.entities:
-            prediction = e.get_prediction_fields()
-            mention = (e.start, e.end, e.type, document.text[e.start : e.end])
+        mentions = [(one.spans[0][0], one.spans[-1][1], one.type, {}) for one in document.input_mentions]
+        mentions += [(one.start, one.end, one.type, one.get_prediction_fields()) for one in document.entities]
+        for start, end, name, prediction in mentions:
+            mention = (start, end, name, document.text[start:end])
             writer.writerow((document.document_id, text, *mention, prediction.get("score"), prediction.get("task")))
             text = ""
-        if not document.entities:
+        if not mentions:
             writer.writerow((document.document_id, text, *[""] * (len(COLUMNS) - 2)))
         yield buffer.getvalue()
         buffer.seek(0)

@@ -82,7 +82,7 @@ def read_blocks(path: FilePath, keep_ends: bool = False) -> Iterator[tuple[int, 
     """Yield the number of a line, from 1, and some lines from there on, which is faster than one by one."""
     with open_file(path) as file:
         number, rest = 1, [file.read(len(_BOM)).removeprefix(_BOM)]
-        while chunk := file.read(_BLOCK):
+        while chunk := file.read1(_BLOCK):  # `read` would lose what stands before the place where gzip breaks off
             complete, newline, tail = chunk.rpartition(b"\n")
             if newline:
                 for first, lines in _decode_lines(b"".join([*rest, complete]), path, number):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
 from dataset_scripts.formats.xml import XML_SPACE
-from dataset_scripts.schema import RawDocument
+from dataset_scripts.schema import Passage, RawDocument
 
 
 _ANNOTATIONS = ("annotation", "annotation-xml")  # of MathML: TeX and other notations of the same formula
@@ -39,9 +39,9 @@ def build_document(
 
     The separator, one character, stands between the passages behind the title.
     """
-    parts, offset, ranges = [title], len(title), [(0, len(title), "title")]
+    parts, offset, ranges = [title], len(title), [Passage(0, len(title), {"type": "title"})]
     for text, kind in passages:
         parts += ["\n" if len(parts) == 1 else separator, text]
-        ranges.append((offset + 1, offset + 1 + len(text), kind))
+        ranges.append(Passage(offset + 1, offset + 1 + len(text), {"type": kind}))
         offset += 1 + len(text)
     return RawDocument(document_id, "".join(parts), where=where, passages=ranges)

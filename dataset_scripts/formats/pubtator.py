@@ -11,7 +11,15 @@ import re
 from collections.abc import Iterable, Iterator
 
 from dataset_scripts.formats.files import BLANK, INTEGER, OFFSET, FilePath, check_name, read_lines, write_text
-from dataset_scripts.schema import LINE_BREAKERS, CorpusError, Document, Mention, RawDocument, strip_invisible
+from dataset_scripts.schema import (
+    LINE_BREAKERS,
+    CorpusError,
+    Document,
+    Mention,
+    Passage,
+    RawDocument,
+    strip_invisible,
+)
 
 
 logger = logging.getLogger(__name__)
@@ -28,9 +36,10 @@ def read_pubtator(path: FilePath) -> Iterator[RawDocument]:
     """Read PubTator: `ID|t|title`, `ID|a|abstract`, mention lines; blank lines between documents.
 
     The text is title, "\\n", abstract (the format doesn't name the separator; "\\n" makes them two lines, as in other
-    formats, and no mention of NCBI or BC5CDR crosses it). Lines of text behind the abstract go on with it, with a
-    warning. Relations, whose second column is a name, are skipped; a warning counts those that state a mention. A
-    composite mention (7th column: its parts) is one mention.
+    formats, and no mention of NCBI or BC5CDR crosses it); both are passages. Lines of text behind the abstract go on
+    with it, with a warning. A concept id is the infon `identifier`, as in PubTator's BioC files. Relations, whose
+    second column is a name, are skipped; a warning counts those that state a mention. A composite mention (7th column:
+    its parts) is one mention.
     """
     misread: list[str] = []
     continued: list[str] = []
@@ -66,6 +75,7 @@ def build_documents(
             if document.document_id in _AFTER_RETURN.findall(document.text):
                 raise CorpusError(f"{document.where}: carriage returns end lines; save the file with line feeds")
             document.mentions = [mention.restore_line_breaks(document.text) for mention in document.mentions]
+            document.passages = _find_passages(document.text)
             misread += [place for place, columns in relations if _states_mention(columns, document.text)]
             yield document
             document, relations = None, []
@@ -76,6 +86,13 @@ def build_documents(
         elif line.strip(BLANK):
             expected = "expected ID|t|TITLE, then ID|a|ABSTRACT and the mentions without blank lines between"
             raise CorpusError(f"{where}: {line[:60]!r} before a title; {expected}")
+
+
+def _find_passages(text: str) -> list[Passage]:
+    end = text.find("\n")
+    if end < 0:
+        return [Passage(0, len(text), {"type": "title"})]
+    return [Passage(0, end, {"type": "title"}), Passage(end + 1, len(text), {"type": "abstract"})]
 
 
 def group_lines(lines: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
@@ -133,7 +150,9 @@ def _read_mention(columns: list[str], text: str, where: str) -> Mention:
     if not (OFFSET.fullmatch(start) and OFFSET.fullmatch(end)):
         problem = f"{where}: {start!r} and {end!r} are no offsets, whole numbers from 0"
         raise CorpusError(f"{problem}; {expected} of a composite mention")
-    mention = Mention(((int(start), int(end)),), check_name(strip_invisible(columns[4]), where), columns[3], where)
+    infons = {"identifier": columns[5]} if len(columns) > 5 and columns[5].strip() not in ("", "-") else None
+    name = check_name(strip_invisible(columns[4]), where)
+    mention = Mention(((int(start), int(end)),), name, columns[3], where, infons=infons)
     if len(columns) > 7 and not mention.fits(text):
         problem = f"{where}: {len(columns)} columns, and the fourth is not the text at {start}-{end}"
         raise CorpusError(f"{problem}, so the type can't be told; {expected} of a composite mention")
@@ -160,9 +179,10 @@ def _states_mention(columns: list[str], text: str) -> bool:
 def write_pubtator(documents: Iterable[Document], path: FilePath) -> None:
     """Write PubTator with six columns, the last (concept id) "-"; gzip if the name ends so.
 
-    The first line of a text is its title, the rest its abstract. Tabs and further line breaks become a space each, so
-    offsets stay. Read back, a text without line break ends in one: the separator before an empty abstract. A document
-    id with a tab, a line break, `|t|` or `|a|` raises CorpusError: the format can't hold it.
+    The first passage, or else the first line, is the title, the rest the abstract. Tabs and further line breaks become
+    a space each, so offsets stay. Input mentions are left out: nothing would tell them from the others. Read back, a
+    text without line break ends in one: the separator before an empty abstract. A document id with a tab, a line
+    break, `|t|` or `|a|` raises CorpusError: the format can't hold it.
     """
     write_text(path, (_format_document(document) for document in documents))
 
@@ -171,8 +191,11 @@ def _format_document(document: Document) -> str:
     document_id = document.document_id
     if not document_id or re.search(r"[\t\n\r]|\|[ta](\||$)", document_id):
         raise CorpusError(f"document id {document_id!r} can't stand in PubTator; rename it or write JSONL")
-    title, _, abstract = (part.translate(LINE_BREAKERS) for part in document.text.partition("\n"))
-    text = f"{title} {abstract}"
+    text = document.text.translate(LINE_BREAKERS) + " "
+    end = document.passages[0].end if document.passages else -1
+    if not document.text[end : end + 1].isspace():  # no second passage, or no character between the two
+        end = document.text.find("\n")
+    title, abstract = (text[:end], text[end + 1 : -1]) if end >= 0 else (text[:-1], "")
     lines = [f"{document_id}|t|{title}", f"{document_id}|a|{abstract}"]
     for entity in document.entities:
         columns = (document_id, entity.start, entity.end, text[entity.start : entity.end])

@@ -49,9 +49,11 @@ class Annotated(NamedTuple):
     def as_line(self) -> dict[str, Any]:
         """Return the form of a line of JSONL; further keys of the input come before the entities."""
         document = self.document
+        passages = [passage._asdict() for passage in document.passages]
         return {
             "document_id": document.document_id,
             "text": document.text,
+            **({"passages": passages} if passages else {}),
             **document.extra,
             "entities": self.entities,
         }

@@ -105,6 +105,7 @@ def _prepare(options: WorkerOptions, index: int) -> tuple[MtlBionerPipeline, Rea
 
 def process_part(ner: MtlBionerPipeline, part: Part, options: WorkerOptions) -> PartRecord:
     """Annotate and write a part; raise EOFError if the command that asked for it has ended."""
+    before = ner.subwords
     annotated = annotate_documents(ner, part.documents)
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():
@@ -116,6 +117,7 @@ def process_part(ner: MtlBionerPipeline, part: Part, options: WorkerOptions) -> 
         sha256=compute_sha256(path),
         documents=len(annotated),
         words=sum(len(document.text.split()) for document in part.documents),
+        subwords=ner.subwords - before,
         entities=dict(sorted(Counter(entity["type"] for one in annotated for entity in one.entities).items())),
         errors=part.problems,
     )

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dataset_scripts.formats.files import NOT_IN_NAMES, SURROGATES
-from dataset_scripts.schema import CorpusError
+from dataset_scripts.schema import CorpusError, Passage
 
 
 PART_SIZE = 200  # documents: some seconds of work, so that workers end together and little is lost by a kill
 MOST_CHARACTERS = 4_000_000  # of a part; a longer document is a part of its own
 LONGEST_TEXT = 10_000_000  # characters of a document; some twenty books
+
+GIVEN = "input_entities"  # the key of annotations that the input has already
 
 _SURROGATE = re.compile(f"[{SURROGATES}]")
 
@@ -30,7 +32,8 @@ class SourceDocument:
     document_id: str
     text: str
     where: str  # `file:line` of its beginning
-    extra: dict[str, Any] = field(default_factory=dict)  # further keys of the input
+    extra: dict[str, Any] = field(default_factory=dict)  # further keys of the input, and `GIVEN`
+    passages: list[Passage] = field(default_factory=list)
 
 
 class Unreadable(NamedTuple):

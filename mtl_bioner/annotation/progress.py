@@ -14,7 +14,7 @@ _INTERVAL = {True: 1.0, False: 30.0}  # seconds between two displays, on a termi
 
 
 class Progress:
-    """Documents and words a second, and the time left, on standard error.
+    """Documents and sub-words a second, and the time left, on standard error.
 
     The time left goes by the bytes of the inputs that the parts done took.
     """
@@ -24,7 +24,7 @@ class Progress:
         self.total = total
         self.positions: dict[int, int] = {}  # bytes read at the end of each part
         self.begin = self.shown = self.ready = time.monotonic()
-        self.documents = self.words = 0
+        self.documents = self.subwords = 0
         self.position = self.skipped = 0
         if done:
             self._write(f"goes on behind {format_count(done, 'part')} done before\n")
@@ -44,7 +44,7 @@ class Progress:
     def add(self, record: PartRecord) -> None:
         """Count a part that this process annotated."""
         self.documents += record.documents
-        self.words += record.words
+        self.subwords += record.subwords
         self.position = max(self.position, self.positions.get(record.part, 0))
         self.show()
 
@@ -59,7 +59,7 @@ class Progress:
     def describe(self) -> str:
         """Say how much is done, how fast, and the time left."""
         seconds = self.measure_time()
-        line = f"{self.documents:,} documents, {format_rate(self.documents, self.words, seconds)}"
+        line = f"{self.documents:,} documents, {format_rate(self.documents, self.subwords, seconds)}"
         if self.skipped < self.position < self.total:
             left = seconds * (self.total - self.position) / (self.position - self.skipped)
             line += f", {100 * self.position / self.total:.0f} % read, {format_time(left)} left"
@@ -75,9 +75,9 @@ class Progress:
         self.stream.flush()
 
 
-def format_rate(documents: int, words: int, seconds: float) -> str:
-    """Write documents and words a second."""
-    return f"{documents / seconds:,.1f} documents/s, {words / seconds:,.0f} words/s"
+def format_rate(documents: int, subwords: int, seconds: float) -> str:
+    """Write documents and sub-words a second."""
+    return f"{documents / seconds:,.1f} documents/s, {subwords / seconds:,.0f} sub-words/s"
 
 
 def format_time(seconds: float) -> str:
@@ -98,6 +98,6 @@ def summarize(run: RunFolder, progress: Progress) -> str:
     seconds = time.monotonic() - progress.begin
     if not progress.documents:
         return f"{line}; all of it was done before"
-    rate = format_rate(progress.documents, progress.words, progress.measure_time())
+    rate = format_rate(progress.documents, progress.subwords, progress.measure_time())
     earlier = f"; {progress.documents:,} of them now" if progress.documents < documents else ""
     return f"{line}{earlier}; {format_time(seconds)}, {rate}"

@@ -16,7 +16,7 @@ from dataset_scripts.formats.files import BOM, get_read_position, get_stem, open
 from dataset_scripts.formats.json_records import DECODER, read_json_records
 from dataset_scripts.formats.tables import BATCH_SIZE, list_rows
 from dataset_scripts.schema import CorpusError, RawDocument
-from mtl_bioner.annotation.parts import Item, SourceDocument, make_unreadable
+from mtl_bioner.annotation.parts import GIVEN, Item, SourceDocument, make_unreadable
 from mtl_bioner.annotation.sources import Source, measure
 from mtl_bioner.annotation.tables import (
     ColumnOptions,
@@ -30,7 +30,7 @@ from mtl_bioner.annotation.tables import (
 
 logger = logging.getLogger(__name__)
 
-GIVEN = "input_entities"  # the key of annotations that the input has already
+_ENTITIES = "entities"  # the column or key of annotations in the input
 _LONGEST_FIELD = 1 << 27  # of CSV, in characters
 
 
@@ -168,7 +168,7 @@ def _read_parquet(source: Source, options: ColumnOptions) -> Iterator[Item]:
         file = open_parquet(stream, source.name)
         names = file.schema_arrow.names
         columns = choose_columns(names, options, source.name)
-        wanted = names if options.keep_extra else _list_columns(columns)
+        wanted = names if options.keep_extra else _list_columns(columns, names)
         rows = list_rows(file.iter_batches(batch_size=BATCH_SIZE, columns=wanted), source.name)
         yield from _read_rows(rows, columns, options, source.name, _get_stem(source))
 
@@ -176,14 +176,16 @@ def _read_parquet(source: Source, options: ColumnOptions) -> Iterator[Item]:
 def _read_dataset(source: Source, options: ColumnOptions) -> Iterator[Item]:
     """Read a data set of the library `datasets`."""
     columns = choose_columns(source.dataset.column_names, options, source.name)
-    wanted = source.dataset.column_names if options.keep_extra else _list_columns(columns)
+    names = source.dataset.column_names
+    wanted = names if options.keep_extra else _list_columns(columns, names)
     batches = source.dataset.select_columns(wanted).with_format("arrow").iter(batch_size=BATCH_SIZE)
     stem = source.path.name if source.path else source.name.rpartition("/")[2].replace(" ", "-")
     yield from _read_rows(list_rows(batches, source.name), columns, options, source.name, stem)
 
 
-def _list_columns(columns: Columns) -> list[str]:
-    return list(dict.fromkeys((*columns.text, *filter(None, [columns.id]))))
+def _list_columns(columns: Columns, names: Sequence[str]) -> list[str]:
+    """List the columns of texts, ids and existing annotations."""
+    return [name for name in names if name in (*columns.text, columns.id, _ENTITIES)]
 
 
 def _read_rows(
@@ -206,7 +208,7 @@ def build_record(record: Mapping[str, Any], options: ColumnOptions, where: str, 
 def _build_document(
     row: Mapping[str, Any], columns: Columns, options: ColumnOptions, where: str, default_id: str
 ) -> Item:
-    """Build the document of a row or record; all keys but those of texts are kept as they are."""
+    """Build the document of a row or record; all keys but those of texts are kept as they are, if wanted."""
     texts = [row.get(key) for key in columns.text]
     if not all(isinstance(text, str) for text in texts):
         shown = ", ".join(f"{key} is {str(row.get(key))[:60]!r}" for key in columns.text)
@@ -215,11 +217,10 @@ def _build_document(
     document_id = default_id if stated is None or stated == "" else str(stated)
     # Without a title, or an abstract, no line break is left over.
     text = "\n".join(filter(None, texts)) if len(texts) > 1 else texts[0]
-    extra = {}
-    if options.keep_extra:
-        extra = {key: value for key, value in row.items() if key not in (*columns.text, "document_id", "text")}
-        if "entities" in extra:
-            extra[GIVEN] = extra.pop("entities")
+    kept = row if options.keep_extra else row.keys() & {_ENTITIES}
+    extra = {key: row[key] for key in kept if key not in (*columns.text, "document_id", "text")}
+    if _ENTITIES in extra:
+        extra[GIVEN] = extra.pop(_ENTITIES)
     return SourceDocument(document_id, text, where, extra)
 
 
@@ -227,9 +228,9 @@ def _build_document(
 
 
 def _read_corpus(source: Source, options: ColumnOptions) -> Iterator[Item]:
-    """Read a format of `dataset_scripts.formats`; annotations in it are kept as `GIVEN`."""
+    """Read a format of `dataset_scripts.formats`; annotations in it are kept as `GIVEN`, passages too."""
     for raw in read_any(source.path, ending=source.ending or None):
-        yield _convert(raw, source, options)
+        yield _convert(raw, source)
 
 
 def _read_pubtator(source: Source, options: ColumnOptions) -> Iterator[Item]:
@@ -238,25 +239,30 @@ def _read_pubtator(source: Source, options: ColumnOptions) -> Iterator[Item]:
     for lines in pubtator.group_lines(read_lines(source.path)):
         try:
             for raw in pubtator.build_documents(lines, [], continued):
-                yield _convert(raw, source, options)
+                yield _convert(raw, source)
         except CorpusError as error:
             yield make_unreadable(source.name, str(error).replace(str(source.path), source.name))
     if continued:
         logger.warning("%s: abstracts that go on over several lines are joined by line breaks", continued[0])
 
 
-def _convert(raw: RawDocument, source: Source, options: ColumnOptions) -> SourceDocument:
-    extra = {GIVEN: _list_given(raw)} if raw.mentions and options.keep_extra else {}
-    return SourceDocument(raw.document_id, raw.text, raw.where.replace(str(source.path), source.name), extra)
+def _convert(raw: RawDocument, source: Source) -> SourceDocument:
+    extra = {GIVEN: _list_given(raw)} if raw.mentions else {}
+    where = raw.where.replace(str(source.path), source.name)
+    return SourceDocument(raw.document_id, raw.text, where, extra, raw.passages)
 
 
 def _list_given(raw: RawDocument) -> list[dict[str, Any]]:
-    """List annotations in the form of our JSONL; one of several spans has them as `spans`."""
+    """List annotations in the form of our JSONL; one of several spans has them as `spans`, further fields as `infons`.
+
+    The inverse is `sinks.build_mention`.
+    """
     given = []
     for mention in raw.mentions:
         (start, end), spans = (mention.spans[0][0], mention.spans[-1][1]), mention.spans
         entity = {"start": start, "end": end, "type": mention.type, "text": mention.cut(raw.text)}
-        given.append(entity | ({"spans": [list(span) for span in spans]} if len(spans) > 1 else {}))
+        entity |= {"spans": [list(span) for span in spans]} if len(spans) > 1 else {}
+        given.append(entity | ({"infons": mention.infons} if mention.infons else {}))
     return given
 
 

@@ -42,6 +42,7 @@ class PartRecord:
     sha256: str
     documents: int
     words: int
+    subwords: int  # with special tokens, and the context that windows repeat
     entities: dict[str, int]  # by type
     errors: list[Unreadable] = field(default_factory=list)
 
@@ -83,8 +84,12 @@ class RunFolder:
     def add(self, record: PartRecord) -> None:
         """Note that a part is done."""
         self.done[record.part] = record
-        with (self.output / PARTS).open("a", encoding="utf-8") as file:
-            file.write(_format_record(record))
+        path = self.output / PARTS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(_format_record(record))
+        except OSError as error:
+            raise OSError(f"{path}: can't be written ({error.strerror}); free some space") from error
 
     def finish(self) -> None:
         """Write `errors.jsonl` and the totals."""
@@ -97,6 +102,7 @@ class RunFolder:
             "parts": len(self.done),
             "documents": sum(record.documents for record in self.done.values()),
             "words": sum(record.words for record in self.done.values()),
+            "subwords": sum(record.subwords for record in self.done.values()),
             "entities": dict(sorted(self.count_entities().items())),
             "errors": len(errors),
         }

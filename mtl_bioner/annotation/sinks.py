@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from dataset_scripts.formats import write_bioc, write_bioc_json, write_brat, write_csv, write_pubtator
-from dataset_scripts.formats.files import write_text, write_then_rename
-from dataset_scripts.schema import Document, Entity
+from dataset_scripts.formats.files import NOT_IN_NAMES, write_text, write_then_rename
+from dataset_scripts.schema import Document, Entity, Mention
 from mtl_bioner.annotation.engine import Annotated
 from mtl_bioner.annotation.pages import write_page
+from mtl_bioner.annotation.parts import GIVEN
 
 
 _LONGEST_NAME = 200  # bytes of a file's name; file systems take 255
@@ -55,7 +57,36 @@ def _write_with(write: Callable[[Iterable[Document], Path], None]) -> Callable[[
 def _build_document(annotated: Annotated) -> Document:
     document, entities = annotated
     kept = [Entity(e["start"], e["end"], e["type"], score=e["score"], task=e["task"]) for e in entities]
-    return Document(document.document_id, document.text, kept)
+    given = document.extra.get(GIVEN)
+    mentions = [build_mention(value, len(document.text)) for value in given] if isinstance(given, list) else []
+    mentions = [mention for mention in mentions if mention]
+    passages = [passage._replace(infons=_clean(passage.infons)) for passage in document.passages]
+    return Document(document.document_id, document.text, kept, passages=passages, input_mentions=mentions)
+
+
+def build_mention(value: object, length: int) -> Mention | None:
+    """Build the mention of an annotation in the form of our JSONL; None for another form, or one outside the text."""
+    fields = value if isinstance(value, dict) else {}
+    spans = fields.get("spans") or [[fields.get("start"), fields.get("end")]]
+    name, infons = fields.get("type"), fields.get("infons")
+    try:
+        spans = tuple((int(start), int(end)) for start, end in spans)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    is_inside = all(0 <= start < end <= length for start, end in spans)
+    if not (is_inside and name and isinstance(name, str)) or NOT_IN_NAMES.search(name):
+        return None
+    return Mention(spans, name, infons=_clean(infons) if isinstance(infons, dict) else None)
+
+
+def _clean(infons: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what all formats can hold: numbers, booleans, None, and strings without halves of surrogate pairs."""
+
+    def format_text(value: object) -> str:
+        return str(value).encode("utf-8", "replace").decode()
+
+    is_plain = (int, float, type(None))
+    return {format_text(key): v if isinstance(v, is_plain) else format_text(v) for key, v in infons.items()}
 
 
 def _write_jsonl(annotated: Sequence[Annotated], path: Path) -> None:

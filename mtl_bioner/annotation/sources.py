@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from dataset_scripts.corpus import compute_sha256
 from dataset_scripts.formats import CONLL_ENDINGS, find_companion_files
 from dataset_scripts.formats.brat import ENDINGS as BRAT_ENDINGS
 from dataset_scripts.formats.conll import is_conll_line
-from dataset_scripts.formats.files import BOM, NO_DATA, open_file
+from dataset_scripts.formats.files import BOM, NO_DATA, open_file, write_then_rename
 from dataset_scripts.formats.pubtator import TEXT_LINE
 from dataset_scripts.formats.saved_dataset import is_saved_dataset
 from dataset_scripts.hub_corpus import is_hub_source, load_splits
@@ -86,7 +87,7 @@ def spool(stream: BinaryIO, output: Path) -> Path:
     """Write standard input to a file in the output folder, so that its format and hash are known before the work."""
     output.mkdir(parents=True, exist_ok=True)
     path = get_spool(output)
-    with path.open("wb") as file:
+    with write_then_rename(path) as temporary, temporary.open("wb") as file:
         shutil.copyfileobj(stream, file)
     return path
 
@@ -171,7 +172,7 @@ def _detect(path: Path, columns: ColumnOptions, lines: bool, name: str = "") -> 
         choose_columns(dataset.column_names, columns, name)
         return Source(name, "dataset", path, dataset=dataset)
     with open_file(path) as file:
-        head = file.read(_HEAD)
+        head = _read_head(file)
     if not head:
         raise CorpusError(f"{name}: the file is empty")
     if head.startswith(b"PAR1"):
@@ -195,6 +196,18 @@ def _detect(path: Path, columns: ColumnOptions, lines: bool, name: str = "") -> 
     if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16 gets a message of its own
         raise CorpusError(f"{name}: holds NUL bytes, so it is no text; unpack archives, and convert documents to text")
     return Source(name, "lines" if lines else "text", path)
+
+
+def _read_head(file: BinaryIO) -> bytes:
+    """Read the first bytes; of a gzip file that breaks off among them, what stands before, so that it is annotated."""
+    head = b""
+    try:
+        while len(head) < _HEAD and (piece := file.read1(_HEAD - len(head))):
+            head += piece
+    except (EOFError, zlib.error, OSError):
+        if not head:
+            raise
+    return head
 
 
 def _looks_like_conll(text: str) -> bool:

@@ -52,7 +52,7 @@ def test_passages_are_lines(tmp_path):
     (document,) = read_any(path)
     assert (document.document_id, document.where, document.mentions) == ("PMC7", f"{path}:2", [])
     assert document.text.split("\n") == [text for _, text in PASSAGES]
-    assert [(kind, document.text[start:end]) for start, end, kind in document.passages] == PASSAGES
+    assert [(infons["type"], document.text[start:end]) for start, end, infons in document.passages] == PASSAGES
 
 
 def test_ids_are_the_first_stated_of_pmcid_pmid_and_doi(tmp_path):
@@ -68,7 +68,11 @@ def test_ids_are_the_first_stated_of_pmcid_pmid_and_doi(tmp_path):
         path = put(tmp_path / "c.xml", f"<{root}>{inside}{articles}{ending}</{root}>")
         assert [one.document_id for one in read_any(path)] == ["PMC9", "PMC8", "5", "10.1/x", "c-5"]
     (alone,) = read_any(put(tmp_path / "a.nxml", "<article><body><p>One.</p></body></article>"))
-    assert (alone.document_id, alone.text, alone.passages) == ("a", "\nOne.", [(0, 0, "title"), (1, 5, "paragraph")])
+    assert (alone.document_id, alone.text, alone.passages) == (
+        "a",
+        "\nOne.",
+        [(0, 0, {"type": "title"}), (1, 5, {"type": "paragraph"})],
+    )
 
 
 def test_a_broken_article_is_refused(tmp_path):
@@ -80,7 +84,7 @@ def test_a_broken_article_is_refused(tmp_path):
 def test_a_real_article_is_read():
     (document,) = read_any(REAL)
     lines = document.text.split("\n")
-    kinds = [kind for _, _, kind in document.passages]
+    kinds = [infons["type"] for *_, infons in document.passages]
     assert (document.document_id, len(document.text), len(lines)) == ("PMC3460867", 38116, 68)
     assert [kinds.count(kind) for kind in ("title", "abstract", "heading", "paragraph", "caption")] == [
         1,

@@ -71,7 +71,9 @@ def test_title_and_abstract_are_one_text(tmp_path, title, sections, text):
 def test_passages_are_the_title_and_the_sections(tmp_path):
     path = put(tmp_path / "c.xml", article_set(citation(6), citation(7, "Gout.", AIM, "", "So.")))
     document = list(read_any(path))[1]
-    assert document.passages == [(0, 5, "title"), (6, 18, "abstract"), (19, 22, "abstract")]
+    assert document.passages == [
+        (0, 5, {"type": "title"}), (6, 18, {"type": "abstract"}), (19, 22, {"type": "abstract"})
+    ]  # fmt: skip
     assert (document.where, document.mentions) == (f"{path}:4", [])
 
 
