@@ -1,0 +1,337 @@
+"""Annotate on a Ray cluster: what the command does, while Ray Data schedules, restarts and remembers what is done.
+
+    scan     each group of files is read once, for its ids and for what can't be read
+    run      read -> annotate -> write, with a checkpoint of the parts that are written
+    check    the files written are read back and counted
+
+The operators that run on the workers are in `ray_operators`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from dataset_scripts.formats.files import format_count
+from dataset_scripts.hub_corpus import is_hub_source
+from dataset_scripts.schema import CorpusError
+from mtl_bioner.annotation.cluster_folder import ClusterFolder
+from mtl_bioner.annotation.cluster_inputs import (
+    Group,
+    ReadOptions,
+    Scan,
+    form_groups,
+    list_problems,
+    name_repeated,
+    scan_group,
+)
+from mtl_bioner.annotation.engine import EngineOptions
+from mtl_bioner.annotation.local import WorkerError
+from mtl_bioner.annotation.parts import StrictError
+from mtl_bioner.annotation.progress import format_rate, format_time
+from mtl_bioner.annotation.readers import Inputs
+from mtl_bioner.annotation.run_folder import ERRORS, refuse_differences
+from mtl_bioner.annotation.sources import STANDARD_INPUT
+from mtl_bioner.messages import summarize_error
+
+
+FORMATS = ("jsonl", "parquet")
+ADDRESSES = ("auto", "local")  # and HOST:PORT
+_CONNECTING = 10  # seconds
+_BLOCK_BYTES = 1 << 17  # less than a part usually has, so that each is a block, and so a task, of its own
+_FILES_A_TASK = 100  # that are read back
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """What to do where."""
+
+    address: str
+    output: str
+    to: str
+    engine: EngineOptions
+    reading: ReadOptions
+    actors: int | None = None
+    strict: bool = False
+
+
+class Counts(NamedTuple):
+    """What is in some files of the output."""
+
+    documents: int
+    entities: Counter[str]  # by type
+
+
+def parse_address(text: str) -> str:
+    """Check the form of a cluster's address.
+
+    Raises:
+        ValueError: one that this command can't use.
+    """
+    if text.startswith("ray://"):
+        raise ValueError(f"{text} is for the Ray client; start this command on the cluster, by ray job submit")
+    host, _, port = text.rpartition(":")
+    if text not in ADDRESSES and not (host and port.isdecimal()):
+        raise ValueError(f"{text!r} is no address of a cluster; give HOST:PORT, auto or local, or --ray as the last")
+    return text
+
+
+def check_options(inputs: Sequence[str], options: ClusterOptions) -> None:
+    """Raise ValueError for what can't be done on a cluster, before anything is read."""
+    if options.to not in FORMATS:
+        formats = " or ".join(FORMATS)
+        raise ValueError(f"--to {options.to}: with --ray, only {formats}; mtl-bioner corpora convert makes others")
+    for name in inputs:
+        if name == STANDARD_INPUT or is_hub_source(name):
+            shown = "standard input" if name == STANDARD_INPUT else name
+            raise ValueError(f"{shown} is not on the nodes of a cluster; save it on a file system that they share")
+    try:
+        import ray  # noqa: F401
+        import ray.data  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"--ray needs Ray ({error}); pip install 'mtl-bioner[ray]'") from None
+
+
+def annotate_on_cluster(inputs: Inputs, options: ClusterOptions, identity: dict[str, Any]) -> int:
+    """Annotate all inputs; print the summary; return the exit status."""
+    begin, folder = time.monotonic(), ClusterFolder(options.output)
+    with folder.lock():
+        manifest = earlier = folder.read_manifest()
+        if earlier is not None:
+            refuse_differences(options.output, earlier, identity)
+        if earlier is None or not earlier["finished"]:
+            with explain_failures(), connect(options.address):
+                run = ClusterRun(folder, options, identity, earlier)
+                manifest = run.execute(form_groups(inputs.sources, inputs.sizes))
+        folder.delete_checkpoint()
+    print_summary(options, manifest["totals"], time.monotonic() - begin, earlier)
+    return int(bool(manifest["totals"]["errors"]))
+
+
+class ClusterRun:
+    """A run that is not finished; `manifest` is that of its beginning, if it goes on."""
+
+    def __init__(
+        self, folder: ClusterFolder, options: ClusterOptions, identity: dict[str, Any], manifest: dict[str, Any] | None
+    ) -> None:
+        self.folder, self.options, self.identity, self.manifest = folder, options, identity, manifest
+
+    def execute(self, groups: Sequence[Group]) -> dict[str, Any]:
+        """Scan, annotate and check; return the manifest with the totals."""
+        import ray
+
+        has_gpus = ray.cluster_resources().get("GPU", 0) >= 1
+        scans = self.scan(groups)
+        engine = self.choose_dtype(has_gpus)
+        identity = {**self.identity, "dtype": engine.dtype}
+        if self.manifest is None:
+            self.folder.write_manifest({**identity, "finished": False})
+        run_dataset(name_repeated(groups, scans), replace(self.options, engine=engine), self.folder, has_gpus)
+        problems = list_problems(groups, scans)
+        totals = self.check_output(groups, scans) | {"errors": len(problems)}
+        self.folder.write_errors(problems)
+        manifest = {**identity, "finished": True, "totals": totals}
+        self.folder.write_manifest(manifest)
+        return manifest
+
+    def scan(self, groups: Sequence[Group]) -> list[Scan]:
+        """Read all groups on the workers; raise ValueError if nothing can be annotated, or must not be."""
+        import ray
+
+        scan = ray.remote(scan_group)
+        scans = ray.get([scan.remote(group, self.options.reading) for group in groups])
+        problems = list_problems(groups, scans)
+        if problems and self.options.strict:
+            raise StrictError(f"{problems[0]}; leave out --strict to go on without it")
+        if not any(len(scan.ids) for scan in scans):
+            more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
+            raise CorpusError(f"no document can be read: {problems[0]}{more}")
+        return scans
+
+    def choose_dtype(self, has_gpus: bool) -> EngineOptions:
+        """Let a worker say what `auto` is; raise CorpusError if the run was begun in another data type."""
+        import ray
+
+        engine = self.options.engine
+        if engine.dtype == "auto":
+            choose = ray.remote(_choose_dtype).options(num_gpus=int(has_gpus))
+            engine = replace(engine, dtype=ray.get(choose.remote(has_gpus)))
+        stated = (self.manifest or {}).get("dtype", engine.dtype)
+        if stated != engine.dtype:
+            problem = f"{self.options.output} was begun in {stated}, and this cluster would go on in {engine.dtype}"
+            raise CorpusError(f"{problem}; give another --output, or --dtype from the beginning")
+        return engine
+
+    def check_output(self, groups: Sequence[Group], scans: Sequence[Scan]) -> dict[str, Any]:
+        """Read the output back, and return its totals.
+
+        Raises:
+            WorkerError: a part is missing, or the number of documents is not that of the inputs.
+        """
+        import ray
+
+        from mtl_bioner.annotation.ray_operators import name_part
+
+        names = [
+            name_part(group.number, number, self.options.to)
+            for group, scan in zip(groups, scans, strict=True)
+            for number in range(scan.parts)
+        ]
+        where = f"look whether all nodes share {self.options.output}, and begin again with a new --output"
+        if missing := set(names) - set(self.folder.list_names()):
+            raise WorkerError(f"{format_count(len(missing), 'part')} missing, the first {min(missing)}; {where}")
+        count = ray.remote(count_entities)
+        chunks = [names[i : i + _FILES_A_TASK] for i in range(0, len(names), _FILES_A_TASK)]
+        counts = ray.get([count.remote(self.folder, chunk, self.options.to) for chunk in chunks])
+        documents, expected = sum(one.documents for one in counts), sum(len(scan.ids) for scan in scans)
+        if documents != expected:
+            raise WorkerError(f"{documents:,} documents are written, of {expected:,}; {where}")
+        entities = sum((one.entities for one in counts), Counter())
+        words = sum(scan.words for scan in scans)
+        return {
+            "parts": len(names),
+            "documents": documents,
+            "words": words,
+            "entities": dict(sorted(entities.items())),
+        }
+
+
+# ------------------------------------------------------------------------------------------------------ on the cluster
+
+
+@contextlib.contextmanager
+def connect(address: str) -> Iterator[None]:
+    """Connect to a cluster.
+
+    Raises:
+        CorpusError: there is none at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if address not in ADDRESSES:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=_CONNECTING).close()
+        except OSError as error:
+            raise CorpusError(f"no Ray cluster at {address} ({error}); check the address, or start it") from None
+    only_local = {"include_dashboard": False} if address == "local" else {}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **only_local)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        problem = "no Ray cluster is running here" if address == "auto" else f"no Ray cluster at {address}"
+        advice = "give HOST:PORT, start one by ray start --head, or try --ray local"
+        raise CorpusError(f"{problem} ({summarize_error(error).rstrip('.')}); {advice}") from None
+    for number, handler in handlers.items():  # Ray has its own for SIGTERM
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def explain_failures() -> Iterator[None]:
+    """Turn the errors of tasks and actors into errors of one line."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        cause = find_cause(error)
+        if isinstance(cause, CorpusError):
+            raise CorpusError(str(cause)) from None
+        reason = summarize_error(cause)
+        if not isinstance(cause, ValueError | OSError):
+            reason = f"{type(cause).__name__}: {reason}"
+        raise WorkerError(f"the cluster failed: {reason}") from None
+
+
+def find_cause(error: BaseException) -> BaseException:
+    """Return what was raised on a worker."""
+    seen = [error]
+    while (cause := getattr(seen[-1], "cause", None) or seen[-1].__cause__) is not None and cause not in seen:
+        seen.append(cause)
+    return seen[-1]
+
+
+def run_dataset(groups: Sequence[Group], options: ClusterOptions, folder: ClusterFolder, has_gpus: bool) -> None:
+    """Read, annotate and write all parts that the checkpoint doesn't have yet."""
+    import ray.data
+    from ray.data.checkpoint import CheckpointConfig
+
+    from mtl_bioner.annotation.ray_operators import ID_COLUMN, PartAnnotator, PartsDatasink, PartsDatasource
+
+    context = ray.data.DataContext.get_current()
+    context.checkpoint_config = CheckpointConfig(
+        ID_COLUMN,
+        folder.checkpoint,
+        override_filesystem=folder.filesystem,
+        delete_checkpoint_on_success=False,  # but once the manifest says that the run is finished
+    )
+    context.target_max_block_size = _BLOCK_BYTES
+    context.enable_progress_bars = sys.stderr.isatty()
+    size = {"size": options.actors} if options.actors else {"min_size": 1}
+    dataset = ray.data.read_datasource(PartsDatasource(groups, options.reading), override_num_blocks=len(groups))
+    annotated = dataset.map_batches(
+        PartAnnotator,
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(**size),
+        num_cpus=1,
+        num_gpus=int(has_gpus),
+        fn_constructor_args=(options.engine, options.to, has_gpus),
+    )
+    annotated.write_datasink(PartsDatasink(folder, options.to))
+
+
+def _choose_dtype(has_gpu: bool) -> str:
+    from mtl_bioner.training.runtime import has_fast_bf16
+
+    return "bfloat16" if has_fast_bf16(not has_gpu) else "float32"
+
+
+def count_entities(folder: ClusterFolder, names: Sequence[str], to: str) -> Counts:
+    """Count documents and entities in files of the output."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    documents, entities = 0, Counter()
+    for name in names:
+        content = folder.read(name)
+        if to == "parquet":
+            rows = parquet.read_table(pa.BufferReader(content), columns=["entities"]).to_pylist()
+        else:
+            rows = [json.loads(line) for line in content.splitlines()]
+        documents += len(rows)
+        entities.update(entity["type"] for row in rows for entity in row["entities"])
+    return Counts(documents, entities)
+
+
+def print_summary(
+    options: ClusterOptions, totals: dict[str, Any], seconds: float, earlier: dict[str, Any] | None
+) -> None:
+    """Print the last line; `earlier` is the manifest of a run that went on."""
+    by_type = ", ".join(f"{name} {number:,}" for name, number in totals["entities"].items())
+    line = f"{options.output}: {format_count(totals['documents'], 'document')}, "
+    line += f"{sum(totals['entities'].values()):,} entities" + (f" ({by_type})" if by_type else "")
+    line += f", {totals['errors']:,} not read; " if totals["errors"] else "; "
+    if earlier is None:
+        line += f"{format_time(seconds)}, {format_rate(totals['documents'], totals['words'], seconds)}"
+    else:
+        line += "all of it was done before" if earlier["finished"] else f"the last of it in {format_time(seconds)}"
+    sys.stdout.write(f"{line}\n")
+    output = options.output.rstrip("/")
+    look = f"see {output}/{ERRORS} for what was left out" if totals["errors"] else f"look at {output}/part-00000*"
+    sys.stderr.write(f"next: {look}\n")
