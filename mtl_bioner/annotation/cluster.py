@@ -35,7 +35,7 @@ from mtl_bioner.annotation.cluster_inputs import (
     name_repeated,
     scan_group,
 )
-from mtl_bioner.annotation.engine import EngineOptions
+from mtl_bioner.annotation.engine import EngineOptions, load_engine
 from mtl_bioner.annotation.local import WorkerError
 from mtl_bioner.annotation.parts import StrictError
 from mtl_bioner.annotation.progress import format_rate, format_time
@@ -63,6 +63,10 @@ class ClusterOptions:
     reading: ReadOptions
     actors: int | None = None
     strict: bool = False
+
+
+class ModelError(ValueError):
+    """The model can't be loaded on a node."""
 
 
 class Counts(NamedTuple):
@@ -131,8 +135,9 @@ class ClusterRun:
         import ray
 
         has_gpus = ray.cluster_resources().get("GPU", 0) >= 1
+        dtype = ray.remote(try_model).options(num_gpus=int(has_gpus)).remote(self.options.engine, has_gpus)
         scans = self.scan(groups)
-        engine = self.choose_dtype(has_gpus)
+        engine = replace(self.options.engine, dtype=self.check_dtype(ray.get(dtype)))
         identity = {**self.identity, "dtype": engine.dtype}
         if self.manifest is None:
             self.folder.write_manifest({**identity, "finished": False})
@@ -158,19 +163,13 @@ class ClusterRun:
             raise CorpusError(f"no document can be read: {problems[0]}{more}")
         return scans
 
-    def choose_dtype(self, has_gpus: bool) -> EngineOptions:
-        """Let a worker say what `auto` is; raise CorpusError if the run was begun in another data type."""
-        import ray
-
-        engine = self.options.engine
-        if engine.dtype == "auto":
-            choose = ray.remote(_choose_dtype).options(num_gpus=int(has_gpus))
-            engine = replace(engine, dtype=ray.get(choose.remote(has_gpus)))
-        stated = (self.manifest or {}).get("dtype", engine.dtype)
-        if stated != engine.dtype:
-            problem = f"{self.options.output} was begun in {stated}, and this cluster would go on in {engine.dtype}"
+    def check_dtype(self, dtype: str) -> str:
+        """Raise CorpusError if the run was begun in another data type."""
+        stated = (self.manifest or {}).get("dtype", dtype)
+        if stated != dtype:
+            problem = f"{self.options.output} was begun in {stated}, and this cluster would go on in {dtype}"
             raise CorpusError(f"{problem}; give another --output, or --dtype from the beginning")
-        return engine
+        return dtype
 
     def check_output(self, groups: Sequence[Group], scans: Sequence[Scan]) -> dict[str, Any]:
         """Read the output back, and return its totals.
@@ -217,6 +216,7 @@ def connect(address: str) -> Iterator[None]:
         CorpusError: there is none at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process; errors come as exceptions too
     import ray
 
     if address not in ADDRESSES:
@@ -236,7 +236,8 @@ def connect(address: str) -> Iterator[None]:
     for number, handler in handlers.items():  # Ray has its own for SIGTERM
         signal.signal(number, handler)
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages of the cluster
+            yield
     finally:
         ray.shutdown()
 
@@ -252,18 +253,25 @@ def explain_failures() -> Iterator[None]:
         cause = find_cause(error)
         if isinstance(cause, CorpusError):
             raise CorpusError(str(cause)) from None
-        reason = summarize_error(cause)
-        if not isinstance(cause, ValueError | OSError):
-            reason = f"{type(cause).__name__}: {reason}"
-        raise WorkerError(f"the cluster failed: {reason}") from None
+        if isinstance(cause, ModelError):
+            share = "; check its name, copy it again, or put it where all nodes find it"
+            raise WorkerError(f"{cause}{share}", is_loading=True) from None
+        reason = summarize_error(cause) if cause is not error else str(error).strip().splitlines()[-1]
+        raise WorkerError(f"the cluster failed: {type(cause).__name__}: {reason}") from None
 
 
 def find_cause(error: BaseException) -> BaseException:
-    """Return what was raised on a worker."""
-    seen = [error]
-    while (cause := getattr(seen[-1], "cause", None) or seen[-1].__cause__) is not None and cause not in seen:
-        seen.append(cause)
-    return seen[-1]
+    """Return what was raised on a worker, out of the errors of Ray around it."""
+    while isinstance(cause := getattr(error, "cause", None) or error.__cause__, Exception):
+        if type(cause).__module__.startswith("ray.data"):  # marks an error of Ray itself
+            break
+        error = cause
+    return error
+
+
+def _show_warnings_only(record: logging.LogRecord) -> bool:
+    """Leave out what Ray Data says of each step, and errors, which come as exceptions too."""
+    return record.levelno == logging.WARNING and not record.getMessage().startswith("Progress bars disabled")
 
 
 def run_dataset(groups: Sequence[Group], options: ClusterOptions, folder: ClusterFolder, has_gpus: bool) -> None:
@@ -273,7 +281,11 @@ def run_dataset(groups: Sequence[Group], options: ClusterOptions, folder: Cluste
 
     from mtl_bioner.annotation.ray_operators import ID_COLUMN, PartAnnotator, PartsDatasink, PartsDatasource
 
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # not the file of the session, which keeps all
+            handler.addFilter(_show_warnings_only)
     context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = sys.stderr.isatty()
     context.checkpoint_config = CheckpointConfig(
         ID_COLUMN,
         folder.checkpoint,
@@ -281,7 +293,6 @@ def run_dataset(groups: Sequence[Group], options: ClusterOptions, folder: Cluste
         delete_checkpoint_on_success=False,  # but once the manifest says that the run is finished
     )
     context.target_max_block_size = _BLOCK_BYTES
-    context.enable_progress_bars = sys.stderr.isatty()
     size = {"size": options.actors} if options.actors else {"min_size": 1}
     dataset = ray.data.read_datasource(PartsDatasource(groups, options.reading), override_num_blocks=len(groups))
     annotated = dataset.map_batches(
@@ -296,10 +307,15 @@ def run_dataset(groups: Sequence[Group], options: ClusterOptions, folder: Cluste
     annotated.write_datasink(PartsDatasink(folder, options.to))
 
 
-def _choose_dtype(has_gpu: bool) -> str:
-    from mtl_bioner.training.runtime import has_fast_bf16
-
-    return "bfloat16" if has_fast_bf16(not has_gpu) else "float32"
+def try_model(options: EngineOptions, has_gpu: bool) -> str:
+    """Load the model on a worker, to tell of a bad one before anything is written; return its data type."""
+    try:
+        ner = load_engine(options, "cuda:0" if has_gpu else "cpu")
+    except Exception as error:
+        raise ModelError(
+            f"the model {options.model} can't be loaded on the cluster ({summarize_error(error)})"
+        ) from None
+    return str(ner.model.dtype).removeprefix("torch.")
 
 
 def count_entities(folder: ClusterFolder, names: Sequence[str], to: str) -> Counts:
