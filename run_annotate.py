@@ -129,6 +129,11 @@ def handle_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def is_missing(output: Path | str) -> bool:
+    """Whether there is no output folder yet; of a URI it isn't known."""
+    return isinstance(output, Path) and not output.is_dir()
+
+
 def annotate_files(arguments: argparse.Namespace) -> int:
     """Annotate all inputs; return the exit status."""
     output = arguments.output
@@ -225,8 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return annotate_files(arguments)
     except (ValueError, OSError, WorkerError) as error:
         is_input = isinstance(error, ValueError) and not isinstance(error, parts.StrictError)
-        has_begun = not isinstance(arguments.output, Path) or arguments.output.is_dir()
-        if is_input or getattr(error, "is_loading", False) or not has_begun:
+        if is_input or getattr(error, "is_loading", False) or is_missing(arguments.output):
             print_error(PROGRAM, error)
             return 2
         print_error(PROGRAM, f"{error}; {again}")

@@ -48,7 +48,11 @@ from mtl_bioner.messages import summarize_error
 FORMATS = ("jsonl", "parquet")
 ADDRESSES = ("auto", "local")  # and HOST:PORT
 _CONNECTING = 10  # seconds
-_BLOCK_BYTES = 1 << 17  # less than a part usually has, so that each is a block, and so a task, of its own
+_BLOCK_BYTES = 256  # less than a part has, so that each is a block, and so a task, of its own
+# CPUs of an actor, and of a task that reads or writes. Actors leave some of each CPU, since a pool that takes all
+# would wait forever for documents that no task has room to read.
+_ACTOR_CPUS, _TASK_CPUS = 0.95, 0.02
+_MOST_DEATHS = 5  # of actors one after the other while they load the model, before the run fails
 _FILES_A_TASK = 100  # that are read back
 
 
@@ -225,7 +229,8 @@ def connect(address: str) -> Iterator[None]:
             socket.create_connection((host, int(port)), timeout=_CONNECTING).close()
         except OSError as error:
             raise CorpusError(f"no Ray cluster at {address} ({error}); check the address, or start it") from None
-    only_local = {"include_dashboard": False} if address == "local" else {}
+    # On a run that goes on, Ray Data's filter of what is done takes a CPU beside that of the model.
+    only_local = {"include_dashboard": False, "num_cpus": max(2, os.cpu_count() or 1)} if address == "local" else {}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **only_local)
@@ -269,6 +274,15 @@ def find_cause(error: BaseException) -> BaseException:
     return error
 
 
+def _quieten(context: Any) -> None:
+    """Show no steps and advice of Ray Data, and progress on a terminal only."""
+    context.enable_progress_bars = sys.stderr.isatty()
+    context.issue_detectors_config.detectors = []
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # not the file of the session, which keeps all
+            handler.addFilter(_show_warnings_only)
+
+
 def _show_warnings_only(record: logging.LogRecord) -> bool:
     """Leave out what Ray Data says of each step, and errors, which come as exceptions too."""
     return record.levelno == logging.WARNING and not record.getMessage().startswith("Progress bars disabled")
@@ -281,11 +295,11 @@ def run_dataset(groups: Sequence[Group], options: ClusterOptions, folder: Cluste
 
     from mtl_bioner.annotation.ray_operators import ID_COLUMN, PartAnnotator, PartsDatasink, PartsDatasource
 
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):  # not the file of the session, which keeps all
-            handler.addFilter(_show_warnings_only)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = sys.stderr.isatty()
+    resources = {"num_gpus": 1} if has_gpus else {"num_cpus": _ACTOR_CPUS}
+    dataset = ray.data.read_datasource(
+        PartsDatasource(groups, options.reading), override_num_blocks=len(groups), num_cpus=_TASK_CPUS
+    )
+    context = dataset.context
     context.checkpoint_config = CheckpointConfig(
         ID_COLUMN,
         folder.checkpoint,
@@ -293,18 +307,17 @@ def run_dataset(groups: Sequence[Group], options: ClusterOptions, folder: Cluste
         delete_checkpoint_on_success=False,  # but once the manifest says that the run is finished
     )
     context.target_max_block_size = _BLOCK_BYTES
-    size = {"size": options.actors} if options.actors else {"min_size": 1}
-    dataset = ray.data.read_datasource(PartsDatasource(groups, options.reading), override_num_blocks=len(groups))
+    context.max_consecutive_actor_init_deaths = _MOST_DEATHS
+    _quieten(context)
     annotated = dataset.map_batches(
         PartAnnotator,
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(**size),
-        num_cpus=1,
-        num_gpus=int(has_gpus),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=options.actors),
         fn_constructor_args=(options.engine, options.to, has_gpus),
+        **resources,
     )
-    annotated.write_datasink(PartsDatasink(folder, options.to))
+    annotated.write_datasink(PartsDatasink(folder, options.to), ray_remote_args={"num_cpus": _TASK_CPUS})
 
 
 def try_model(options: EngineOptions, has_gpu: bool) -> str:
@@ -312,9 +325,8 @@ def try_model(options: EngineOptions, has_gpu: bool) -> str:
     try:
         ner = load_engine(options, "cuda:0" if has_gpu else "cpu")
     except Exception as error:
-        raise ModelError(
-            f"the model {options.model} can't be loaded on the cluster ({summarize_error(error)})"
-        ) from None
+        reason = summarize_error(error)
+        raise ModelError(f"the model {options.model} can't be loaded on the cluster ({reason})") from None
     return str(ner.model.dtype).removeprefix("torch.")
 
 
