@@ -52,6 +52,7 @@ _BLOCK_BYTES = 256  # less than a part has, so that each is a block, and so a ta
 # CPUs of an actor, and of a task that reads or writes. Actors leave some of each CPU, since a pool that takes all
 # would wait forever for documents that no task has room to read.
 _ACTOR_CPUS, _TASK_CPUS = 0.95, 0.02
+_CPUS_A_READER = 4  # a process reads several times faster than one annotates
 _MOST_DEATHS = 5  # of actors one after the other while they load the model, before the run fails
 _FILES_A_TASK = 100  # that are read back
 
@@ -290,14 +291,19 @@ def _show_warnings_only(record: logging.LogRecord) -> bool:
 
 def run_dataset(groups: Sequence[Group], options: ClusterOptions, folder: ClusterFolder, has_gpus: bool) -> None:
     """Read, annotate and write all parts that the checkpoint doesn't have yet."""
-    import ray.data
+    import ray
     from ray.data.checkpoint import CheckpointConfig
 
     from mtl_bioner.annotation.ray_operators import ID_COLUMN, PartAnnotator, PartsDatasink, PartsDatasource
 
     resources = {"num_gpus": 1} if has_gpus else {"num_cpus": _ACTOR_CPUS}
+    # Without a bound, Ray Data would keep a third of the CPUs for each of reading and writing.
+    tasks = max(2, int(ray.cluster_resources().get("CPU", 0)) // _CPUS_A_READER)
     dataset = ray.data.read_datasource(
-        PartsDatasource(groups, options.reading), override_num_blocks=len(groups), num_cpus=_TASK_CPUS
+        PartsDatasource(groups, options.reading),
+        override_num_blocks=len(groups),
+        num_cpus=_TASK_CPUS,
+        concurrency=min(tasks, len(groups)),
     )
     context = dataset.context
     context.checkpoint_config = CheckpointConfig(
@@ -317,7 +323,8 @@ def run_dataset(groups: Sequence[Group], options: ClusterOptions, folder: Cluste
         fn_constructor_args=(options.engine, options.to, has_gpus),
         **resources,
     )
-    annotated.write_datasink(PartsDatasink(folder, options.to), ray_remote_args={"num_cpus": _TASK_CPUS})
+    sink = PartsDatasink(folder, options.to)
+    annotated.write_datasink(sink, ray_remote_args={"num_cpus": _TASK_CPUS}, concurrency=tasks)
 
 
 def try_model(options: EngineOptions, has_gpu: bool) -> str:

@@ -48,6 +48,8 @@ class ClusterFolder:
             yield
             return
         path = Path(self.path)
+        if path.is_file():
+            raise CorpusError(f"--output {self.location} is a file; give a folder")
         is_new = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / ".lock", timeout=0)
@@ -70,10 +72,6 @@ class ClusterFolder:
         Raises:
             CorpusError: the folder holds something else than a run.
         """
-        from pyarrow.fs import FileType
-
-        if self.filesystem.get_file_info(self.path).type == FileType.File:
-            raise CorpusError(f"--output {self.location} is a file; give a folder")
         names = [name for name in self.list_names() if not name.startswith(".")]
         if MANIFEST not in names:
             if names:
