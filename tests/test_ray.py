@@ -126,6 +126,7 @@ def test_a_run_is_written_to_any_file_system(tmp_path, scheme):
 
 TEXT = "Cisplatin caused renal failure in case {}, and BRCA1 carriers had breast cancer. "
 PART_SIZE = 2
+NODE = {"num_cpus": 2, "object_store_memory": 100 << 20}
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +137,8 @@ def cluster() -> Iterator[Any]:
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["PYTHONPATH"] = str(ROOT)  # of the workers
-    node = {"num_cpus": 2, "object_store_memory": 100 << 20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    cluster.add_node(**node)
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    cluster.add_node(**NODE)
     yield cluster
     cluster.shutdown()
 
@@ -190,49 +190,11 @@ def finish(process: subprocess.Popen) -> str:
     return out
 
 
-def kill_actor(generator: random.Random) -> None:
+def kill_actor() -> None:
     """Kill a process that annotates."""
     import psutil
 
-    actors = [p for p in psutil.process_iter(["cmdline"]) if "PartAnnotator" in " ".join(p.info["cmdline"] or ())]
-    generator.choice(actors).kill()
-
-
-@pytest.mark.slow
-def test_killed_workers_and_nodes_change_nothing(start, cluster, expected, tmp_path):
-    process, generator = start("--workers", "2"), random.Random(0)
-    for parts in (1, 12):
-        wait_for_parts(process, tmp_path / "out", parts)
-        kill_actor(generator)
-    wait_for_parts(process, tmp_path / "out", 24)
-    cluster.remove_node(list(cluster.worker_nodes)[0], allow_graceful=False)
-    out = finish(process)
-    cluster.add_node(num_cpus=2, object_store_memory=100 << 20)
-    assert read_output(tmp_path / "out") == expected
-    assert out.startswith("out: 120 documents, ") and ", 2 not read; " in out
-    assert [error["file"] for error in read_jsonl(tmp_path / "out/errors.jsonl")] == ["in/0.jsonl", "in/1.jsonl"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("part-")) == [
-        ".lock", "errors.jsonl", "manifest.json"
-    ]  # fmt: skip
-
-
-@pytest.mark.slow
-def test_a_killed_driver_goes_on(start, expected, tmp_path):
-    for parts, number in ((1, signal.SIGKILL), (20, signal.SIGKILL), (35, signal.SIGINT)):
-        process = start("--workers", "1")
-        wait_for_parts(process, tmp_path / "out", parts)
-        process.send_signal(number)
-        _, error = process.communicate(timeout=60)
-        assert process.returncode == (130 if number == signal.SIGINT else -number)
-        told = [line for line in error.splitlines() if line and "logging.cc" not in line]
-        assert (number == signal.SIGKILL) or (len(told) == 1 and "stopped by SIGINT; what is done is kept" in told[0])
-    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("part-*")}
-    out = finish(start("--workers", "1"))
-    assert read_output(tmp_path / "out") == expected
-    assert sum(path.stat().st_mtime_ns == when for path, when in done.items()) >= len(done) - 5
-    assert "; the last of it in " in out
-    assert "; all of it was done before" in finish(start())
-    assert read_json(tmp_path / "out/manifest.json")["totals"]["documents"] == 120
+    next(p for p in psutil.process_iter(["cmdline"]) if "(PartAnnotator)" in " ".join(p.info["cmdline"] or ())).kill()
 
 
 @pytest.mark.slow
@@ -245,3 +207,40 @@ def test_parquet_is_written_to_a_uri(start, expected, tmp_path):
     assert [[{**e, "tasks": None} for e in row["entities"]] for row in rows] == [
         [{**e, "tasks": None} for e in document["entities"]] for document in expected
     ]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_and_a_killed_node_change_nothing(start, cluster, expected, tmp_path):
+    process = start("--workers", "2")
+    wait_for_parts(process, tmp_path / "out", 1)
+    kill_actor()
+    wait_for_parts(process, tmp_path / "out", 20)
+    cluster.remove_node(list(cluster.worker_nodes)[0], allow_graceful=False)
+    out = finish(process)
+    cluster.add_node(**NODE)
+    assert read_output(tmp_path / "out") == expected
+    assert out.startswith("out: 120 documents, ") and ", 2 not read; " in out and out.count("\n") == 1
+    assert [error["file"] for error in read_jsonl(tmp_path / "out/errors.jsonl")] == ["in/0.jsonl", "in/1.jsonl"]
+    assert {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("part-")} == {
+        ".lock", "errors.jsonl", "manifest.json"
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_driver_goes_on(start, expected, tmp_path):
+    for parts, number in ((1, signal.SIGKILL), (20, signal.SIGINT)):
+        process = start()
+        wait_for_parts(process, tmp_path / "out", parts)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    told = [line for line in error.splitlines() if line and "logging.cc" not in line]
+    assert len(told) == 1 and "stopped by SIGINT; what is done is kept" in told[0]
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("part-*")}
+    out = finish(start())
+    assert read_output(tmp_path / "out") == expected
+    again = sum(path.stat().st_mtime_ns != when for path, when in done.items())
+    assert again <= 6  # those that were written, but not noted yet
+    assert "; the last of it in " in out
+    assert "; all of it was done before" in finish(start())
+    assert read_json(tmp_path / "out/manifest.json")["totals"]["documents"] == 120

@@ -241,11 +241,11 @@ def connect(address: str) -> Iterator[None]:
         raise CorpusError(f"{problem} ({summarize_error(error).rstrip('.')}); {advice}") from None
     for number, handler in handlers.items():  # Ray has its own for SIGTERM
         signal.signal(number, handler)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages of the cluster
+    with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages of the cluster
+        try:
             yield
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 @contextlib.contextmanager
