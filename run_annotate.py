@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mtl_bioner.annotation import cluster, cluster_inputs, engine, parts, run_folder, sinks, sources
+from mtl_bioner.annotation import cluster, cluster_inputs, engine, parts, ray_session, run_folder, sinks, sources
 from mtl_bioner.annotation.local import MOST_WORKERS, Pool, Ready, WorkerError, WorkerOptions
 from mtl_bioner.annotation.progress import Progress, summarize
 from mtl_bioner.annotation.readers import Inputs
@@ -69,7 +69,7 @@ def share(text: str) -> float:
 def address(text: str) -> str:
     """Parse the address of a Ray cluster."""
     try:
-        return cluster.parse_address(text)
+        return ray_session.parse_address(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
