@@ -17,9 +17,11 @@ from toys import put, read_json, read_jsonl
 import mtl_bioner
 import run_annotate
 from dataset_scripts.schema import CorpusError
+from mtl_bioner.annotation import cluster as cluster_module
 from mtl_bioner.annotation import cluster_inputs
 from mtl_bioner.annotation.cluster_folder import ClusterFolder
 from mtl_bioner.annotation.cluster_inputs import ReadOptions, Scan
+from mtl_bioner.annotation.local import WorkerError
 from mtl_bioner.annotation.parts import SourceDocument, Unreadable, number_ids
 from mtl_bioner.annotation.sources import find_sources, measure
 from mtl_bioner.annotation.tables import ColumnOptions
@@ -120,6 +122,15 @@ def test_a_run_is_written_to_any_file_system(tmp_path, scheme):
     folder.write("manifest.json", b"{}")
     with pytest.raises(CorpusError, match=r"/out/manifest.json is no manifest of annotate; give another --output"):
         folder.read_manifest()
+
+
+@pytest.mark.parametrize(
+    ("to", "content"), [("jsonl", b'{"entities": [{"type": "D"}]}\n{"enti'), ("parquet", b"PAR1")]
+)
+def test_a_damaged_part_is_told(tmp_path, to, content):
+    (folder := ClusterFolder(str(tmp_path))).write("part", content)
+    with pytest.raises(WorkerError, match=r"^part is damaged \(.*; see that all nodes share the output"):
+        cluster_module.count_entities(folder, ["part"], to)
 
 
 # ------------------------------------------------------------------------------------------------------ a real cluster

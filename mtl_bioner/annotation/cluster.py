@@ -50,6 +50,7 @@ _ACTOR_CPUS, _TASK_CPUS = 0.95, 0.02
 _CPUS_A_READER = 4  # a process reads several times faster than one annotates
 _MOST_DEATHS = 5  # of actors one after the other while they load the model, before the run fails
 _FILES_A_TASK = 100  # that are read back
+_REMEDY = "see that all nodes share the output folder, and delete checkpoint/ in it, so that all is written again"
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class ClusterRun:
         """Read the output back, and return its totals.
 
         Raises:
-            WorkerError: a part is missing, or the number of documents is not that of the inputs.
+            WorkerError: a part is missing or damaged, or the number of documents is not that of the inputs.
         """
         import ray
 
@@ -175,15 +176,14 @@ class ClusterRun:
             for group, scan in zip(groups, scans, strict=True)
             for number in range(scan.parts)
         ]
-        where = f"look whether all nodes share {self.options.output}, and begin again with a new --output"
         if missing := set(names) - set(self.folder.list_names()):
-            raise WorkerError(f"{format_count(len(missing), 'part')} missing, the first {min(missing)}; {where}")
+            raise WorkerError(f"{format_count(len(missing), 'part')} missing, the first {min(missing)}; {_REMEDY}")
         count = ray.remote(count_entities)
         chunks = [names[i : i + _FILES_A_TASK] for i in range(0, len(names), _FILES_A_TASK)]
         counts = ray.get([count.remote(self.folder, chunk, self.options.to) for chunk in chunks])
         documents, expected = sum(one.documents for one in counts), sum(len(scan.ids) for scan in scans)
         if documents != expected:
-            raise WorkerError(f"{documents:,} documents are written, of {expected:,}; {where}")
+            raise WorkerError(f"{documents:,} documents are written, of {expected:,}; {_REMEDY}")
         entities = sum((one.entities for one in counts), Counter())
         words = sum(scan.words for scan in scans)
         return {
@@ -250,10 +250,13 @@ def count_entities(folder: ClusterFolder, names: Sequence[str], to: str) -> Coun
     documents, entities = 0, Counter()
     for name in names:
         content = folder.read(name)
-        if to == "parquet":
-            rows = parquet.read_table(pa.BufferReader(content), columns=["entities"]).to_pylist()
-        else:
-            rows = [json.loads(line) for line in content.splitlines()]
+        try:
+            if to == "parquet":
+                rows = parquet.read_table(pa.BufferReader(content), columns=["entities"]).to_pylist()
+            else:
+                rows = [json.loads(line) for line in content.splitlines()]
+        except ValueError as error:
+            raise WorkerError(f"{name} is damaged ({summarize_error(error)}); {_REMEDY}") from None
         documents += len(rows)
         entities.update(entity["type"] for row in rows for entity in row["entities"])
     return Counts(documents, entities)

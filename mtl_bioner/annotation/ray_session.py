@@ -84,6 +84,8 @@ def explain_failures() -> Iterator[None]:
         cause = find_cause(error)
         if isinstance(cause, CorpusError):
             raise CorpusError(str(cause)) from None
+        if isinstance(cause, WorkerError):
+            raise WorkerError(str(cause)) from None
         if isinstance(cause, ModelError):
             share = "; check its name, copy it again, or put it where all nodes find it"
             raise WorkerError(f"{cause}{share}", is_loading=True) from None
