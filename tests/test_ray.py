@@ -18,7 +18,7 @@ import mtl_bioner
 import run_annotate
 from dataset_scripts.schema import CorpusError
 from mtl_bioner.annotation import cluster as cluster_module
-from mtl_bioner.annotation import cluster_inputs
+from mtl_bioner.annotation import cluster_inputs, ray_session
 from mtl_bioner.annotation.cluster_folder import ClusterFolder
 from mtl_bioner.annotation.cluster_inputs import ReadOptions, Scan
 from mtl_bioner.annotation.local import WorkerError
@@ -131,6 +131,35 @@ def test_a_damaged_part_is_told(tmp_path, to, content):
     (folder := ClusterFolder(str(tmp_path))).write("part", content)
     with pytest.raises(WorkerError, match=r"^part is damaged \(.*; see that all nodes share the output"):
         cluster_module.count_entities(folder, ["part"], to)
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected", "told", "is_loading"),
+    [
+        (CorpusError("a.txt is missing"), CorpusError, "a.txt is missing", None),
+        (
+            OSError(28, "No space left on device"),
+            WorkerError,
+            "the cluster failed: OSError: [Errno 28] No space l",
+            False,
+        ),
+        (
+            ray_session.ModelError("no weights"),
+            WorkerError,
+            "no weights; check its name, copy it again, or put it",
+            True,
+        ),
+        (None, WorkerError, "the cluster failed: ValueError: boom", False),
+    ],
+)
+def test_failures_on_the_cluster_are_one_line(cause, expected, told, is_loading):
+    exceptions = pytest.importorskip("ray").exceptions
+    trace = "Traceback ...\nValueError: boom\n\nThe above exception was the direct cause of the following exception:\n"
+    cause = cause or exceptions.UserCodeException("UDF failed")
+    with pytest.raises(expected) as caught, ray_session.explain_failures():
+        raise exceptions.RayTaskError("f", trace, cause)
+    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+    assert getattr(caught.value, "is_loading", None) == is_loading
 
 
 # ------------------------------------------------------------------------------------------------------ a real cluster

@@ -89,8 +89,7 @@ def explain_failures() -> Iterator[None]:
         if isinstance(cause, ModelError):
             share = "; check its name, copy it again, or put it where all nodes find it"
             raise WorkerError(f"{cause}{share}", is_loading=True) from None
-        reason = summarize_error(cause) if cause is not error else str(error).strip().splitlines()[-1]
-        raise WorkerError(f"the cluster failed: {type(cause).__name__}: {reason}") from None
+        raise WorkerError(f"the cluster failed: {describe_cause(error, cause)}") from None
 
 
 def find_cause(error: BaseException) -> BaseException:
@@ -100,6 +99,15 @@ def find_cause(error: BaseException) -> BaseException:
             break
         error = cause
     return error
+
+
+def describe_cause(error: BaseException, cause: BaseException) -> str:
+    """Write type and message of what went wrong in one line."""
+    if not type(cause).__module__.startswith("ray."):
+        return f"{type(cause).__name__}: {summarize_error(cause)}"
+    # Of an error in an operator, Ray sends the traceback only.
+    first = str(error).partition("\nThe above exception")[0]
+    return first.strip().splitlines()[-1].strip()
 
 
 def quieten(context: Any) -> None:
