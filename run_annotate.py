@@ -3,6 +3,7 @@
     python run_annotate.py outputs/quickstart abstracts/ --output annotated
     python run_annotate.py outputs/quickstart pubmed24n0001.xml.gz --output annotated --to pubtator
     cat notes.txt | python run_annotate.py outputs/quickstart - --lines --output annotated --to csv
+    python run_annotate.py outputs/quickstart pubmed/ --output s3://bucket/annotated --part_size 2000 --ray
 
 Inputs are files, folders of any mixture, - for standard input, and data sets of the Hub (hf:OWNER/NAME). Formats are
 known by content: plain text, JSONL, CSV, Parquet, PubTator, BioC, PubMed XML and others. The output is written in
@@ -21,7 +22,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dataset_scripts.messages import set_up_logging
-from mtl_bioner.annotation import engine, pages, parts, run_folder, sinks, sources
+from mtl_bioner.annotation import (
+    cluster,
+    cluster_inputs,
+    engine,
+    pages,
+    parts,
+    ray_session,
+    run_folder,
+    sinks,
+    sources,
+)
 from mtl_bioner.annotation.local import MOST_WORKERS, Pool, Ready, WorkerError, WorkerOptions
 from mtl_bioner.annotation.progress import Progress, summarize
 from mtl_bioner.annotation.readers import Inputs
@@ -66,6 +77,14 @@ def share(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
 
 
+def address(text: str) -> str:
+    """Parse the address of a Ray cluster."""
+    try:
+        return ray_session.parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def make_parser() -> AnnotateParser:
     """Make the parser of the command."""
     parser = AnnotateParser(
@@ -75,7 +94,8 @@ def make_parser() -> AnnotateParser:
     # fmt: off
     add("model", metavar="MODEL", help="--output_dir of a training, or OWNER/NAME on the Hub")
     add("inputs", metavar="INPUT", nargs="+", help="file, folder, - for standard input, or hf:OWNER/NAME")
-    add("--output", metavar="DIR", type=Path, required=True, help="new folder, or that of the run to go on with")
+    add("--output", metavar="DIR", required=True, type=lambda text: text if "://" in text else Path(text),
+        help="new folder, or that of the run to go on with; with --ray also a URI such as s3://bucket/annotated")
     add("--to", choices=sinks.FORMATS, default="jsonl", help="format of the output (default: jsonl)")
     add("--tasks", metavar="A,B", help="tasks to run, by name (default: all of the model's)")
     add("--threshold", type=share, help="least score of an entity (default: 0, which keeps all)")
@@ -91,7 +111,10 @@ def make_parser() -> AnnotateParser:
     add("--dtype", choices=engine.DTYPES, default=engine.DEFAULT_DTYPE,
         help="auto: bfloat16 where the CPU or GPU has hardware for it (default: %(default)s)")
     add("--workers", type=positive,
-        help=f"processes (default: one for each GPU, else one for each core, up to {MOST_WORKERS})")
+        help=f"processes (default: one for each GPU, else one for each core, up to {MOST_WORKERS}); with --ray, "
+             "actors (default: as many as Ray finds room for)")
+    add("--ray", metavar="ADDRESS", type=address, nargs="?", const="auto",
+        help="run on a Ray cluster: HOST:PORT, auto for that of this machine (default), or local to start one here")
     add("--part_size", type=positive, default=parts.PART_SIZE,
         help=f"most documents of an output file (default: {parts.PART_SIZE})")
     # fmt: on
@@ -117,6 +140,11 @@ def handle_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def is_missing(output: Path | str) -> bool:
+    """Whether there is no output folder yet; of a URI it isn't known."""
+    return isinstance(output, Path) and not output.is_dir()
+
+
 def annotate_files(arguments: argparse.Namespace) -> int:
     """Annotate all inputs; return the exit status."""
     output = arguments.output
@@ -126,6 +154,10 @@ def annotate_files(arguments: argparse.Namespace) -> int:
     )
     engine.check_model(options)
     columns = ColumnOptions(arguments.text_column, arguments.id_column, keep_extra=arguments.to == "jsonl")
+    if arguments.ray:
+        return annotate_on_cluster(arguments, options, columns)
+    if isinstance(output, str):
+        raise ValueError(f"--output {output}: a URI can be written with --ray only; give a folder")
     try:
         inputs = Inputs(sources.find_sources(arguments.inputs, columns, output, arguments.lines), columns)
         run = run_folder.RunFolder(output, identify(arguments, inputs))
@@ -140,12 +172,24 @@ def annotate_files(arguments: argparse.Namespace) -> int:
                 output.rmdir()
 
 
+def annotate_on_cluster(arguments: argparse.Namespace, options: engine.EngineOptions, columns: ColumnOptions) -> int:
+    """Annotate all inputs with Ray Data; return the exit status."""
+    reading = cluster_inputs.ReadOptions(columns, arguments.part_size)
+    cluster_options = cluster.ClusterOptions(
+        arguments.ray, str(arguments.output), arguments.to, options, reading, arguments.workers, arguments.strict
+    )
+    cluster.check_options(arguments.inputs, cluster_options)
+    found = sources.find_sources(arguments.inputs, columns, Path(arguments.output), arguments.lines)
+    inputs = Inputs(found, columns)
+    return cluster.annotate_on_cluster(inputs, cluster_options, identify(arguments, inputs))
+
+
 def identify(arguments: argparse.Namespace, inputs: Inputs) -> dict[str, Any]:
     """Describe model, arguments and inputs: all that the output depends on."""
     return {
         "mtl_bioner": get_package_version("mtl-bioner"),
         "model": {"name": Path(arguments.model).name, "hash": hash_model(str(Path(arguments.model).expanduser()))},
-        "arguments": {name: getattr(arguments, name) for name in DECIDING},
+        "arguments": {name: getattr(arguments, name) for name in DECIDING} | ({"ray": True} if arguments.ray else {}),
         "inputs": [sources.describe_source(source) for source in inputs.sources],
     }
 
@@ -200,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return annotate_files(arguments)
     except (ValueError, OSError, WorkerError) as error:
         is_input = isinstance(error, ValueError) and not isinstance(error, parts.StrictError)
-        if is_input or getattr(error, "is_loading", False) or not arguments.output.is_dir():
+        if is_input or getattr(error, "is_loading", False) or is_missing(arguments.output):
             print_error(PROGRAM, error)
             return 2
         print_error(PROGRAM, f"{error}; {again}")
