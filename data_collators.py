@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 
-from modeling_mtl_bioner import IGNORE, Span, Window, decode_spans, fill_word_logits, make_windows, pad_batch
+from modeling_mtl_bioner import IGNORE, Span, Window, decode_spans, make_windows, pad_batch
 
 
 @dataclass
@@ -128,6 +128,16 @@ class TaskRows(Dataset):
             for i, text_spans in zip(texts, decoded, strict=True):
                 spans[i] = text_spans
         return spans
+
+
+def fill_word_logits(word_logits: Tensor, window: Window, logits: Tensor) -> None:
+    """Write a window's logits (length, labels) into its text's (words, labels): each word's from its first sub-word.
+
+    A word without sub-words gets minus infinity, its mark in `decode_spans`. Further labels are left out.
+    """
+    positions = torch.tensor(window.positions, dtype=torch.long)  # -1 without sub-words: the last row, then masked
+    core_logits = logits[positions, : word_logits.size(1)].masked_fill(positions[:, None] < 0, -math.inf)
+    word_logits[slice(*window.core)] = core_logits
 
 
 @dataclass

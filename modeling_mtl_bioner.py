@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import hashlib
 import itertools
+import json
 import math
 import os
 import re
@@ -60,9 +62,11 @@ class MtlBionerConfig(PreTrainedConfig):
         max_seq_length: sub-words per window, special tokens included.
         context_size: most sub-words that a window repeats from each of its neighbours, within the sentence if there is
             a `sentence_pattern`.
+        tokenizer_hash: that of `hash_tokenizer`, of the tokenizer that the model was trained with; None: unknown.
 
     Raises ValueError for task names that repeat, are empty, hold a `.` or are one of torch's (`type`); for a task
-    without types, or with one twice; for an unknown sharing layer, a bad size of it, or a bad regular expression.
+    without types, or with one twice; for an unknown sharing layer, an impossible size or calibration, or a bad regular
+    expression.
     """
 
     model_type = "mtl_bioner"
@@ -82,6 +86,7 @@ class MtlBionerConfig(PreTrainedConfig):
         sentence_pattern: str = "",
         max_seq_length: int = 320,
         context_size: int = 32,
+        tokenizer_hash: str | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(encoder_config, dict):
@@ -93,10 +98,14 @@ class MtlBionerConfig(PreTrainedConfig):
         self.adversarial_weight, self.difference_weight = adversarial_weight, difference_weight
         self.word_pattern, self.sentence_pattern = word_pattern, sentence_pattern
         self.max_seq_length, self.context_size = max_seq_length, context_size
+        self.tokenizer_hash = tokenizer_hash
         if sharing not in SHARING:
             raise ValueError(f"sharing is {sharing!r}; known are {', '.join(SHARING)}")
-        if sharing_size is not None and (not isinstance(sharing_size, int) or sharing_size < 1):
-            raise ValueError(f"sharing_size is {sharing_size}; give a whole number from 1")
+        sizes = {"sharing_size": sharing_size, "max_seq_length": max_seq_length, "context_size": context_size}
+        for name, size in sizes.items():
+            least = int(name != "context_size")
+            if size is not None and (not isinstance(size, int) or size < least):
+                raise ValueError(f"{name} is {size!r}; give a whole number from {least}")
         for name, pattern in (("word_pattern", word_pattern), ("sentence_pattern", sentence_pattern)):
             try:
                 re.compile(pattern)
@@ -122,6 +131,10 @@ class MtlBionerConfig(PreTrainedConfig):
             types = task.get("types")
             if not isinstance(types, (list, tuple)) or not types or len(set(types)) < len(types):
                 raise ValueError(f"task {task['name']} has the types {types!r}; give a list of one or more, each once")
+            temperature, bias = task.get("temperature", 1.0), task.get("score_bias", 0.0)
+            if not all(isinstance(x, Real) and math.isfinite(x) for x in (temperature, bias)) or temperature <= 0:
+                problem = f"temperature is {temperature!r}, its score_bias {bias!r}; both must be finite numbers"
+                raise ValueError(f"task {task['name']}: its {problem}, the first above 0")
         self.tasks = [dict(task) for task in tasks]
         # Stock code knows one label set. With several tasks it sees what each class of `logits` means in each head,
         # such as `ncbi:B-Disease|bc2gm:B-Gene`.
@@ -433,6 +446,16 @@ class MtlBionerModel(PreTrainedModel):
         output = MtlBionerOutput(loss, logits, task_logits, hidden, penalty, log_variance)
         return output.to_tuple() if return_dict is False else output
 
+    @classmethod
+    def from_pretrained(cls, name: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """Load as transformers does, but raise ValueError if weights are missing or left over, and name them."""
+        model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
+        faults = {"is without": info["missing_keys"], "has no place for": info["unexpected_keys"]}
+        if reasons := [f"{fault} the weights {_list_some(keys)}" for fault, keys in faults.items() if keys]:
+            problem = f"{name} is no whole model: by its config.json it {' and '.join(reasons)}"
+            raise ValueError(f"{problem}; copy it again, or finish its training")
+        return (model, info) if output_loading_info else model
+
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Save as transformers does, with this file, under the names by which `AutoModel` and others look it up.
 
@@ -450,6 +473,13 @@ class MtlBionerModel(PreTrainedModel):
             for path in Path(save_directory).glob(pattern):
                 with contextlib.suppress(OSError):  # a file system without modes
                     path.chmod(0o666 & ~umask)
+
+
+def _list_some(keys: Iterable[str], most: int = 3) -> str:
+    """List some weights by name, and count the rest."""
+    keys = sorted(keys)
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more
 
 
 # --------------------------------------------------------------------------------------------------------------- loss
@@ -604,6 +634,26 @@ def get_special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     return list(ids[: inside[0]]), list(ids[inside[-1] + 1 :])
 
 
+def hash_tokenizer(tokenizer: Any) -> str:
+    """Compute a hash of a tokenizer's vocabulary and of the sub-words of some words, whatever else it holds."""
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    probe = split_subwords(tokenizer, ["Cisplatin", "naïve", "TNF", "α", "5", "µg", "."])
+    return hashlib.sha256(json.dumps([vocabulary, probe]).encode()).hexdigest()[:16]
+
+
+def check_tokenizer(tokenizer: Any, config: MtlBionerConfig) -> None:
+    """Raise ValueError for a tokenizer that the model was not trained with, or for windows the encoder can't take."""
+    size, encoder = len(tokenizer), config.encoder_config
+    embeddings = getattr(encoder, "vocab_size", None) or size
+    known = config.tokenizer_hash in (None, hash_tokenizer(tokenizer))
+    if not known or size < embeddings / 2 or tokenizer.vocab_size > embeddings:
+        problem = f"the tokenizer, of {size} sub-words, is not the one that the model was trained with"
+        raise ValueError(f"{problem} (its encoder has {embeddings}); copy the tokenizer's files again")
+    positions = getattr(encoder, "max_position_embeddings", None) or 0
+    if 0 < positions < config.max_seq_length:
+        raise ValueError(f"max_seq_length is {config.max_seq_length} in config.json; the encoder takes {positions}")
+
+
 def pad_batch(sequences: Sequence[Sequence[int]], value: int, length: int = 1) -> Tensor:
     """Pad sequences on the right with `value` to a tensor (batch, longest, but at least `length`)."""
     longest = max(length, *map(len, sequences))
@@ -641,24 +691,6 @@ def pad_windows(
     return pad_batch(windows, pad_token_id, length).to(model.device), mask
 
 
-@torch.inference_mode()
-def classify_windows(
-    model: MtlBionerModel, windows: Sequence[Sequence[int]], tasks: Sequence[str], pad_token_id: int, batch_size: int
-) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-    """Run windows, given by their `input_ids`, through the model in evaluation mode, in batches of like length.
-
-    Yields the windows of each batch, by their indices, and task name -> logits (batch, length, labels).
-    """
-    model.eval()
-    for batch in plan_batches([len(ids) for ids in windows], math.inf, batch_size):
-        ids, mask = pad_windows(model, [windows[i] for i in batch], pad_token_id)
-        task_logits = model(ids, mask, tasks=tasks).task_logits
-        check_finite(
-            model, {task: logits if mask is None else logits[mask.bool()] for task, logits in task_logits.items()}
-        )
-        yield batch, task_logits
-
-
 def check_finite(model: MtlBionerModel, logits: Mapping[str, Tensor]) -> None:
     """Raise ValueError for logits that are not finite."""
     if not all(of_task.isfinite().all() for of_task in logits.values()):
@@ -666,16 +698,6 @@ def check_finite(model: MtlBionerModel, logits: Mapping[str, Tensor]) -> None:
             f"the model computes no numbers in {model.dtype}; load it with dtype=torch.float32, and if it is so "
             "there too, its weights are damaged"
         )
-
-
-def fill_word_logits(word_logits: Tensor, window: Window, logits: Tensor) -> None:
-    """Write a window's logits (length, labels) into its text's (words, labels): each word's from its first sub-word.
-
-    A word without sub-words gets minus infinity, its mark in `decode_spans`. Further labels are left out.
-    """
-    positions = torch.tensor(window.positions, dtype=torch.long)  # -1 without sub-words: the last row, then masked
-    core_logits = logits[positions, : word_logits.size(1)].masked_fill(positions[:, None] < 0, -math.inf)
-    word_logits[slice(*window.core)] = core_logits
 
 
 # ----------------------------------------------------------------------------------------------------------- decoding
@@ -703,7 +725,7 @@ def decode_spans(
 ) -> list[list[Span]]:
     """Decode the entities of texts from the logits of their words.
 
-    A word of minus infinity (see `fill_word_logits`) is passed over: an entity may go on behind it.
+    A word of minus infinity, which has no sub-words, is passed over: an entity may go on behind it.
 
     Args:
         word_logits: per text (words, at least `len(labels)`); further classes are ignored.
@@ -854,6 +876,10 @@ class MtlBionerPipeline(Pipeline):
 
     _load_processor = _load_image_processor = _load_feature_extractor = False
     _load_tokenizer = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_tokenizer(self.tokenizer, self.model.config)
 
     def _sanitize_parameters(
         self,

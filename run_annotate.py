@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dataset_scripts.messages import set_up_logging
 from mtl_bioner.annotation import engine, pages, parts, run_folder, sinks, sources
 from mtl_bioner.annotation.local import MOST_WORKERS, Pool, Ready, WorkerError, WorkerOptions
 from mtl_bioner.annotation.progress import Progress, summarize
@@ -191,7 +192,7 @@ def annotate_parts(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
+    set_up_logging(logging.WARNING)
     arguments, again = None, f"go on with the same command: {PROGRAM} {shlex.join(argv)}"
     try:
         arguments = make_parser().parse_intermixed_args(argv)

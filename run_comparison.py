@@ -13,12 +13,12 @@ has the budget of its teachers, the single-task models, on top of its own. Finis
 """
 
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dataset_scripts import CorpusError
+from dataset_scripts.messages import set_up_logging
 from mtl_bioner.comparison.arguments import parse_arguments
 from mtl_bioner.messages import print_error
 from mtl_bioner.reporting.files import write_json
@@ -52,7 +52,7 @@ def train_cell(request: Path) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0; 1 if a cell failed; 2 for input that can't be used."""
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    set_up_logging()
     try:
         arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
         if arguments.cell:

@@ -26,6 +26,7 @@ from dataset_scripts import CorpusError
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN
 from dataset_scripts.tasks import parse_tasks
 from modeling_mtl_bioner import MtlBionerModel
+from mtl_bioner.folder_lock import lock_folder
 from mtl_bioner.hub.push import PushError
 from mtl_bioner.messages import print_error
 from mtl_bioner.reporting import tables
@@ -194,17 +195,19 @@ def execute(run: Run, trainer: MultiTaskTrainer) -> dict[str, float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit status: 0; 1 if the run failed on the way, or its push; 2 for input that can't be used."""
-    is_first = set_up_process()
+    is_first, lock = set_up_process(), contextlib.ExitStack()
     try:
         run = prepare(sys.argv[1:] if argv is None else argv)
         trainer = None if run.data_args.search else make_trainer(run)
         if trainer is not None and run.args.do_train:
             check_optimizer(trainer)
+        if is_first and not run.data_args.dry_run:
+            lock.enter_context(lock_folder(run.output, "run_mtl_ner"))
     except (CorpusError, LaunchError, PushError, ValueError, OSError, ImportError) as error:
         print_error("run_mtl_ner", error)
         return 2
     transformers_logging.set_verbosity_warning()
-    with stop_cleanly("run_mtl_ner", lambda: explain_stop(run.output), reports=is_first):
+    with lock, stop_cleanly("run_mtl_ner", lambda: explain_stop(run.output), reports=is_first):
         if trainer is None:
             return show_search(run, make_trainer)
         return show_plan(run, trainer, is_first) if run.data_args.dry_run else show_run(run, trainer, is_first)

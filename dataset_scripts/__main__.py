@@ -29,6 +29,7 @@ from dataset_scripts.fix_offsets import fix_offsets
 from dataset_scripts.formats.files import format_count
 from dataset_scripts.formats.tags import SCHEMES
 from dataset_scripts.loading import check_arguments, count_mentions, find_data_dir, load_corpus, read_splits
+from dataset_scripts.messages import escape_controls, set_up_logging
 from dataset_scripts.offsets import NAMES
 from dataset_scripts.overlap import Overlap, compute_overlap, format_matrix
 from dataset_scripts.schema import CorpusError, Document, Ledger, ReadOptions
@@ -45,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Run the command of arguments that a parser with `add_commands` parsed; return the exit status."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    set_up_logging(logging.WARNING, "%(levelname)s: %(message)s")
     try:
         return arguments.run(arguments) or 0
     except (CorpusError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {escape_controls(str(error))}", file=sys.stderr)
         return 2
 
 
@@ -159,7 +160,7 @@ def _list_present(data_dir: str | None) -> list[str]:
             info.find_files(root)
             present.append(name)
         except CorpusError as error:
-            print(f"note: left out: {error}", file=sys.stderr)
+            print(f"note: left out: {escape_controls(str(error))}", file=sys.stderr)
     if not present:
         raise CorpusError(f"--data_dir {data_dir}: no corpus there; it should hold ncbi_disease/ and so on")
     return present

@@ -1,15 +1,21 @@
 """The Python interface: train a model, load a model."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
+from mtl_bioner.folder_lock import lock_folder
 from mtl_bioner.tokenizer import load_tokenizer
-from mtl_bioner.training.trainer import MultiTaskTrainer
+
+
+if TYPE_CHECKING:
+    from mtl_bioner.training.trainer import MultiTaskTrainer  # takes seconds to import, and `load` doesn't need it
 
 
 @dataclass
@@ -46,7 +52,8 @@ def train(**arguments: Any) -> TrainingResult:
     if run.data_args.search or run.data_args.dry_run:
         raise ValueError("search and dry_run train no model; use the command mtl-bioner train for them")
     trainer = run_mtl_ner.make_trainer(run)
-    scores = run_mtl_ner.execute(run, trainer)
+    with lock_folder(run.output, "mtl_bioner.train"):
+        scores = run_mtl_ner.execute(run, trainer)
     if run.args.push_to_hub:
         trainer.push_to_hub()
     return TrainingResult(run.model, scores, trainer, run.args.output_dir)

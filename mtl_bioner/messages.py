@@ -11,4 +11,6 @@ def summarize_error(error: BaseException) -> str:
 
 def print_error(program: str, error: BaseException | str) -> None:
     """Print `program: error: message` to standard error, the whole message on one line."""
-    sys.stderr.write(f"{program}: error: {' '.join(str(error).split())}\n")
+    from dataset_scripts.messages import escape_controls  # here, so that `--help` needs no reader of a corpus
+
+    sys.stderr.write(f"{program}: error: {escape_controls(' '.join(str(error).split()))}\n")

@@ -22,6 +22,7 @@ import run_annotate
 from dataset_scripts.formats import read_any
 from mtl_bioner.annotation import local, parts, progress, sources
 from mtl_bioner.annotation.parts import Part
+from mtl_bioner.folder_lock import lock_folder
 
 
 ROOT = Path(__file__).parents[1]
@@ -513,13 +514,10 @@ def test_other_arguments_or_inputs_are_refused_with_the_difference(run, tmp_path
 
 
 def test_two_runs_in_one_folder_are_refused(run, tmp_path, capsys):
-    from filelock import FileLock
-
     put(tmp_path / "a.txt", "Gout.")
-    (tmp_path / "out").mkdir()
-    with FileLock(tmp_path / "out/.lock"):
+    with lock_folder(tmp_path / "out", "another run"):
         assert run("a.txt") == 2
-    assert "another annotate is at work in out; wait for it" in capsys.readouterr().err
+    assert "out is in use by another run (process " in capsys.readouterr().err
 
 
 def test_progress_tells_rate_and_time_left(monkeypatch):

@@ -12,11 +12,13 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = ("run_mtl_ner", "run_annotate", "run_comparison")
 # Each room, and the rooms of the project that it may import; itself always.
 LIBRARY = {"modeling_mtl_bioner", "data_collators", "dataset_scripts", "mtl_bioner.messages", "mtl_bioner.tokenizer"}
+LIBRARY |= {"mtl_bioner.folder_lock"}
 ALLOWED = {
     "modeling_mtl_bioner": set(),
     "dataset_scripts": set(),
     "data_collators": {"modeling_mtl_bioner"},
-    "mtl_bioner.messages": set(),
+    "mtl_bioner.messages": {"dataset_scripts"},
+    "mtl_bioner.folder_lock": set(),
     "mtl_bioner.tokenizer": set(),
     "mtl_bioner.evaluation": LIBRARY,
     "mtl_bioner.reporting": LIBRARY | {"mtl_bioner.evaluation"},
@@ -134,7 +136,7 @@ def test_benchmarks_find_what_they_import(script: Path) -> None:
 
 MOST_SOURCE, MOST_TESTS = 17_500, 16_500
 # The Hub file holds the whole engine, so that whoever loads a model has its speed.
-MOST_LINES = {"modeling_mtl_bioner": 1060, "run_mtl_ner": 250}
+MOST_LINES = {"modeling_mtl_bioner": 1080, "run_mtl_ner": 250}
 
 
 def count_lines(path: Path) -> int:

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 import run_comparison
 from dataset_scripts.schema import Document, Entity
@@ -24,6 +23,7 @@ from mtl_bioner.comparison.report import write_report
 from mtl_bioner.comparison.runner import Runner
 from mtl_bioner.evaluation.error_analysis import KINDS
 from mtl_bioner.evaluation.significance import correct_holm
+from mtl_bioner.folder_lock import lock_folder
 from mtl_bioner.reporting.plots import import_pyplot, save_figure
 from mtl_bioner.training.arguments import ModelArguments
 
@@ -398,10 +398,10 @@ def test_a_taught_model_waits_for_its_teachers(tmp_path: Path, caplog: pytest.Lo
 
 
 def test_a_second_comparison_in_the_same_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    with FileLock(tmp_path / "lock"):
+    with lock_folder(tmp_path, "another run"):
         argv = ["--tasks", "ncbi", *SAMPLE, "--model_name_or_path", "./x", "--output_dir", str(tmp_path)]
         assert run_comparison.main(argv) == 2
-    assert "another run_comparison.py is at work" in capsys.readouterr().err
+    assert "is in use by another run (process" in capsys.readouterr().err
 
 
 def test_mentions_are_seen_in_training_text() -> None:
@@ -770,7 +770,7 @@ def test_real_cells_are_computed_once_and_reported(
     names = ["cross_ncbi,bc5cdr_1_1", "single_bc5cdr_1_1", "single_ncbi_1_1"]
     assert sorted(path.name for path in (output / "cells").iterdir()) == [f"{name}.json" for name in names]
     files = ["cells", "comparison.json", "comparison.md", "differences.png", "f1.png", "models", "plan.json"]
-    assert sorted(path.name for path in output.iterdir() if path.name != "lock") == files
+    assert sorted(path.name for path in output.glob("[!.]*")) == files
     assert MtlBionerModel.from_pretrained(output / "models" / names[0]).config.task_names == ["ncbi", "bc5cdr"]
     assert not list((output / "models").glob("*/checkpoint-*"))
     for name in names:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from toys import assert_same_entities
 
+from data_collators import fill_word_logits
 from dataset_scripts.bio import DEFAULT_WORD_PATTERN, decode_bio
 from modeling_mtl_bioner import (
     MtlBionerConfig,
@@ -13,7 +14,6 @@ from modeling_mtl_bioner import (
     Window,
     decode_labels,
     decode_spans,
-    fill_word_logits,
     find_best_labels,
 )
 

@@ -173,13 +173,27 @@ def test_a_refused_push_is_one_line_and_leaves_nothing(hub, folder, monkeypatch,
     assert last.startswith(f"mtl-bioner-push: error: the Hub refused me/ner {told}")
 
 
-@pytest.mark.parametrize(("status", "remedy"), [(404, "check the name of the repository"), (500, "try again later")])
-def test_other_refusals_have_a_remedy_too(status, remedy):
-    def refuse() -> None:
-        raise HfHubHTTPError("no", response=SimpleNamespace(status_code=status, headers={}, request=None))
+@pytest.mark.parametrize(("status", "remedy"), [
+    (400, "the Hub found the request wrong"), (404, "check the name of the repository"), (409, "another push was at"),
+    (413, "a file is too large for the Hub"), (418, "see what it says"), (422, "the Hub found a value wrong"),
+    (429, "too many requests"), (500, "try again later"),
+])  # fmt: skip
+@pytest.mark.parametrize("is_large", [False, True])
+def test_other_refusals_have_a_remedy_too(status, remedy, is_large):
+    response = SimpleNamespace(status_code=status, headers={}, request=None)
 
-    with pytest.raises(PushError, match=rf"the Hub refused me/ner \({status}\): {remedy}"):
-        explain_hub_errors(refuse, "me/ner")
+    def refuse() -> None:
+        raise HfHubHTTPError("no", response=response, server_message="License is\nmissing")
+
+    def refuse_file() -> None:
+        try:
+            refuse()
+        except HfHubHTTPError as error:
+            raise RuntimeError("Error while uploading 'model.safetensors' to the Hub.") from error
+
+    message = rf"the Hub refused me/ner \({status}\): {remedy}.* \(it says: License is\); nothing was pushed there$"
+    with pytest.raises(PushError, match=message):
+        explain_hub_errors(refuse_file if is_large else refuse, "me/ner")
 
 
 def test_a_connection_cut_half_way_leaves_nothing_half_pushed(hub, folder, monkeypatch, capsys):

@@ -24,6 +24,7 @@ from mtl_bioner.evaluation.metrics import (
     score_with_alternatives,
     summarise,
 )
+from mtl_bioner.evaluation.seqeval_scores import compute_seqeval_scores
 from mtl_bioner.evaluation.significance import bootstrap_difference, correct_holm
 from mtl_bioner.evaluation.spans import collect_gold, collect_predicted, compute_span_metrics, mark_correct
 
@@ -188,6 +189,45 @@ def test_seqeval_in_strict_mode_gives_the_same_scores(change, pairs: list[tuple[
     for suffix in ("", "_Gene", "_Disease"):
         right = metrics[f"t_recall{suffix}"] * metrics[f"t_support{suffix}"]
         assert right == pytest.approx(round(right), abs=1e-9)
+
+
+LABELS = ["O", "B-Gene", "I-Gene", "B-Disease", "I-Disease"]
+
+
+def tag_rows(*rows: tuple[str, str], types: set[str] | None = None) -> tuple[SimpleNamespace, list[np.ndarray]]:
+    """Rows of one text each, from gold and best tags; the word `-` has no sub-word, all others have two."""
+    texts, windows, logits = [], [], []
+    for index, (gold, best) in enumerate(rows):
+        tags, places = gold.split(), [-1 if tag == "-" else 1 + 2 * word for word, tag in enumerate(best.split())]
+        row_logits = np.zeros((2 * len(tags) + 2, 7))
+        row_logits[:, 4] = 1  # what special tokens and further sub-words say doesn't count
+        row_logits[:, 6] = 9  # nor the labels of a wider task
+        for place, tag in zip(places, best.split(), strict=True):
+            if place >= 0:
+                row_logits[place, LABELS.index(tag)] = 2
+        texts.append(SimpleNamespace(tags=tags, types=types))
+        window = SimpleNamespace(core=(0, len(tags)), positions=places)
+        windows.append(SimpleNamespace(task_id=0, text=index, window=window))
+        logits.append(row_logits)
+    return SimpleNamespace(rows=windows, texts=texts, labels=[LABELS]), logits
+
+
+@pytest.mark.parametrize(
+    ("rows", "types", "expected"),
+    [
+        ([("B-Gene I-Gene O", "B-Gene I-Gene O")], None, (1.0, 1.0, 1.0)),
+        ([("O B-Gene I-Gene", "O I-Gene I-Gene")], None, (1.0, 1.0, 1.0)),  # no legal sequence; seqeval begins one
+        ([("B-Gene I-Gene O", "B-Gene O B-Gene"), ("B-Disease", "B-Disease")], None, (1 / 3, 0.5, 0.4)),
+        ([("B-Gene I-Gene O", "B-Gene - O")], None, (1.0, 1.0, 1.0)),  # without a sub-word a word doesn't count
+        ([("O B-Gene", "B-Disease B-Gene")], {"Gene"}, (1.0, 1.0, 1.0)),
+        ([("O O", "O O")], None, (0.0, 0.0, 0.0)),
+    ],
+)
+def test_seqeval_scores_are_those_of_the_best_tags_of_words(rows, types, expected):
+    scores = compute_seqeval_scores(*tag_rows(*rows, types=types), ["mine"], "test")
+    assert scores == pytest.approx(
+        dict(zip((f"test_mine_seqeval_{kind}" for kind in ("precision", "recall", "f1")), expected, strict=True))
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- EntityF1

@@ -120,6 +120,7 @@ def test_a_stopped_training_tells_what_is_kept_and_how_to_resume(
     checkpoint = tmp_path / "checkpoint-9"
     checkpoint.mkdir()
     (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": 9}))
+    (checkpoint / "model.safetensors").touch()
     teachers = f"{checkpoint} and the teachers in {teacher.parent}"
     assert explain_stop(tmp_path, command) == f"kept: {teachers}; resume with: {resume}"
     monkeypatch.setenv("WORLD_SIZE", "2")

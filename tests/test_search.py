@@ -13,9 +13,9 @@ from typing import Any
 
 import optuna
 import pytest
-from filelock import FileLock
 
 import run_mtl_ner
+from mtl_bioner.folder_lock import lock_folder
 from mtl_bioner.training import search as search_module
 from mtl_bioner.training import trainer as trainer_module
 from mtl_bioner.training.search import SearchSpace, format_trials, search
@@ -208,10 +208,10 @@ def test_a_second_search_in_the_same_folder_is_refused(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (tmp_path / "a").mkdir()
-    with FileLock(tmp_path / "a" / "search.lock"):
+    with lock_folder(tmp_path / "a", "another run"):
         options = ["--output_dir", str(tmp_path / "a"), "--search", "1", "--overwrite_output"]
         assert run_mtl_ner.main([*arguments, *options]) == 2
-    assert "another --search is at work" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert "a is in use by another run (process" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 @pytest.mark.slow

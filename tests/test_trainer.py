@@ -416,6 +416,10 @@ def test_resumed_training_ends_where_the_uninterrupted_does(
         resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
         assert resumed.state.global_step == 6
         assert largest_difference(copy_weights(whole), copy_weights(resumed)) == 0.0
+        first, last = (trainer.state.log_history[-1] for trainer in (whole, resumed))
+        assert last["train_loss"] == pytest.approx(first["train_loss"])  # of all steps, not of the last part
+        state = json.loads((tmp_path / "whole" / f"checkpoint-{step}" / "trainer_state.json").read_text())
+        assert last["train_runtime"] > state["stateful_callbacks"]["TrainingTotals"]["attributes"]["seconds"] > 0
 
 
 def test_a_head_without_rows_stays_as_it_is_in_spite_of_weight_decay(
@@ -438,8 +442,32 @@ def test_the_newest_whole_checkpoint_is_the_last(tmp_path: Path) -> None:
         folder = tmp_path / f"checkpoint-{name}"
         folder.mkdir()
         (folder / "trainer_state.json").write_text(state)
+        (folder / "model.safetensors").touch()
     (tmp_path / "checkpoint-12").mkdir()
     assert find_last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+@pytest.mark.parametrize(("steps", "is_told"), [(5, True), (2, False)])
+def test_a_training_without_an_evaluation_is_told_of(
+    train: MakeTrainer, rows: TaskRows, caplog: pytest.LogCaptureFixture, steps: int, is_told: bool
+) -> None:
+    train(rows, rows, max_steps=3, eval_strategy="steps", eval_steps=steps, save_strategy="best")
+    told = f"the training has 3 steps, and --eval_steps is {steps}: no checkpoint is evaluated, the last one is kept"
+    assert (told in caplog.text) == is_told
+
+
+@pytest.mark.parametrize("lost", [None, "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_checkpoint_that_was_being_deleted_is_passed_over(tmp_path: Path, lost: str | None) -> None:
+    parts = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+    for step in (4, 8):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+        for part in parts:
+            (folder / part).touch()
+    if lost:
+        (tmp_path / "checkpoint-8" / lost).unlink()
+    assert find_last_checkpoint(tmp_path) == str(tmp_path / f"checkpoint-{4 if lost else 8}")
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])

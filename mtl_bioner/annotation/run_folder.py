@@ -11,6 +11,7 @@ cost doesn't grow; a line that a power cut left incomplete is dropped, and its p
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,13 +21,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from dataset_scripts.corpus import compute_sha256
 from dataset_scripts.formats.files import write_text, write_then_rename
 from dataset_scripts.schema import CorpusError
 from mtl_bioner.annotation.parts import Unreadable
 from mtl_bioner.annotation.sources import get_spool
+from mtl_bioner.folder_lock import LOCK, lock_folder
 
 
 MANIFEST, PARTS, ERRORS = "manifest.json", "parts.jsonl", "errors.jsonl"
@@ -49,7 +49,8 @@ class PartRecord:
 class RunFolder:
     """The output folder of one run, locked against others.
 
-    Raises CorpusError for a folder that isn't one of a run, or of a run with other arguments or inputs.
+    Raises CorpusError for a folder that isn't one of a run, or of a run with other arguments or inputs, and
+    FolderInUseError for one that another process writes into.
     """
 
     def __init__(self, output: Path, identity: Mapping[str, Any]) -> None:
@@ -58,12 +59,8 @@ class RunFolder:
         manifest = _read_manifest(output)
         if manifest is not None:
             refuse_differences(output, manifest, self.identity)
-        output.mkdir(parents=True, exist_ok=True)
-        self.lock = FileLock(output / ".lock", timeout=0)
-        try:
-            self.lock.acquire()
-        except Timeout:
-            raise CorpusError(f"another annotate is at work in {output}; wait for it") from None
+        self.lock = contextlib.ExitStack()
+        self.lock.enter_context(lock_folder(output, "mtl-bioner annotate"))
         manifest = _read_manifest(output)  # which another run may have written meanwhile
         if manifest is None:
             return
@@ -108,9 +105,9 @@ class RunFolder:
     def close(self) -> None:
         """Remove temporary files; let go of the lock."""
         remove_temporary_files(self.output)
-        self.lock.release()
+        self.lock.close()
         if not (self.output / MANIFEST).exists():
-            (self.output / ".lock").unlink(missing_ok=True)
+            (self.output / LOCK).unlink(missing_ok=True)
 
     def list_errors(self) -> list[Unreadable]:
         """List what couldn't be read, in the order of the inputs."""

@@ -14,11 +14,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from mtl_bioner.comparison import cells, report
 from mtl_bioner.comparison.arguments import SINGLE, TAUGHT, collect_training_arguments
 from mtl_bioner.comparison.cells import Cell, check_same_experiment, list_teachers, take_fingerprint
+from mtl_bioner.folder_lock import lock_folder
 from mtl_bioner.reporting.files import write_json
 from mtl_bioner.reporting.run_record import remove_checkpoints
 
@@ -40,12 +39,8 @@ class Runner:
 
     def compute_all(self) -> list[bool]:
         """Compute the planned cells that are missing, report after each, and return whether each is finished."""
-        self.output.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.output / "lock", timeout=0):
-                return self._compute_planned(cells.plan_cells(self.arguments))
-        except Timeout as error:
-            raise ValueError(f"another run_comparison.py is at work in {self.output}; wait for it") from error
+        with lock_folder(self.output, "run_comparison"):
+            return self._compute_planned(cells.plan_cells(self.arguments))
 
     def _compute_planned(self, planned: list[Cell]) -> list[bool]:
         for stale in [*self.output.glob("cells/training-*"), *self.output.glob("trials/training-*")]:

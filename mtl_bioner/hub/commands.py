@@ -21,9 +21,10 @@ def exit_status(command: Callable[[argparse.Namespace], None]) -> Callable[[argp
 
     @functools.wraps(command)
     def run(arguments: argparse.Namespace) -> int:
+        from dataset_scripts.messages import set_up_logging
         from mtl_bioner.hub.push import PushError
 
-        logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+        set_up_logging()
         for name in ("httpx", "httpx2"):  # they log a line for each request
             logging.getLogger(name).setLevel(logging.WARNING)
         try:

@@ -16,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import filter_repo_objects
 
 from mtl_bioner.hub.model_card import compute_spread, is_edited, name_repository, write_card
+from mtl_bioner.hub.private_content import find_private_content
 
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,16 @@ SPACE_FILES = (SPACE / "app.py", SPACE / "requirements.txt", PAGE, PAGE.with_suf
 # A dedicated Inference Endpoint looks for a handler, and installs the requirements.
 ENDPOINT = {"handler.py": HERE / "handler.py", "requirements.txt": SPACE / "requirements.txt"}
 REMEDIES = {
+    400: "the Hub found the request wrong",
     401: "log in with `hf auth login`, or set HF_TOKEN to a valid token",
     403: "the token may not write there; take one with write access, or another owner",
     404: "check the name of the repository and its owner",
+    409: "another push was at work there; push again",
+    413: "a file is too large for the Hub; see its limits",
+    422: "the Hub found a value wrong, such as one in the head of README.md",
+    429: "too many requests; try again in some minutes",
 }
+TEMPORARY = "try again later"
 
 
 class PushError(RuntimeError):
@@ -48,26 +55,44 @@ class PushError(RuntimeError):
 def collect_push_files(folder: Path, token: str | None = None) -> dict[str, Path]:
     """Return the files of a push by their names in the repository.
 
-    Raises PushError if a file that loading needs is missing, or one holds a path of this machine or the token (by
-    default that of the login).
+    Raises PushError if a file that loading needs is missing, or one is a link that leaves the folder, or holds a path
+    of a machine, a token or a key.
     """
     if not folder.is_dir():
         raise PushError(f"{folder}: no such folder; name the --output_dir of a training")
     code = () if is_stock(folder) else (CODE,)
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    files = {name: folder / name for name in filter_repo_objects(names, allow_patterns=[*PUBLISHED, *code])}
+    names = filter_repo_objects(list_files(folder), allow_patterns=[*PUBLISHED, *code])
+    files = {name: folder / name for name in names}
     files |= ENDPOINT if code else {}
     for pattern in (*REQUIRED, *code):
         if not any(filter_repo_objects(files, allow_patterns=pattern)):
             remedy = "name the --output_dir of a training, or one of its checkpoints"
             raise PushError(f"{folder} has no {pattern}; {remedy}")
-    secrets = {"the token of the Hub": token or get_token(), "a path of this machine": f"{Path.home()}/"}
-    for path in (path for path in files.values() if path.suffix in (".json", ".md")):
-        content = path.read_text(encoding="utf-8", errors="ignore")
-        for kind, secret in secrets.items():
-            if secret and len(secret) > 4 and secret in content:
-                raise PushError(f"{path} holds {kind}; take it out before it is pushed")
+    login = token or get_token()
+    secrets = {"a path of this machine": f"{Path.home()}/"} if len(str(Path.home())) > 4 else {}
+    secrets |= {"the token of the Hub": login} if login else {}
+    for path in files.values():
+        if kind := find_private_content(path, secrets):
+            raise PushError(f"{path} holds {kind}; take it out before it is pushed")
     return files
+
+
+def list_files(folder: Path) -> list[str]:
+    """List the files of a folder by name; raise PushError for a link to a file outside it, which may be private."""
+    names = []
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and is_published(path.name) and path.resolve().parent != folder.resolve():
+            raise PushError(
+                f"{path} is a link to {path.resolve()}, outside the folder; put a copy there, or delete it"
+            )
+        if path.is_file():
+            names.append(path.name)
+    return names
+
+
+def is_published(name: str) -> bool:
+    """Return whether a push takes a file of this name."""
+    return any(filter_repo_objects([name], allow_patterns=[*PUBLISHED, CODE]))
 
 
 def is_stock(folder: Path) -> bool:
@@ -146,14 +171,25 @@ def explain_hub_errors(action: Callable[[], Any], target: str) -> Any:
         raise
     except HFValidationError as error:
         raise PushError(f"{target!r} is no name of a repository: {error}") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        remedy = REMEDIES.get(status, "try again later")
-        raise PushError(f"the Hub refused {target} ({status}): {remedy}; nothing was pushed there") from error
     except Exception as error:  # whatever the HTTP library of the day raises where there is no connection
+        if refusal := find_refusal(error):
+            status, message = refusal.response.status_code, getattr(refusal, "server_message", None) or ""
+            remedy = REMEDIES.get(status, TEMPORARY if status >= 500 else "see what it says")
+            told = f" (it says: {message.strip().splitlines()[0][:200]})" if message.strip() else ""
+            raise PushError(
+                f"the Hub refused {target} ({status}): {remedy}{told}; nothing was pushed there"
+            ) from error
         cause = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
         remedy = "a push arrives whole or not at all, so try again"
         raise PushError(f"the push to {target} failed ({cause}); {remedy}") from error
+
+
+def find_refusal(error: BaseException) -> HfHubHTTPError | None:
+    """Return the Hub's refusal that led to an error, as the upload of a large file raises errors of its own."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, HfHubHTTPError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def prepare_card(folder: Path, repository: str, seeds: Sequence[Path]) -> None:

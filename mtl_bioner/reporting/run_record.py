@@ -103,8 +103,12 @@ def hash_model(name: str, revision: str = "main") -> str:
     return digest.hexdigest()[:16]
 
 
-# The folders of a path that begins with `/`, `~`, `.` or `..`, wherever in a value: `mine=/home/me/mine.txt:Disease`.
-_FOLDERS = re.compile(r"(?<![\w.~:/-])(?:~|\.{1,2})?/+(?:[^/,:+|=]+/+)*(?=[^/])")
+# The folders of a path that begins with `/`, `~`, `~name`, `.`, `..`, `file:///`, or as on Windows, wherever in a
+# value: `mine=/home/me/mine.txt:Disease`.
+_FOLDERS = re.compile(
+    r"(?<![\w.~:/\\-])(?:file://)?(?:~[\w.-]*|\.{1,2})?/+(?:[^/,:+|=]+/+)*(?=[^/])"
+    r"|(?<!\w)(?:[A-Za-z]:[\\/]+|\\\\)(?:[^\\/,:+|=]+[\\/]+)*(?=[^\\/])"
+)
 
 
 def strip_paths(value: Any) -> Any:

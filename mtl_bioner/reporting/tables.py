@@ -29,6 +29,7 @@ def format_scores(metrics: Mapping[str, float], config: Any) -> str:
         for task in config.tasks:
             prefix = f"{split}_{task['name']}"
             parts = list_score_keys(prefix, task["types"], task.get("corpora", ()))
+            parts["words, by seqeval"] = [f"{prefix}_seqeval_{kind}" for kind in KINDS]
             rows |= {f"{task['name']:24}{part}": keys for part, keys in parts.items()}
             if metrics.get(f"{prefix}_precision") == 0 and f"{prefix}_ece" not in metrics:
                 silent.append(f"{task['name']} ({shown})")

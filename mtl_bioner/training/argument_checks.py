@@ -94,7 +94,7 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, mod
         raise ValueError(f"--output_dir {folder}: {existing} can't be written to; name another folder")
     goes_on = is_resumed(args) or (data_args.search and (folder / SEARCH_DATABASE).is_file())
     may = data_args.overwrite_output or data_args.dry_run or goes_on
-    if folder.is_dir() and any(folder.iterdir()) and not may:
+    if any(folder.glob("[!.]*")) and not may:
         raise ValueError(
             f"--output_dir {folder} is not empty; choose another, go on with an interrupted training by "
             "--resume_from_checkpoint true, or delete results and teachers that are there by --overwrite_output"

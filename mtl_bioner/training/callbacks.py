@@ -1,5 +1,6 @@
 """Callbacks of the trainer: epochs of the sampler, a log for every epoch, logs in one line."""
 
+import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -7,11 +8,17 @@ from typing import Any
 
 from tqdm import tqdm
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import IntervalStrategy
+
+
+logger = logging.getLogger(__name__)
 
 
 def add_callbacks(trainer: Trainer) -> None:
     """Add the project's callbacks to a `MultiTaskTrainer`, in place of those that print logs as a dict."""
     trainer.add_callback(SetEpoch(trainer))
+    trainer.add_callback(TrainingTotals())
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(SpeedProgress(trainer))
     trainer.pop_callback(PrinterCallback)
@@ -46,6 +53,15 @@ class OneLineLog(TrainerCallback):
     def __init__(self, trainer: Trainer) -> None:
         self.task_names = trainer.task_names
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Warn before a training that ends before its first evaluation, so that there is no best checkpoint."""
+        if args.eval_strategy == IntervalStrategy.STEPS and state.eval_steps > state.max_steps:
+            logger.warning(
+                "the training has %d steps, and --eval_steps is %d: no checkpoint is evaluated, the last one is kept",
+                state.max_steps,
+                state.eval_steps,
+            )
+
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not any("loss" in entry and entry["epoch"] > state.epoch - 1 for entry in state.log_history):
             control.should_log = True
@@ -77,6 +93,32 @@ class SpeedProgress(ProgressCallback):
 
     def on_log(self, *args: Any, **kwargs: Any) -> None:
         """Leave logs to `OneLineLog`."""
+
+
+class TrainingTotals(TrainerCallback, ExportableState):
+    """Keep loss and time of the earlier parts of a training that was resumed; Trainer knows the last part only.
+
+    Attributes:
+        loss, seconds: summed over the steps of the earlier parts; a checkpoint holds those up to its step.
+    """
+
+    def __init__(self) -> None:
+        self.loss = self.seconds = 0.0
+        self.began = self.loss_so_far = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.began, self.loss_so_far = time.perf_counter(), 0.0
+        state.stateful_callbacks.setdefault(type(self).__name__, {})  # checkpoints of 0.1 are without
+
+    def state(self) -> dict[str, Any]:
+        seconds = time.perf_counter() - self.began if self.began else 0.0
+        return {"args": {}, "attributes": {"loss": self.loss + self.loss_so_far, "seconds": self.seconds + seconds}}
+
+    def complete(self, metrics: dict[str, float], earlier_steps: int, steps: int) -> None:
+        """Make `train_loss` and `train_runtime` those of the whole training, of so many steps."""
+        if self.loss:
+            metrics["train_loss"] = (metrics["train_loss"] * (steps - earlier_steps) + self.loss) / steps
+            metrics["train_runtime"] += self.seconds
 
 
 class SetEpoch(TrainerCallback):

@@ -25,18 +25,33 @@ PROCESSES = "processes"
 
 
 def find_last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
-    """Return the newest whole `checkpoint-N` in a folder, None if there is none."""
+    """Return the newest whole `checkpoint-N` in a folder, None if there is none.
+
+    One that holds an optimizer is preferred, since a training can go on with it: a process that is killed while it
+    deletes a checkpoint may leave all but that.
+    """
     numbers = ((path.name.removeprefix("checkpoint-"), path) for path in Path(folder).glob("checkpoint-*"))
     newest_first = sorted(((int(step), path) for step, path in numbers if step.isdecimal()), reverse=True)
-    return next((str(path) for _, path in newest_first if is_complete(path)), None)
+    whole = [path for _, path in newest_first if is_complete(path)]
+    return next(map(str, [*filter(is_resumable, whole), *whole]), None)
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end: the Trainer writes `trainer_state.json` last."""
+    """Whether a checkpoint was written to its end, and has its weights: `trainer_state.json` is written last."""
     try:
-        return "global_step" in json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        is_written = "global_step" in json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        return is_written and any("model" in path.name and path.suffix != ".py" for path in checkpoint.iterdir())
     except (OSError, ValueError):
         return False
+
+
+def is_resumable(checkpoint: Path) -> bool:
+    """Whether a checkpoint holds optimizer, scheduler and random states; DeepSpeed keeps them in a folder."""
+    parts = [path.name for path in checkpoint.iterdir()]
+    kept = ("optimizer", "scheduler", "rng_state")
+    return any(part.startswith("global_step") for part in parts) or all(
+        any(part.startswith(prefix) for part in parts) for prefix in kept
+    )
 
 
 def is_resumed(args: MultiTaskTrainingArguments) -> bool:
@@ -54,11 +69,11 @@ def find_resumed_checkpoint(args: MultiTaskTrainingArguments) -> str | None:
         return None
     is_named = str(args.resume_from_checkpoint).lower() != "true"
     checkpoint = args.resume_from_checkpoint if is_named else find_last_checkpoint(args.output_dir)
-    parts = os.listdir(checkpoint) if checkpoint and Path(checkpoint).is_dir() else None
-    if parts is not None and not any(part.startswith(("optimizer", "global_step")) for part in parts):  # DeepSpeed's
+    if checkpoint and Path(checkpoint).is_dir() and not is_resumable(Path(checkpoint)):
         raise ValueError(
-            f"--resume_from_checkpoint: {checkpoint} holds no optimizer (--save_only_model), so no training can go on "
-            "with it to the same weights; begin anew with --overwrite_output"
+            f"--resume_from_checkpoint: {checkpoint} lacks the optimizer, the scheduler or the random states (as with "
+            "--save_only_model), so no training can go on with it to the same weights; begin anew with "
+            "--overwrite_output"
         )
     if checkpoint or (Path(args.output_dir) / run_record.BEGUN).is_file():
         return checkpoint

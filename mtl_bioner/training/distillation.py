@@ -7,7 +7,8 @@ al. 2019, "BAM!"). So each head is trained on the text of all corpora.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data_collators import Row, TaskRows
-from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel, classify_windows
+from modeling_mtl_bioner import IGNORE, MtlBionerConfig, MtlBionerModel, check_finite, pad_windows, plan_batches
 from mtl_bioner.messages import summarize_error
 from mtl_bioner.tokenizer import load_tokenizer
 from mtl_bioner.training.model_setup import hub_answers
@@ -136,6 +137,24 @@ def _write_soft_labels(
         probabilities = logits[task].softmax(-1).to("cpu", torch.float16)  # (batch, length, labels)
         for row, row_probabilities in zip((rows[i] for i in batch), probabilities, strict=True):
             row.soft_labels[:, columns] = row_probabilities[: len(row.input_ids)]
+
+
+@torch.inference_mode()
+def classify_windows(
+    model: MtlBionerModel, windows: Sequence[Sequence[int]], tasks: Sequence[str], pad_token_id: int, batch_size: int
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """Run windows, given by their `input_ids`, through the model in evaluation mode, in batches of like length.
+
+    Yields the windows of each batch, by their indices, and task name -> logits (batch, length, labels).
+    """
+    model.eval()
+    for batch in plan_batches([len(ids) for ids in windows], math.inf, batch_size):
+        ids, mask = pad_windows(model, [windows[i] for i in batch], pad_token_id)
+        task_logits = model(ids, mask, tasks=tasks).task_logits
+        check_finite(
+            model, {task: logits if mask is None else logits[mask.bool()] for task, logits in task_logits.items()}
+        )
+        yield batch, task_logits
 
 
 def distillation_loss(task_logits: Mapping[str, Tensor], soft_labels: Tensor, labels: Tensor) -> Tensor:

@@ -75,5 +75,5 @@ def score_other_heads(run: Run, trainer: MultiTaskTrainer, when: str) -> dict[st
     if run.other_heads is None:
         return {}
     scores = trainer.predict(run.other_heads, metric_key_prefix=when).metrics
-    over_tasks = (f"{when}_macro_f1", f"{when}_micro_f1")
-    return {key: value for key, value in scores.items() if "_f1" in key and key not in over_tasks}
+    left_out = (f"{when}_macro_f1", f"{when}_micro_f1", "_seqeval")
+    return {key: value for key, value in scores.items() if "_f1" in key and not any(part in key for part in left_out)}

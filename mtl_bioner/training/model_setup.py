@@ -18,7 +18,7 @@ from transformers.utils import cached_file
 
 from dataset_scripts.bio import SENTENCE_PATTERN
 from dataset_scripts.tasks import Task
-from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel
+from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, check_tokenizer, hash_tokenizer
 from mtl_bioner.messages import summarize_error
 from mtl_bioner.tokenizer import get_max_length, load_tokenizer
 from mtl_bioner.training.arguments import DataArguments, ModelArguments
@@ -201,7 +201,8 @@ def settle_arguments(
 ) -> None:
     """Fill unset arguments from the model's config, and set the size of windows in the config.
 
-    Raises ValueError for windows that the encoder can't take, and for gates to report where there are none.
+    Raises ValueError for windows that the encoder can't take, a tokenizer that isn't the saved model's, and for gates
+    to report where there are none.
     """
     config = model.config
     for name in (*SHARING_OPTIONS, "head_dropout"):
@@ -222,6 +223,8 @@ def settle_arguments(
             "several windows, nothing is cut)"
         )
     config.max_seq_length, config.context_size = data_args.max_seq_length, data_args.context_size
+    check_tokenizer(tokenizer, config)
+    config.tokenizer_hash = hash_tokenizer(tokenizer)
     if model_args.report_gates and (config.sharing != "cross" or len(config.tasks) < 2):
         raise ValueError(
             f"--report_gates: there are no gates in --sharing {config.sharing} with {len(config.tasks)} task(s); give "

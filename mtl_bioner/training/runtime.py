@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
+from dataset_scripts.messages import set_up_logging
+
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -157,7 +159,7 @@ def set_up_process() -> bool:
     """Set up logging, and how the CPU treats tiny numbers; return whether this process is the one that reports."""
     is_first = os.environ.get("RANK", "0") == "0"
     level = logging.INFO if is_first else logging.ERROR
-    logging.basicConfig(format="%(levelname)s %(message)s", level=level, stream=sys.stderr)
+    set_up_logging(level)
     for noisy in ("httpx", "httpx2", "datasets", "accelerate"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()  # of loading and saving weights

@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from modeling_mtl_bioner import MtlBionerModel
 from mtl_bioner.messages import print_error
 from mtl_bioner.reporting.files import write_json
@@ -134,21 +132,11 @@ def search(
         The trials, as `list_finished_trials`.
 
     Raises:
-        ValueError: the search in the folder was begun with other arguments, or another process is at work on it.
+        ValueError: the search in the folder was begun with other arguments.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(output / "search.lock", timeout=0):  # a second one would take a running trial for a killed one
-            return _search(trainer, space, trials, output, arguments)
-    except Timeout as error:
-        raise ValueError(f"another --search is at work in {output}; wait, or give another --output_dir") from error
-
-
-def _search(
-    trainer: MultiTaskTrainer, space: SearchSpace, trials: int, output: Path, arguments: Mapping[str, Any]
-) -> list[dict[str, Any]]:
     import optuna
 
+    output.mkdir(parents=True, exist_ok=True)
     storage = f"sqlite:///{output / SEARCH_DATABASE}"
     study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
     recorded = study.user_attrs.get("arguments", dict(arguments))

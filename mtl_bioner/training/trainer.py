@@ -12,8 +12,9 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from data_collators import TaskBatchSampler, TaskRows
 from modeling_mtl_bioner import IGNORE, MtlBionerModel, multi_task_loss
+from mtl_bioner.evaluation.seqeval_scores import compute_seqeval_scores
 from mtl_bioner.evaluation.spans import compute_span_metrics, decode_entities
-from mtl_bioner.training.callbacks import add_callbacks
+from mtl_bioner.training.callbacks import TrainingTotals, add_callbacks
 from mtl_bioner.training.distillation import distillation_loss
 from mtl_bioner.training.loss_weights import balanced_weights, parse_loss_weights
 from mtl_bioner.training.runtime import check_processes, use_byte_dropout
@@ -168,7 +169,18 @@ class MultiTaskTrainer(SavingTrainer):
             if self.model.log_variances is not None:
                 log_variances = zip(self.task_names, self.model.scaled_log_variances().tolist(), strict=True)
                 logs |= {f"weight_{name}": round(math.exp(-value), 4) for name, value in log_variances}
+        if "train_runtime" in logs:
+            self._find_totals().complete(logs, self._initial_global_step, self.state.global_step)
         super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save a checkpoint, with the totals of the training so far."""
+        self._find_totals().loss_so_far = self._total_loss_scalar + float(self._tr_loss)
+        super()._save_checkpoint(model, trial)
+
+    def _find_totals(self) -> TrainingTotals:
+        """Find the callback, which a resumed training replaces by that of the checkpoint."""
+        return next(one for one in self.callback_handler.callbacks if isinstance(one, TrainingTotals))
 
     def evaluation_loop(
         self, dataloader: DataLoader, description: str, *, metric_key_prefix: str = "eval", **options: Any
@@ -191,6 +203,7 @@ class MultiTaskTrainer(SavingTrainer):
         self.entities = decode_entities(rows, logits, list_calibrations(config))
         output.metrics[f"{metric_key_prefix}_loss"] = self._compute_mean_loss(rows, logits, labels)
         output.metrics.update(compute_span_metrics(rows, self.entities, config, metric_key_prefix))
+        output.metrics.update(compute_seqeval_scores(rows, logits, config.task_names, metric_key_prefix))
         return output._replace(predictions=logits, label_ids=labels)
 
     def _compute_mean_loss(self, rows: TaskRows, logits: Sequence[Any], labels: Sequence[Any]) -> float:
