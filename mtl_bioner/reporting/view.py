@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from dataset_scripts.formats import is_corpus_path, read_any
 from dataset_scripts.formats.files import NO_DATA, format_count, write_text
 from dataset_scripts.local_corpus import find_local_files
+from dataset_scripts.messages import escape_controls, set_up_logging
 from dataset_scripts.schema import CorpusError, Mention, RawDocument
 from mtl_bioner.messages import print_error
 from mtl_bioner.reporting.entity_page import build_entity_page
@@ -40,7 +41,7 @@ class Shown(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status: 0, 1 if something can't be shown, 2 for bad input."""
     arguments = make_parser().parse_args(argv)
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.ERROR, stream=sys.stderr)
+    set_up_logging(logging.ERROR)
     try:
         path = arguments.path
         output = arguments.output or path.resolve().with_name(f"{path.resolve().name}.html")
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error(PROGRAM, error)
         return 2
     for note in shown.notes:
-        sys.stderr.write(f"{note}\n")
+        sys.stderr.write(f"{escape_controls(note)}\n")
     sys.stdout.write(f"{output}\n")
     sys.stderr.write("next: open the page in a browser\n")
     return int(not shown.is_complete)
