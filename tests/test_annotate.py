@@ -612,7 +612,7 @@ def command(trained: Path, tmp_path: Path) -> Callable[..., subprocess.Popen]:
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # of a slow machine that has other work
     while not path.exists():
         assert time.monotonic() < deadline, f"no {path}"
         time.sleep(0.01)
@@ -620,7 +620,7 @@ def wait_for(path: Path) -> None:
 
 def test_the_command_writes_what_the_pipeline_finds(command, trained, tmp_path):
     process = command("--workers", 2, "--tasks", "bc5cdr")
-    out, error = process.communicate(timeout=100)
+    out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     found = [[(e["start"], e["end"], e["type"], e["task"]) for e in line["entities"]] for line in
              read_parts(tmp_path / "out")]  # fmt: skip
@@ -638,7 +638,7 @@ def test_a_signal_ends_the_run_with_one_line_and_nothing_half_written(command, t
     process = command(part_size=1, copies=40)
     wait_for(tmp_path / "out/part-00000.jsonl")
     process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 128 + number
     (line,) = error.strip().splitlines()
     assert line.startswith(f"mtl-bioner annotate: stopped by {number.name}; what is done is kept, go on with the same")
@@ -654,7 +654,7 @@ def test_a_killed_worker_is_one_line_and_the_run_can_go_on(command, tmp_path):
     for child in children.read_text().split():
         if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
             os.kill(int(child), signal.SIGKILL)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     (line,) = error.strip().splitlines()
     assert process.returncode == 1
     assert re.search("worker [12] was killed by SIGKILL; if memory was short, give fewer --workers; go on with", line)
@@ -664,7 +664,7 @@ def test_a_killed_worker_is_one_line_and_the_run_can_go_on(command, tmp_path):
 def test_kills_at_random_moments_change_nothing(command, tmp_path):
     options = {"part_size": 5, "copies": 60}
     parts = len(TEXTS) * options["copies"] // options["part_size"]
-    assert command("--workers", 2, output="whole", **options).wait(timeout=200) == 0
+    assert command("--workers", 2, output="whole", **options).wait(timeout=500) == 0
     generator, done = random.Random(0), 0
     for _ in range(8):
         process = command("--workers", 2, **options)
@@ -676,5 +676,5 @@ def test_kills_at_random_moments_change_nothing(command, tmp_path):
         assert process.wait() in (-signal.SIGKILL, 0)  # a fast machine may be done before the kill
         done = len(list((tmp_path / "out").glob("part-*")))
     assert done >= 3
-    assert command("--workers", 2, **options).wait(timeout=200) == 0
+    assert command("--workers", 2, **options).wait(timeout=500) == 0
     assert read_folder(tmp_path / "out") == read_folder(tmp_path / "whole")
