@@ -40,7 +40,7 @@ def test_a_saved_head_scores_the_whole_of_another_corpus(
     assert "custom code" not in capsys.readouterr().out  # as AutoTokenizer asks, and waits
     assert {path.name for path in folder.glob("[!.]*")} == {
         "all_results.json", "run.json", "ledger.json", "reliability.png", "predictions_ncbi.jsonl",
-        "predictions_ncbi.pubtator",
+        "predictions_ncbi.pubtator", "errors.html",
     }  # fmt: skip
     record = read_json(folder / "run.json")
     assert record["arguments"]["tasks"] == "ncbi=own.jsonl:Disease"
@@ -76,7 +76,9 @@ def test_the_held_out_part_can_be_scored_again(argv: Argv, trained: Path, own: P
 
 def test_scoring_alone_fits_no_scores_and_writes_no_model(argv: Argv, trained: Path, tmp_path: Path) -> None:
     assert run_mtl_ner.main(argv("--do_eval", tasks="ncbi,bc5cdr", model=trained)) == 0
-    assert {path.name for path in (tmp_path / "out").glob("[!.]*")} == {"all_results.json", "run.json", "ledger.json"}
+    assert {path.name for path in (tmp_path / "out").glob("[!.]*")} == {
+        "all_results.json", "run.json", "ledger.json", "errors.html",
+    }  # fmt: skip
 
 
 def test_scoring_does_not_overwrite_the_record_of_the_training(

@@ -85,6 +85,8 @@ def test_results_have_the_keys_of_the_interface_and_values_from_0_to_1(trained: 
         for kind in ("precision", "recall", "f1", "support")
         for end in ends
     }
+    kinds = [f"seqeval_{kind}" for kind in ("precision", "recall", "f1")]
+    expected |= {f"{split}_{task}_{kind}" for split in ("eval", "test") for task in parts for kind in kinds}
     assert {key for key in results if key.startswith(("eval_", "test_")) and not key.endswith(TIMES)} == expected
     for key, value in results.items():
         assert not re.search("_(precision|recall|f1)", key) or 0 <= value <= 1, key

@@ -578,6 +578,7 @@ def test_evaluate_and_predict_give_the_keys_of_the_interface(make_trainer: MakeT
     scores = {f"ill_{kind}{end}" for kind in kinds for end in ("", "_Disease")}
     scores |= {f"gene_{kind}{end}" for kind in kinds for end in ("", "_Gene", "_Protein")}
     scores |= {"macro_f1", "micro_precision", "micro_recall", "micro_f1", "loss", "ill_ece", "gene_ece"}
+    scores |= {f"{task}_seqeval_{kind}" for task in ("ill", "gene") for kind in kinds[:3]}
     times = {"runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "epoch"}
     assert {key.removeprefix("eval_") for key in trainer.evaluate()} - times == scores
     predicted = trainer.predict(several, metric_key_prefix="test").metrics
