@@ -333,6 +333,8 @@ def test_an_endpoint_answers_from_the_pushed_files(hub, read, folder, tmp_path):
     refused = {
         '{"inputs": 5}': '"inputs" must be a text',
         "{}": '"inputs" must be a text',
+        "[1]": "the body of a request must be an object",
+        json.dumps({"inputs": [""] * 1001}): '"inputs" holds 1,001 texts; send at most 1,000',
         '{"inputs": "a", "parameters": {"tasks": ["x"]}}': "no task 'x'",
         json.dumps({"inputs": "a" * 100_001}): '"inputs" holds 100,001 characters; send at most 100,000',
         '{"inputs": "a", "parameters": ["ncbi"]}': '"parameters" must be an object',

@@ -1,5 +1,6 @@
 """The page of `space/`: what it writes, and what a reader sees of it in a real browser."""
 
+import asyncio
 import html
 import json
 import os
@@ -9,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +101,45 @@ def test_a_request_that_fails_gets_a_message():
 def test_a_refusal_says_why(text, tasks, message):
     marked, *_ = app.annotate(lambda *_, **__: [], text, tasks, 0.0, "all")
     assert message in marked if message else "ner-error" not in marked
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/gradio_api/upload", {}, 403),
+        ("/upload/", {}, 403),
+        ("/gradio_api/queue/join", {b"content-length": b"2000000"}, 413),
+        ("/gradio_api/queue/join", {b"content-length": b"-1"}, 413),
+        ("/gradio_api/queue/join", {b"content-length": b"2000"}, None),
+    ],
+)
+def test_requests_are_limited_before_they_are_read(path, headers, status):
+    sent, passed = [], []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def serve(*arguments: Any) -> None:
+        passed.append(arguments)
+
+    scope = {"type": "http", "path": path, "headers": list(headers.items())}
+    asyncio.run(app.LimitRequests(serve)(scope, None, send))
+    assert [message.get("status") for message in sent[:1]] == ([status] if status else [])
+    assert len(passed) == (status is None)
+
+
+def test_a_request_of_unknown_length_ends_where_it_is_too_long():
+    received = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b" " * 400_000, "more_body": True}
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        while not received or received[-1] == "http.request":
+            received.append((await receive())["type"])
+
+    asyncio.run(app.LimitRequests(serve)({"type": "http", "path": "/", "headers": []}, receive, None))
+    assert received == ["http.request", "http.request", "http.disconnect"]
 
 
 def test_the_card_names_the_model(tmp_path):
@@ -202,3 +244,18 @@ def test_in_a_browser_bad_requests_get_a_message_and_the_page_lives_on(page):
     assert page.query_selector("#marked script, #marked img") is None
     assert frame.locator("img, main script").count() == 0
     assert frame.locator(".text").text_content() == text
+
+
+@pytest.mark.slow
+def test_the_page_takes_no_files_and_no_large_requests(address):
+    def post(path: str, body: bytes) -> int:
+        request = urllib.request.Request(f"{address}{path}", body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert post("/gradio_api/upload", b"{}") == 403
+    assert post("/gradio_api/call/annotate", b" " * (1 << 21)) == 413
+    assert post("/gradio_api/call/annotate", b'{"data": ["cancer", ["ncbi"], 0.5, "by_type"]}') == 200

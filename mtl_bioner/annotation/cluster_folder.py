@@ -17,10 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from dataset_scripts.schema import CorpusError
 from mtl_bioner.annotation.run_folder import ERRORS, MANIFEST
+from mtl_bioner.folder_lock import LOCK, lock_folder
 
 
 if TYPE_CHECKING:
@@ -52,18 +51,13 @@ class ClusterFolder:
             raise CorpusError(f"--output {self.location} is a file; give a folder")
         is_new = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / ".lock", timeout=0)
         try:
-            lock.acquire()
-        except Timeout:
-            raise CorpusError(f"another annotate is at work in {self.location}; wait for it") from None
-        try:
-            yield
+            with lock_folder(path, "mtl-bioner annotate"):
+                yield
         finally:
-            lock.release()
-            if not (path / MANIFEST).exists():
-                (path / ".lock").unlink(missing_ok=True)
-                if is_new and not any(path.iterdir()):
+            if is_new and not (path / MANIFEST).exists():
+                (path / LOCK).unlink(missing_ok=True)
+                if not any(path.iterdir()):
                     path.rmdir()
 
     def read_manifest(self) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from transformers import pipeline
 PARAMETERS = ("tasks", "threshold", "overlaps")
 # In one request: on a core, a small encoder reads them in 15 seconds, one of BERT's size in two or three minutes.
 MAX_CHARACTERS = 100_000
+MAX_TEXTS = 1_000  # each of which costs something, even an empty one
 
 
 class EndpointHandler:
@@ -34,14 +35,18 @@ class EndpointHandler:
         """Return the entities of a request's text or texts, ready to become JSON.
 
         Raises:
-            ValueError, TypeError: no text, too much of it, or a parameter that the pipeline doesn't take.
+            ValueError, TypeError: no object, no text, too much of it, or a parameter that the pipeline doesn't take.
         """
+        if not isinstance(data, Mapping):
+            raise TypeError('the body of a request must be an object with "inputs"')
         inputs, parameters = data.get("inputs"), data.get("parameters") or {}
         texts = [inputs] if isinstance(inputs, str) else inputs
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise TypeError('"inputs" must be a text or a list of texts')
         if not isinstance(parameters, Mapping) or not set(parameters) <= set(PARAMETERS):
             raise TypeError(f'"parameters" must be an object that holds none but {", ".join(PARAMETERS)}')
+        if len(texts) > MAX_TEXTS:
+            raise ValueError(f'"inputs" holds {len(texts):,} texts; send at most {MAX_TEXTS:,} in a request')
         size = sum(map(len, texts))
         if size > MAX_CHARACTERS:
             raise ValueError(f'"inputs" holds {size:,} characters; send at most {MAX_CHARACTERS:,} in a request')

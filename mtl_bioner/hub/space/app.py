@@ -32,10 +32,17 @@ Entity = Mapping[str, Any]  # as the pipeline gives it: entity_group, score, wor
 Pipeline = Callable[..., list[Entity]]
 
 MAX_CHARACTERS = 20_000
+MAX_BYTES = 1 << 20  # of a request
+MAX_WAITING = 20  # requests
 OVERLAPS = [
     ("best of each type", "by_type"), ("all", "all"), ("longest", "longest"), ("best scored", "best"),
 ]  # fmt: skip
 EXAMPLE = "Cisplatin caused acute renal failure in two patients with Huntington disease and a mutation of BRCA1."
+EXAMPLES = [
+    EXAMPLE,
+    "Mutations of TP53 and KRAS were found in patients with colorectal cancer treated with 5-fluorouracil.",
+    "Interleukin-2 activates NF-kappa B in human T lymphocytes and increases IL-2 receptor alpha mRNA.",
+]
 # The keys of an entity in tables and files, and in the pipeline.
 KEYS = {"start": "start", "end": "end", "type": "entity_group", "text": "word", "score": "score", "task": "task"}
 # Characters that would break a line of PubTator, and those that XML can't hold.
@@ -143,23 +150,54 @@ def find_refusal(text: str | None, tasks: Sequence[str]) -> str | None:
     return None if tasks else "No task is chosen; choose at least one."
 
 
-def build_page(ner: Pipeline, types_by_task: Mapping[str, Sequence[str]]) -> gr.Blocks:
-    """Return the page of a pipeline."""
+class LimitRequests:
+    """Refuse uploads, which the page has no use for, and large requests, before Gradio reads them."""
+
+    def __init__(self, app: Callable[..., Any]) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        """Answer a request of the server (ASGI)."""
+        length = dict(scope.get("headers") or ()).get(b"content-length", b"0")
+        received = 0
+
+        async def receive_some() -> Mapping[str, Any]:
+            """Receive a piece of a request that doesn't say how long it is; end the request where it is too long."""
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message if received <= MAX_BYTES else {"type": "http.disconnect"}
+
+        is_large = not length.isdigit() or int(length) > MAX_BYTES
+        if scope["type"] == "http" and (is_large or scope["path"].rstrip("/").endswith("/upload")):
+            start = {"type": "http.response.start", "headers": [(b"content-type", b"text/plain")]}
+            await send({**start, "status": 413 if is_large else 403})
+            await send({"type": "http.response.body", "body": b"This page takes short texts and no files."})
+        else:
+            await self.app(scope, receive_some, send)
+
+
+def build_page(ner: Pipeline, types_by_task: Mapping[str, Sequence[str]], name: str = "") -> gr.Blocks:
+    """Return the page of a pipeline, whose model may have a name."""
     with gr.Blocks(title="MTL-BioNER", analytics_enabled=False) as page:
         gr.Markdown("# MTL-BioNER\nEntities in biomedical text, found by one model with a head for each corpus.")
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", name):  # on the Hub; the path of a folder is nobody's business
+            gr.Markdown(f"Model: [`{name}`](https://huggingface.co/{name})")
         text = gr.Textbox(EXAMPLE, label=f"Text, at most {MAX_CHARACTERS:,} characters", lines=6, elem_id="text")
         choices = [(f"{task} ({', '.join(types)})", task) for task, types in types_by_task.items()]
         tasks = gr.CheckboxGroup(choices, value=list(types_by_task), label="Tasks", elem_id="tasks")
         with gr.Row():
             threshold = gr.Slider(0, 1, LEAST_SCORE, step=0.05, label="Lowest score")
             overlaps = gr.Radio(OVERLAPS, value="by_type", label="Overlapping entities of several tasks")
+        gr.Examples([[example] for example in EXAMPLES], text, elem_id="examples")
         button = gr.Button("Find entities", variant="primary", elem_id="find")
         marked = gr.HTML(elem_id="marked")
         table = gr.Dataframe(headers=list(KEYS), datatype="str", interactive=False, elem_id="table")
         files = gr.HTML(elem_id="files")
         show = functools.partial(annotate, ner)
         button.click(show, [text, tasks, threshold, overlaps], [marked, table, files], api_name="annotate")
-    return page
+    # One text at a time; others see their place in the queue, and whoever finds it full a message.
+    return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
 
 
 def read_model_name(readme: Path) -> str:
@@ -181,8 +219,9 @@ def main(arguments: Sequence[str]) -> None:
         ner = pipeline("token-classification", model=model, trust_remote_code=True)
     except OSError as error:
         sys.exit(f"app: error: {model} can't be loaded: {str(error).splitlines()[0]}")
-    page = build_page(ner, {task["name"]: task["types"] for task in ner.model.config.tasks})
-    page.launch(css=CSS, theme=gr.themes.Default(font="sans-serif", font_mono="monospace"))
+    page = build_page(ner, {task["name"]: task["types"] for task in ner.model.config.tasks}, model)
+    theme = gr.themes.Default(font="sans-serif", font_mono="monospace")
+    page.launch(css=CSS, theme=theme, app_kwargs={"middleware": [(LimitRequests, (), {})]})
 
 
 if __name__ == "__main__":
