@@ -120,16 +120,20 @@ def _list_visible(folder: Path) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise CorpusError(f"{path}: a link to a file that isn't there; fetch the data first, or remove the link")
+        if not path.is_file() and not path.is_dir():  # a named pipe would wait forever
+            raise CorpusError(f"{path} is neither a file nor a folder; take it out of the corpus")
     return paths
 
 
 def _walk(folder: Path, stop: Callable[[Path], bool] = lambda folder: False) -> Iterator[Path]:
     """Yield the files in a folder and in those inside; a folder that `stop` names is yielded itself."""
-    if stop(folder):
-        yield folder
-        return
-    for path in _list_visible(folder):
-        yield from _walk(path, stop) if path.is_dir() else [path]
+    waiting = [folder]  # the next last; a recursion would fail on deep folders
+    while waiting:
+        path = waiting.pop()
+        if path.is_dir() and not stop(path):
+            waiting += reversed(_list_visible(path))
+        else:
+            yield path
 
 
 def _is_whole(path: Path) -> bool:

@@ -7,6 +7,8 @@ reason it was dropped.
 
 from __future__ import annotations
 
+import functools
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -175,18 +177,23 @@ class Ledger:
 
 
 def trim_span(text: str, start: int, end: int) -> Span:
-    """Return the range without white space and format characters (Unicode's Cf: zero-width space) at its edges."""
-    if start < end and text[start].isalnum() and text[end - 1].isalnum():  # most mentions, without further looks
+    """Return the range without white space, control and format characters (zero-width space) at its edges."""
+    if start >= end or not (_is_invisible(text[start]) or _is_invisible(text[end - 1])):  # most mentions
         return start, end
-    while start < end and _is_invisible(text[start]):
-        start += 1
-    while start < end and _is_invisible(text[end - 1]):
-        end -= 1
-    return start, end
+    span = text[start:end]
+    kept = span.lstrip(_list_invisible())
+    start = end - len(kept)
+    return start, start + len(kept.rstrip(_list_invisible()))
 
 
 def _is_invisible(character: str) -> bool:
-    return character.isspace() or unicodedata.category(character) == "Cf"
+    return not character.isalnum() and (character.isspace() or unicodedata.category(character) in ("Cc", "Cf"))
+
+
+@functools.cache
+def _list_invisible() -> str:
+    """List all such characters, since `str.strip` is much faster than a look at each."""
+    return "".join(filter(_is_invisible, map(chr, range(sys.maxunicode + 1))))
 
 
 def strip_invisible(text: str) -> str:

@@ -23,6 +23,8 @@ OFFSET = re.compile(r"-?[0-9]{1,15}")  # one below 0 is outside the text, which 
 BOM = "\ufeff"
 _BOM = BOM.encode()
 _BLOCK = 1 << 18  # bytes
+_MAX_LINE = 1 << 27  # bytes; a small gzip file can hold a line without an end
+_MAX_WHOLE = 1 << 30  # bytes of a file that is read as a whole
 _MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padding worth its memory
 SURROGATES = "\ud800-\udfff"  # halves of a character; JSON can escape them, UTF-8 and tokenizers can't hold them
 NOT_IN_NAMES = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{SURROGATES}]")  # of documents and types
@@ -66,7 +68,10 @@ def _note_reading(file: BinaryIO) -> Iterator[None]:
 def read_text(path: FilePath) -> str:
     """Read a whole file as it is."""
     with open_file(path) as file:
-        return _decode(file.read(), path)
+        data = file.read(_MAX_WHOLE + 1)
+    if len(data) > _MAX_WHOLE:
+        raise CorpusError(f"{path}: more than {_MAX_WHOLE >> 20} MB, which can't be read as a whole; divide the file")
+    return _decode(data, path)
 
 
 def read_lines(path: FilePath, skip_blank: bool = False, keep_ends: bool = False) -> Iterator[tuple[str, str]]:
@@ -81,15 +86,19 @@ def read_lines(path: FilePath, skip_blank: bool = False, keep_ends: bool = False
 def read_blocks(path: FilePath, keep_ends: bool = False) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of a line, from 1, and some lines from there on, which is faster than one by one."""
     with open_file(path) as file:
-        number, rest = 1, [file.read(len(_BOM)).removeprefix(_BOM)]
+        number, rest, waiting = 1, [file.read(len(_BOM)).removeprefix(_BOM)], 0
         while chunk := file.read1(_BLOCK):  # `read` would lose what stands before the place where gzip breaks off
             complete, newline, tail = chunk.rpartition(b"\n")
             if newline:
                 for first, lines in _decode_lines(b"".join([*rest, complete]), path, number):
                     yield first, _finish_lines(lines, keep_ends)
-                number, rest = number + len(lines), [tail]
+                number, rest, waiting = number + len(lines), [tail], len(tail)
             else:
                 rest.append(tail)
+                waiting += len(tail)
+                if waiting > _MAX_LINE:
+                    problem = f"{path}:{number}: a line of more than {_MAX_LINE >> 20} MB"
+                    raise CorpusError(f"{problem}; is it the right file? If so, divide its documents among lines")
         for first, lines in _decode_lines(b"".join(rest).removesuffix(b"\n"), path, number) if any(rest) else ():
             yield first, _finish_lines(lines, keep_ends)
 

@@ -14,6 +14,7 @@ from dataset_scripts.schema import CorpusError
 XML_SPACE = " \t\r\n"
 _MAX_DEPTH = 100  # GENIA and BioC need about 10; the bound lets the tree be walked by recursion
 _MAX_TOKEN = 1 << 22  # bytes of one tag, comment or instruction
+_MAX_RECORD = 1 << 27  # bytes; a small gzip file can hold one without an end
 _PIECE = 1 << 16  # bytes
 Children = Mapping[str, Collection[str]]  # of an element, by its tag: the children to read; all if it isn't there
 _ALL: Children = {}
@@ -42,7 +43,7 @@ class _Parser:
         self.parser.StartElementHandler = self.start
         self.parser.EndElementHandler = self.end
         self.parser.EntityDeclHandler = self.parser.SkippedEntityHandler = self.refuse_entity
-        self.fed = 0
+        self.fed = self.record_start = 0  # bytes
 
     def where(self) -> str:
         return f"{self.path}:{self.parser.CurrentLineNumber}"
@@ -54,6 +55,8 @@ class _Parser:
             self.fed += len(data)
             if self.fed - self.parser.CurrentByteIndex > _MAX_TOKEN:  # expat 2.5 reads it anew for every piece
                 raise CorpusError(f"{self.where()}: a tag or comment over {_MAX_TOKEN} bytes; this is no corpus file")
+            if self.open and self.fed - self.record_start > _MAX_RECORD:
+                raise CorpusError(f"{self.where()}: a document over {_MAX_RECORD >> 20} MB; this is no corpus file")
         except CorpusError as error:
             return error
         except (expat.ExpatError, LookupError, ValueError) as error:
@@ -77,6 +80,7 @@ class _Parser:
         if not self.open:
             self.builder = TreeBuilder(XmlElement)
             self.parser.CharacterDataHandler = self.builder.data
+            self.record_start = self.fed
         element = self.builder.start(tag, attributes)
         element.where = self.where()
         self.open.append(element)

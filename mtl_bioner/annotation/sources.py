@@ -118,17 +118,22 @@ def _find_files(path: Path, columns: ColumnOptions, output: Path, lines: bool) -
 
 def _walk(folder: Path, output: Path) -> Iterator[Path]:
     """Yield the files of a folder and of those inside, but for hidden ones, READMEs and the like, and the output."""
-    try:
-        children = sorted(folder.iterdir())
-    except OSError as error:
-        raise CorpusError(f"{folder}: can't be read as a folder ({error.strerror}); check the path") from error
-    for path in children:
-        if path.name.startswith(HIDDEN) or path.resolve() == output:
-            continue
-        if path.is_dir() and not is_saved_dataset(path):
-            yield from _walk(path, output)
+    waiting = [folder]  # the next last; a recursion would fail on deep folders
+    while waiting:
+        path = waiting.pop()
+        if path == folder or (path.is_dir() and not is_saved_dataset(path)):
+            try:
+                children = sorted(path.iterdir(), reverse=True)
+            except OSError as error:
+                raise CorpusError(f"{path}: can't be read as a folder ({error.strerror}); check the path") from error
+            waiting += [child for child in children if not child.name.startswith(HIDDEN) and not _is(child, output)]
         elif (path.is_file() or path.is_dir() or not path.exists()) and not NO_DATA.fullmatch(path.name):
             yield path
+
+
+def _is(path: Path, resolved: Path) -> bool:
+    may_be = path.name == resolved.name or path.is_symlink()  # to resolve every path would take long
+    return may_be and path.resolve() == resolved
 
 
 def _detect_in_folder(path: Path, columns: ColumnOptions, lines: bool) -> Source:
