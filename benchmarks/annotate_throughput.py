@@ -1,7 +1,7 @@
 """Speed and memory of annotation: the command against the bare encoder and against Hugging Face pipelines.
 
-    python benchmarks/annotate_throughput.py --model MODEL --data_dir CORPORA            # some 40 minutes
-    python benchmarks/annotate_throughput.py --model MODEL --data_dir sample --quick     # within two minutes
+    python benchmarks/annotate_throughput.py --model MODEL --data_dir CORPORA
+    python benchmarks/annotate_throughput.py --model MODEL --data_dir sample --quick
 
 MODEL is the --output_dir of a training. The texts are abstracts of NCBI Disease and BC5CDR, repeated as needed. Speed
 is sub-words of the texts a second. What is compared runs by turns, each time in a process of its own. The data type is
@@ -198,7 +198,7 @@ def main() -> int:
     parser.add_argument("--data_dir", help="folder with the corpora, as for run_mtl_ner.py")
     parser.add_argument("--documents", type=int, help="abstracts of a run of the command (default: 2000; quick: 60)")
     parser.add_argument("--output_dir", default="outputs/benchmarks", help="where the JSON and the plot go")
-    parser.add_argument("--quick", action="store_true", help="within two minutes; few texts, no memory curve")
+    parser.add_argument("--quick", action="store_true", help="few texts, one round, no memory curve and no long text")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
