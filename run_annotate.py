@@ -37,7 +37,7 @@ from mtl_bioner.annotation.local import MOST_WORKERS, Pool, Ready, WorkerError, 
 from mtl_bioner.annotation.progress import Progress, summarize
 from mtl_bioner.annotation.readers import Inputs
 from mtl_bioner.annotation.tables import ColumnOptions
-from mtl_bioner.messages import print_error
+from mtl_bioner.messages import STOPS, print_error
 from mtl_bioner.reporting.run_record import get_package_version, hash_model
 
 
@@ -56,7 +56,7 @@ class AnnotateParser(argparse.ArgumentParser):
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM came."""
+    """A signal came that ends the command."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -123,7 +123,7 @@ def make_parser() -> AnnotateParser:
 
 @contextlib.contextmanager
 def handle_signals() -> Iterator[None]:
-    """Raise Interrupted for the first SIGINT or SIGTERM; later ones are ignored while this process cleans up."""
+    """Raise Interrupted for the first signal of `STOPS`; later ones are ignored while this process cleans up."""
 
     def interrupt(number: int, frame: Any) -> None:
         for other in handlers:
@@ -131,7 +131,7 @@ def handle_signals() -> Iterator[None]:
         raise Interrupted(number)
 
     # A shell lets `command &` ignore SIGINT; that stays so.
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    numbers = [n for n in STOPS if signal.getsignal(n) != signal.SIG_IGN]
     handlers = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield

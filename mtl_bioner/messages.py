@@ -1,6 +1,11 @@
 """Say in one line what went wrong."""
 
+import signal
 import sys
+
+
+# What ends a command from outside: Ctrl-C, a scheduler, a terminal that is closed (Windows has no SIGHUP).
+STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 def summarize_error(error: BaseException) -> str:

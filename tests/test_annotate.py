@@ -605,10 +605,16 @@ def command(trained: Path, tmp_path: Path) -> Callable[..., subprocess.Popen]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
             [sys.executable, "-m", "mtl_bioner", "annotate", str(trained), *map(str, arguments)], cwd=tmp_path,
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals,
         )  # fmt: skip
 
     return start
+
+
+def heed_signals() -> None:
+    """Undo what nohup, or a shell's background job, has a process ignore."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for(path: Path) -> None:
@@ -633,7 +639,9 @@ def test_the_command_writes_what_the_pipeline_finds(command, trained, tmp_path):
     assert manifest["dtype"] == "float32" and manifest["totals"]["documents"] == 12
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [
+    signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP)),
+])  # fmt: skip
 def test_a_signal_ends_the_run_with_one_line_and_nothing_half_written(command, tmp_path, number):
     process = command(part_size=1, copies=40)
     wait_for(tmp_path / "out/part-00000.jsonl")
@@ -645,6 +653,7 @@ def test_a_signal_ends_the_run_with_one_line_and_nothing_half_written(command, t
     assert not list((tmp_path / "out").glob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_one_line_and_the_run_can_go_on(command, tmp_path):
     process = command(part_size=1, copies=40)
     wait_for(tmp_path / "out/part-00000.jsonl")

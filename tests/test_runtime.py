@@ -47,6 +47,7 @@ STOPPED = """
 import os, signal, sys, time
 from mtl_bioner.training.runtime import stop_cleanly
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
 with stop_cleanly("program", lambda: "kept: all", sys.argv[3] == "True"):
     try:
         exec(sys.argv[1])
@@ -70,6 +71,7 @@ while True: time.sleep(0.1)
         ("SIGTERM", SLEEP, "raise RuntimeError('connection lost')", True, 143),  # what a signal may lead to
         ("SIGTERM", FORK, "pass", True, 143),
         ("SIGTERM", SLEEP, "pass", False, 143),
+        ("SIGHUP", SLEEP, "pass", True, 129),
         ("SIGINT", SLEEP, "os.kill(os.getpid(), signal.SIGTERM)", False, 143),  # a second one, in the clean-up
     ],
 )

@@ -206,6 +206,7 @@ def test_auto_trains_the_teachers_itself(
     assert "F1 of each task; one seed" in shown and "macro over tasks" in shown.split("F1 of each task")[1]
 
 
+@pytest.mark.slow
 def test_a_teacher_that_was_interrupted_goes_on_from_its_checkpoint(
     toy_encoder: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -237,6 +238,7 @@ def test_a_teacher_that_was_interrupted_goes_on_from_its_checkpoint(
     assert hash_model(str(tmp_path / "student")) == hash_model(str(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_auto_goes_on_where_it_was_interrupted(argv: Argv, tmp_path: Path) -> None:
     output = tmp_path / "out"
     command = argv("--teachers=auto", tasks="ncbi,bc5cdr", data=AUTO)

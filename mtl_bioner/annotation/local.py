@@ -23,7 +23,7 @@ from mtl_bioner.annotation.engine import EngineOptions, annotate_documents, load
 from mtl_bioner.annotation.parts import Part
 from mtl_bioner.annotation.run_folder import PartRecord
 from mtl_bioner.annotation.sinks import write_part
-from mtl_bioner.messages import summarize_error
+from mtl_bioner.messages import STOPS, summarize_error
 
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Pool:
         process = context.Process(target=serve, args=(theirs, self.options, len(self.workers)), daemon=True)
         # Ctrl-C goes to all processes of a terminal, and some schedulers send SIGTERM to all of a job, but only this
         # process may act on them. What is ignored when a process starts is ignored in it.
-        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOPS}
         try:
             process.start()
         finally:

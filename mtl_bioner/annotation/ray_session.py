@@ -13,7 +13,7 @@ from typing import Any
 
 from dataset_scripts.schema import CorpusError
 from mtl_bioner.annotation.local import WorkerError
-from mtl_bioner.messages import summarize_error
+from mtl_bioner.messages import STOPS, summarize_error
 
 
 ADDRESSES = ("auto", "local")  # and HOST:PORT
@@ -57,7 +57,7 @@ def connect(address: str) -> Iterator[None]:
             raise CorpusError(f"no Ray cluster at {address} ({error}); check the address, or start it") from None
     # On a run that goes on, Ray Data's filter of what is done takes a CPU beside that of the model.
     only_local = {"include_dashboard": False, "num_cpus": max(2, os.cpu_count() or 1)} if address == "local" else {}
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in STOPS}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **only_local)
     except (ConnectionError, ValueError, RuntimeError) as error:

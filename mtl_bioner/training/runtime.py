@@ -18,6 +18,7 @@ from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
 from dataset_scripts.messages import set_up_logging
+from mtl_bioner.messages import STOPS
 
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def check_processes(world_size: int) -> None:
 
 @contextlib.contextmanager
 def stop_cleanly(program: str, explain: Callable[[], str], reports: bool = True) -> Iterator[None]:
-    """End the process on SIGINT or SIGTERM with one line and exit status 130 or 143, without a traceback.
+    """End the process on SIGINT, SIGTERM or SIGHUP with one line and exit status 130, 143 or 129, without a traceback.
 
     A second signal ends it at once. In threads, where Python can't handle signals, this does nothing.
 
@@ -86,7 +87,7 @@ def stop_cleanly(program: str, explain: Callable[[], str], reports: bool = True)
         yield
         return
     # A shell lets `command &` ignore SIGINT; that stays so.
-    signals = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    signals = [number for number in STOPS if signal.getsignal(number) != signal.SIG_IGN]
     handlers = {number: signal.signal(number, interrupt) for number in signals}
     sys.unraisablehook = interrupt_again
     try:
