@@ -93,15 +93,31 @@ def test_trimming_takes_time_by_the_length_of_the_text():
     assert time.process_time() - begin < 1
 
 
-def test_deep_folders_are_no_traceback(tmp_path, monkeypatch):
+DEPTH = 1050  # more than Python's limit of recursion
+
+
+@pytest.fixture
+def deep(tmp_path, monkeypatch) -> Iterator[str]:
+    """A folder with a file far down, made and removed level by level, since no call takes the whole path."""
     monkeypatch.chdir(tmp_path)
     Path("top/train").mkdir(parents=True)
     os.chdir("top/train")
-    for _ in range(1050):  # one by one, since no call takes the whole path
+    for _ in range(DEPTH):
         os.mkdir("d")
         os.chdir("d")
     Path("1.jsonl").write_text('{"text": "a", "entities": []}', encoding="utf-8")
+    bottom = os.open(".", os.O_RDONLY)
     os.chdir(tmp_path)
-    assert sum(ledger.documents for ledger in file_ledgers("top").values()) == 1
-    (source,) = find_sources(["top"], ColumnOptions(), tmp_path / "out")
+    yield "top"
+    os.fchdir(bottom)
+    os.close(bottom)
+    os.remove("1.jsonl")
+    for _ in range(DEPTH):
+        os.chdir("..")
+        os.rmdir("d")
+
+
+def test_deep_folders_are_no_traceback(deep, tmp_path):
+    assert sum(ledger.documents for ledger in file_ledgers(deep).values()) == 1
+    (source,) = find_sources([deep], ColumnOptions(), tmp_path / "out")
     assert source.kind == "json"
