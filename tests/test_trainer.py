@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import pickle
+import shutil
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BertConfig
 
@@ -23,7 +25,7 @@ from mtl_bioner.evaluation.spans import compute_span_metrics, decode_entities
 from mtl_bioner.training import score_calibration
 from mtl_bioner.training import trainer as trainer_module
 from mtl_bioner.training.callbacks import SetEpoch, format_log
-from mtl_bioner.training.checkpointing import find_last_checkpoint
+from mtl_bioner.training.checkpointing import check_files, find_last_checkpoint
 from mtl_bioner.training.gates import measure_gates
 from mtl_bioner.training.loss_weights import balanced_weights, parse_loss_weights
 from mtl_bioner.training.model_building import build_model, freeze_all_but
@@ -689,3 +691,26 @@ def test_early_stopping_waits_so_many_evaluations(
 ) -> None:
     plant(monkeypatch, *scores, 0.1, 0.1, 0.1)
     assert train(rows, rows, num_train_epochs=4, early_stopping_patience=patience).state.epoch == epochs
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "pickle"])
+def test_a_damaged_file_of_a_checkpoint_is_one_line_without_dangerous_advice(
+    tmp_path: Path, name: str, damage: str
+) -> None:
+    torch.save({"a": torch.arange(1000)}, tmp_path / "optimizer.pt")
+    shutil.copy(tmp_path / "optimizer.pt", tmp_path / "scheduler.pt")
+    shutil.copy(tmp_path / "optimizer.pt", tmp_path / "rng_state.pth")
+    save_file({"a": torch.arange(1000)}, tmp_path / "model.safetensors")
+    (tmp_path / "training_args.bin").write_bytes(b"no zip")
+    check_files(tmp_path)
+    path = tmp_path / name
+    content = path.read_bytes()
+    if damage == "changed" and name == "model.safetensors":
+        content = b"\xff" + content[1:]  # of its header; weights have no checksum
+    elif damage == "changed":
+        content = content[:3000] + bytes([content[3000] ^ 1]) + content[3001:]
+    path.write_bytes({"cut": content[:-100], "changed": content, "pickle": pickle.dumps({"a": 1})}[damage])
+    with pytest.raises(ValueError, match=f"{name} is damaged; delete {tmp_path}, so that an earlier") as caught:
+        check_files(tmp_path)
+    assert "weights_only" not in str(caught.value)

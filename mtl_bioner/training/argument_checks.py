@@ -14,7 +14,7 @@ from dataset_scripts.tasks import Task
 from mtl_bioner.reporting import run_record, tables
 from mtl_bioner.training.arguments import DataArguments, ModelArguments
 from mtl_bioner.training.bounds import check_bounds
-from mtl_bioner.training.checkpointing import find_resumed_checkpoint, is_complete, is_resumed
+from mtl_bioner.training.checkpointing import check_files, find_resumed_checkpoint, is_complete, is_resumed
 from mtl_bioner.training.distillation import AUTO, NONE, list_named_teachers
 from mtl_bioner.training.training_arguments import MultiTaskTrainingArguments
 
@@ -104,6 +104,8 @@ def check_output(args: MultiTaskTrainingArguments, data_args: DataArguments, mod
         if Path(resume).is_dir():
             problem = "this checkpoint was not written to its end; give another, or `true` for the newest whole one"
         raise ValueError(f"--resume_from_checkpoint {resume}: {problem}")
+    if resume is not None:
+        check_files(Path(resume))
 
 
 def check_sources(args: MultiTaskTrainingArguments, model_args: ModelArguments) -> None:

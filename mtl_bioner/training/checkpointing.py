@@ -4,10 +4,12 @@ import json
 import os
 import re
 import shlex
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from transformers.trainer import TRAINER_STATE_NAME
 
 from mtl_bioner.reporting import run_record
@@ -52,6 +54,34 @@ def is_resumable(checkpoint: Path) -> bool:
     return any(part.startswith("global_step") for part in parts) or all(
         any(part.startswith(prefix) for part in parts) for prefix in kept
     )
+
+
+def check_files(checkpoint: Path) -> None:
+    """Raise ValueError for a file of a checkpoint that is damaged, without unpickling anything.
+
+    What torch says of such a file advises to load it with `weights_only=False`, which could run code in it.
+    """
+    for path in sorted(checkpoint.glob("*.pt")) + sorted(checkpoint.glob("*.pth")) + sorted(checkpoint.glob("*.bin")):
+        try:
+            if path.name == "training_args.bin":  # which is written, and never read
+                continue
+            with zipfile.ZipFile(path) as archive:
+                is_damaged = archive.testzip() is not None
+        except zipfile.BadZipFile:
+            is_damaged = True
+        if is_damaged:
+            raise ValueError(_explain_damage(path))
+    for path in sorted(checkpoint.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError:
+            raise ValueError(_explain_damage(path)) from None
+
+
+def _explain_damage(path: Path) -> str:
+    remedy = f"delete {path.parent}, so that an earlier checkpoint is taken, or begin anew with --overwrite_output"
+    return f"--resume_from_checkpoint: {path} is damaged; {remedy}"
 
 
 def is_resumed(args: MultiTaskTrainingArguments) -> bool:
