@@ -94,7 +94,7 @@ def documents(draw) -> Document:
     offsets = st.integers(0, len(text))
     pairs = draw(st.lists(st.tuples(offsets, offsets, st.sampled_from(["Gene", "cell line", "a-b"])), max_size=4))
     candidates = (Entity(min(a, b), max(a, b), kind) for a, b, kind in pairs)
-    hidden = {c for c in text if c.isspace() or unicodedata.category(c) == "Cf"}
+    hidden = {c for c in text if c.isspace() or unicodedata.category(c) in ("Cc", "Cf")}
     hidden |= {c for c in text if c < " " or c in "\ufffe\uffff"}  # XML makes them spaces
     entities = {e for e in candidates if e.start < e.end and not {text[e.start], text[e.end - 1]} & hidden}
     return Document(draw(IDS), text, sorted(entities))
