@@ -114,10 +114,13 @@ class TrainingTotals(TrainerCallback, ExportableState):
         seconds = time.perf_counter() - self.began if self.began else 0.0
         return {"args": {}, "attributes": {"loss": self.loss + self.loss_so_far, "seconds": self.seconds + seconds}}
 
-    def complete(self, metrics: dict[str, float], earlier_steps: int, steps: int) -> None:
-        """Make `train_loss` and `train_runtime` those of the whole training, of so many steps."""
+    def complete(self, metrics: dict[str, float], loss: float, steps: int) -> None:
+        """Make `train_loss` and `train_runtime` those of the whole training.
+
+        `loss` is that of this part, summed over its steps; `steps` are all of the training.
+        """
         if self.loss:
-            metrics["train_loss"] = (metrics["train_loss"] * (steps - earlier_steps) + self.loss) / steps
+            metrics["train_loss"] = (self.loss + loss) / steps
             metrics["train_runtime"] += self.seconds
 
 

@@ -170,7 +170,7 @@ class MultiTaskTrainer(SavingTrainer):
                 log_variances = zip(self.task_names, self.model.scaled_log_variances().tolist(), strict=True)
                 logs |= {f"weight_{name}": round(math.exp(-value), 4) for name, value in log_variances}
         if "train_runtime" in logs:
-            self._find_totals().complete(logs, self._initial_global_step, self.state.global_step)
+            self._find_totals().complete(logs, self._total_loss_scalar, self.state.global_step)
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
