@@ -652,7 +652,7 @@ def check_tokenizer(tokenizer: Any, config: MtlBionerConfig) -> None:
     """Raise ValueError for a tokenizer that the model was not trained with, or for windows the encoder can't take."""
     size, encoder = len(tokenizer), config.encoder_config
     embeddings = getattr(encoder, "vocab_size", None) or size
-    known = config.tokenizer_hash in (None, hash_tokenizer(tokenizer))
+    known = config.tokenizer_hash is None or config.tokenizer_hash == hash_tokenizer(tokenizer)
     if not known or size < embeddings / 2 or tokenizer.vocab_size > embeddings:
         problem = f"the tokenizer, of {size} sub-words, is not the one that the model was trained with"
         raise ValueError(f"{problem} (its encoder has {embeddings}); copy the tokenizer's files again")

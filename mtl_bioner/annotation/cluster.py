@@ -34,7 +34,7 @@ from mtl_bioner.annotation.cluster_inputs import (
 from mtl_bioner.annotation.engine import EngineOptions, load_engine
 from mtl_bioner.annotation.local import WorkerError
 from mtl_bioner.annotation.parts import StrictError
-from mtl_bioner.annotation.progress import format_rate, format_time
+from mtl_bioner.annotation.progress import format_time
 from mtl_bioner.annotation.ray_session import ModelError, connect, explain_failures, quieten
 from mtl_bioner.annotation.readers import Inputs
 from mtl_bioner.annotation.run_folder import ERRORS, refuse_differences
@@ -271,7 +271,7 @@ def print_summary(
     line += f"{sum(totals['entities'].values()):,} entities" + (f" ({by_type})" if by_type else "")
     line += f", {totals['errors']:,} not read; " if totals["errors"] else "; "
     if earlier is None:
-        line += f"{format_time(seconds)}, {format_rate(totals['documents'], totals['words'], seconds)}"
+        line += f"{format_time(seconds)}, {totals['documents'] / seconds:,.1f} documents/s"
     else:
         line += "all of it was done before" if earlier["finished"] else f"the last of it in {format_time(seconds)}"
     sys.stdout.write(f"{line}\n")

@@ -61,10 +61,10 @@ def check_files(checkpoint: Path) -> None:
 
     What torch says of such a file advises to load it with `weights_only=False`, which could run code in it.
     """
-    for path in sorted(checkpoint.glob("*.pt")) + sorted(checkpoint.glob("*.pth")) + sorted(checkpoint.glob("*.bin")):
+    for path in sorted(path for path in checkpoint.iterdir() if path.suffix in (".pt", ".pth", ".bin")):
+        if path.name == "training_args.bin":  # which is written, and never read
+            continue
         try:
-            if path.name == "training_args.bin":  # which is written, and never read
-                continue
             with zipfile.ZipFile(path) as archive:
                 is_damaged = archive.testzip() is not None
         except zipfile.BadZipFile:
