@@ -384,6 +384,23 @@ def test_what_cannot_be_read_is_told_and_the_rest_annotated(run, tmp_path, capsy
     assert "all of it was done before" in capsys.readouterr().out
 
 
+def test_annotations_of_brat_are_kept_and_changed_ones_are_another_input(run, tmp_path, capsys, caplog):
+    files = {"1.txt": "Gout, 5 mg.", "1.ann": "T1\tDose 6 10\t5 mg\n", "1.a2": "E1\tRise:T1\n", "2.txt": "Gout."}
+    for name, text in {**files, "3.txt": "Gout.", "3.ann": "T1 Dose\n", "4.ann": ""}.items():
+        put(tmp_path / "in" / name, text)
+    assert run("in") == 1
+    assert "in: 2 files of events, or of annotations without a text, are not read" in caplog.text
+    first, second = read_parts(tmp_path / "out")
+    assert first["input_entities"] == [{"start": 6, "end": 10, "type": "Dose", "text": "5 mg"}]
+    assert "input_entities" not in second
+    (error,) = read_jsonl(tmp_path / "out/errors.jsonl")
+    assert error["file"] == str(Path("in/3.txt"))
+    assert error["reason"].startswith(f"{Path('in/3.ann')}:1: 'T1 Dose'; expected T1<tab>TYPE START END")
+    put(tmp_path / "in/1.ann", "T1\tDose 6 10\t5 mg\nT2\tDose 6 7\t5\n")
+    assert run("in") == 2
+    assert "inputs" in capsys.readouterr().err
+
+
 def test_a_gzip_file_that_breaks_off_at_once_is_read_up_to_there(run, tmp_path):
     packed = gzip.compress(b'{"text": "Gout."}\n{"text": "' + bytes(range(97, 123)) * 9)
     put(tmp_path / "a.jsonl.gz", packed[:-12])

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from dataset_scripts.schema import LINE_BREAKERS, CorpusError, Document, Mention, RawDocument
 
-from .files import BOM, NO_DATA, NOT_IN_NAMES, FilePath, check_name, read_lines, read_text, write_then_rename
+from .files import BOM, NO_DATA, NOT_IN_NAMES, FilePath, check_name, get_stem, read_lines, read_text, write_then_rename
 
 
 _SPAN = r"-?[0-9]{1,15} -?[0-9]{1,15}"
@@ -42,10 +42,16 @@ def read_brat(folder: FilePath) -> Iterator[RawDocument]:
         path, missing = (texts[unpaired], ending) if unpaired in texts else (annotations[unpaired], ".txt")
         raise CorpusError(f"{path}: no {unpaired}{missing} beside it; add it (an {ending} file may be empty)")
     for name, path in sorted(texts.items()):
-        lines = read_lines(annotations[name], skip_blank=True)
-        mentions = [_read_mention(line, where) for where, line in lines if not _is_no_mention(line)]
-        text = _read_text(path, mentions)
-        yield RawDocument(unquote(name), text, [m.restore_line_breaks(text) for m in mentions], where=f"{path}:1")
+        yield read_pair(path, annotations[name])
+
+
+def read_pair(path: Path, annotations: Path) -> RawDocument:
+    """Read a text and its annotations; raises CorpusError for a malformed line."""
+    lines = read_lines(annotations, skip_blank=True)
+    mentions = [_read_mention(line, where) for where, line in lines if not _is_no_mention(line)]
+    text = _read_text(path, mentions)
+    mentions = [mention.restore_line_breaks(text) for mention in mentions]
+    return RawDocument(unquote(get_stem(path)), text, mentions, where=f"{path}:1")
 
 
 def _list_files(folder: Path, ending: str) -> dict[str, Path]:

@@ -83,8 +83,8 @@ def _locate(source: Source) -> Source:
     """Name a file by its absolute path, since the workers have another current folder."""
     if source.problem:  # which names the file as it was given, and is all that is needed of it
         return source
-    path = source.path.absolute()
-    return replace(source, name=str(path), path=path)
+    path, annotations = source.path.absolute(), source.annotations and source.annotations.absolute()
+    return replace(source, name=str(path), path=path, annotations=annotations)
 
 
 def read_parts(group: Group, options: ReadOptions) -> Iterator[Part]:

@@ -8,10 +8,9 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from dataset_scripts.formats import pubtator, read_any
-from dataset_scripts.formats.brat import ENDINGS as BRAT_ENDINGS
+from dataset_scripts.formats.brat import read_pair
 from dataset_scripts.formats.files import BOM, get_read_position, get_stem, open_file, read_lines, read_text
 from dataset_scripts.formats.json_records import DECODER, read_json_records
 from dataset_scripts.formats.tables import BATCH_SIZE, list_rows
@@ -82,14 +81,15 @@ def read_source(source: Source, options: ColumnOptions) -> Iterator[Item]:
 
 
 def _read_text(source: Source, options: ColumnOptions) -> Iterator[Item]:
-    """Read a file as one document, as it is but for a byte order mark."""
-    path, stem = source.path, _get_stem(source)
-    if any(path.with_name(f"{get_stem(path)}{ending}").exists() for ending in BRAT_ENDINGS):
-        stem = unquote(stem)  # as `write_brat` names its files
-    text = read_text(path).removeprefix(BOM)
-    if not text.strip():
+    """Read a file as one document, as it is but for a byte order mark; with its annotations if it is one of brat."""
+    if source.annotations:
+        document = _convert(read_pair(source.path, source.annotations), source)
+    else:
+        text = read_text(source.path).removeprefix(BOM)
+        document = SourceDocument(_get_stem(source), text, f"{source.name}:1")
+    if not document.text.strip():
         raise CorpusError(f"{source.name}: no text, only white space")
-    yield SourceDocument(stem, text, f"{source.name}:1")
+    yield document
 
 
 def _read_lines(source: Source, options: ColumnOptions) -> Iterator[Item]:

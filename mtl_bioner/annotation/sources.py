@@ -20,7 +20,7 @@ from dataset_scripts.corpus import compute_sha256
 from dataset_scripts.formats import CONLL_ENDINGS, find_companion_files
 from dataset_scripts.formats.brat import ENDINGS as BRAT_ENDINGS
 from dataset_scripts.formats.conll import is_conll_line
-from dataset_scripts.formats.files import BOM, NO_DATA, open_file, write_then_rename
+from dataset_scripts.formats.files import BOM, NO_DATA, get_stem, open_file, write_then_rename
 from dataset_scripts.formats.pubtator import TEXT_LINE
 from dataset_scripts.formats.saved_dataset import is_saved_dataset
 from dataset_scripts.hub_corpus import is_hub_source, load_splits
@@ -57,6 +57,7 @@ class Source:
     problem: str = ""  # why it can't be read
     dataset: Any = None  # of `datasets`, with the stem of its ids
     identity: str = ""  # of a data set on the Hub: its commit
+    annotations: Path | None = None  # of a text of brat
 
 
 def find_sources(
@@ -106,14 +107,21 @@ def _find_files(path: Path, columns: ColumnOptions, output: Path, lines: bool) -
         return [_detect(path, columns, lines)]
     files = list(_walk(path, output.resolve()))
     companions = {companion for file in files if file.is_file() for companion in find_companion_files(file)[1:]}
-    annotations = [file for file in files if file.name.lower().removesuffix(".gz").endswith((*BRAT_ENDINGS, ".a2"))]
-    if annotations:
-        logger.warning("%s: annotations of brat (%d files) are not read, only their texts", path, len(annotations))
-    left_out = companions.union(annotations)
-    sources = [_detect_in_folder(file, columns, lines) for file in files if file not in left_out]
+    annotations = {file for file in files if get_ending(file) in (*BRAT_ENDINGS, ".a2")}
+    sources = [_detect_in_folder(file, columns, lines) for file in files if file not in companions | annotations]
     if not sources:
         raise CorpusError(f"{path}: no file in this folder; check the path")
-    return sources
+    return _add_annotations(sources, annotations, path)
+
+
+def _add_annotations(sources: Sequence[Source], annotations: set[Path], folder: Path) -> list[Source]:
+    """Give each text of brat the annotations beside it; warn of those that are left over, such as events."""
+    beside = {(file.parent, get_stem(file)): file for file in sorted(annotations) if get_ending(file) in BRAT_ENDINGS}
+    texts = [source.path if source.kind == "text" else Path() for source in sources]
+    found = [beside.get((path.parent, get_stem(path))) for path in texts]
+    if left := annotations.difference(found):
+        logger.warning("%s: %d files of events, or of annotations without a text, are not read", folder, len(left))
+    return [replace(source, annotations=file) for source, file in zip(sources, found, strict=True)]
 
 
 def _walk(folder: Path, output: Path) -> Iterator[Path]:
@@ -265,11 +273,15 @@ def describe_source(source: Source) -> dict[str, Any]:
     name = source.path.name if source.path and not source.name.startswith("standard") else source.name
     if source.path is None:
         return {"name": name, "size": len(source.dataset), "sha256": source.identity}
+    description = {"name": name, "size": measure(source.path), "sha256": _hash(source.path)}
+    return description | ({"annotations": _hash(source.annotations)} if source.annotations else {})
+
+
+def _hash(path: Path) -> str:
     try:
-        digest = compute_sha256(source.path)
+        return compute_sha256(path)
     except OSError:  # such as a broken link; its reader tells
-        digest = "unreadable"
-    return {"name": name, "size": measure(source.path), "sha256": digest}
+        return "unreadable"
 
 
 def measure(path: Path | None) -> int:
