@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -37,7 +38,7 @@ WORD_PATTERN = (
     r"\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff][\u0300-\u036f]*)+|\S"
 )
 MAX_SUBWORDS = 1024  # of a batch of windows, padding included; a CPU is fastest with so many
-PORTION = 1024  # windows that wait for others of like length
+PORTION = 2048  # windows that wait for others of like length: a part of `annotate` has nearly as many
 IGNORE = -100  # label of sub-words without one: special tokens, padding, context, continuations of a word
 
 
@@ -625,7 +626,8 @@ def split_subwords(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
     pieces: list[list[int]] = [[] for _ in words]
     if not words:
         return pieces
-    words = [re.sub("[\ud800-\udfff]", "\ufffd", word) for word in words]  # no tokenizer takes half a surrogate pair
+    if (halves := re.compile("[\ud800-\udfff]")).search("".join(words)):  # no tokenizer takes half a surrogate pair
+        words = [halves.sub("\ufffd", word) for word in words]
     encoding = tokenizer(words, is_split_into_words=True, add_special_tokens=False, verbose=False)
     for token, word in zip(encoding["input_ids"], encoding.word_ids(), strict=True):
         if word is not None:
@@ -633,6 +635,7 @@ def split_subwords(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
     return pieces
 
 
+@functools.lru_cache(maxsize=8)  # asked for each text
 def get_special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Return the ids that the tokenizer puts before and after a text."""
     encoding = tokenizer(["a"], is_split_into_words=True)
@@ -683,8 +686,8 @@ def plan_batches(lengths: Sequence[int], max_subwords: float, max_rows: int | No
 
 
 def round_length(length: int) -> int:
-    """Return the length to which a batch is padded: a multiple of 8."""
-    return -(-length // 8) * 8
+    """Return the length to which a batch is padded: an even one, since oneDNN compiles a kernel for each shape."""
+    return -(-length // 2) * 2
 
 
 def pad_windows(
@@ -749,11 +752,13 @@ def decode_spans(
     known = ~logits[:, 0].isneginf()
     text, word, log_probs = text[known], word[known], logits[known].log_softmax(-1)
     path = find_best_labels(log_probs, text, labels)
-    for begin, end, mean in _find_entities(path, log_probs, text, labels):
-        index, first, last = int(text[begin]), int(word[begin]), int(word[end - 1])
+    entities = _find_entities(path, log_probs, text, labels)
+    texts, places, classes = text.tolist(), word.tolist(), path.tolist()
+    for begin, end, mean in entities:
+        index, first, last = texts[begin], places[begin], places[end - 1]
         start, stop = (words[index][first][0], words[index][last][1]) if words else (first, last + 1)
         score = calibrate_score(mean, *calibration)
-        spans[index].append(Span(start, stop, labels[path[begin]][2:], score))
+        spans[index].append(Span(start, stop, labels[classes[begin]][2:], score))
     return spans
 
 
@@ -1068,7 +1073,7 @@ def resolve_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict
             {**entity, "tasks": [other["task"] for other in cluster if _overlap(entity, other)]}
             for clusters in groups.values()
             for cluster in clusters
-            for entity in resolve_overlaps(cluster, "best")
+            for entity in (resolve_overlaps(cluster, "best") if cluster[1:] else cluster)
         ]
     if OVERLAPS[overlaps] is None:
         return entities
