@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 
-ROOT = Path(__file__).parents[1]
-DTYPES = ("float32", "bfloat16")
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dataset_scripts import Document, load_corpus
 from mtl_bioner.evaluation.metrics import score_spans
+
+
+ROOT = Path(__file__).parents[1]
+DTYPES = ("float32", "bfloat16")
 
 
 def annotate(arguments: argparse.Namespace, task: str, dtype: str, texts: Path) -> list[dict[str, Any]]:
