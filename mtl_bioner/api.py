@@ -73,6 +73,7 @@ def load(
 
     Args:
         name_or_path: the output folder of a training, or a model on the Hub.
+        dtype: of the weights and of the computation; `auto` is bfloat16 where the device has hardware for it.
         options: of `MtlBionerPipeline`: `tasks`, `threshold`, `overlaps`, `batch_size`.
 
     Raises:
@@ -82,7 +83,16 @@ def load(
     name = os.path.expanduser(os.fspath(name_or_path))
     if Path(name).exists() and not (Path(name) / "config.json").is_file():
         raise ValueError(f"{name} has no config.json; name the --output_dir of a training")
+    if dtype == "auto":
+        dtype = _choose_dtype(device)
     hub_options = {} if Path(name).is_dir() else {"revision": revision}
     model = MtlBionerModel.from_pretrained(name, dtype=dtype, **hub_options)
     tokenizer = load_tokenizer(name, config=model.config.encoder_config, **hub_options)
     return MtlBionerPipeline(model=model, tokenizer=tokenizer, device=device, **options)
+
+
+def _choose_dtype(device: str | int | torch.device | None) -> torch.dtype:
+    from mtl_bioner.training.runtime import has_fast_bf16
+
+    is_cpu = not torch.cuda.is_available() if device is None else torch.device(device).type == "cpu"
+    return torch.bfloat16 if has_fast_bf16(is_cpu) else torch.float32

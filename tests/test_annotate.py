@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from toys import collect, put, read_json, read_jsonl
 
 import mtl_bioner
 import run_annotate
 from dataset_scripts.formats import read_any
 from mtl_bioner.annotation import local, parts, progress, sources
+from mtl_bioner.annotation.engine import EngineOptions, load_engine
 from mtl_bioner.annotation.parts import Part
 from mtl_bioner.folder_lock import lock_folder
+from mtl_bioner.training import runtime
 
 
 ROOT = Path(__file__).parents[1]
@@ -639,6 +642,12 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline, f"no {path}"
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("is_fast", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_is_bfloat16_where_the_hardware_has_it(trained, monkeypatch, is_fast, expected):
+    monkeypatch.setattr(runtime, "has_fast_bf16", lambda use_cpu: is_fast)
+    assert load_engine(EngineOptions(str(trained))).model.dtype == expected
 
 
 def test_the_command_writes_what_the_pipeline_finds(command, trained, tmp_path):

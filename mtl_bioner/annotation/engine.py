@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DTYPES = ("float32", "bfloat16", "auto")
-DEFAULT_DTYPE = "float32"  # the scores in bfloat16 are not yet compared on the test sets
+DEFAULT_DTYPE = "auto"
 OVERLAPS = ("by_type", "all", "longest", "best")
 DEFAULT_OVERLAPS = "by_type"
 DIGITS = 6  # of scores
@@ -86,24 +86,17 @@ def check_model(options: EngineOptions) -> None:
 
 
 def load_engine(options: EngineOptions, device: str | None = None) -> MtlBionerPipeline:
-    """Load the model; `auto` is bfloat16 where the device computes it."""
+    """Load the model."""
     import torch
     from transformers.utils import logging as transformers_logging
 
     import mtl_bioner
-    from mtl_bioner.training.runtime import has_fast_bf16
 
     transformers_logging.disable_progress_bar()
     torch.set_flush_denormal(True)  # tiny numbers slow a CPU down several times over
-    is_cpu = torch.device(device).type == "cpu" if device else not torch.cuda.is_available()
-    dtype = options.dtype
-    if dtype == "auto":
-        dtype = "bfloat16" if has_fast_bf16(is_cpu) else "float32"
     stated = {"tasks": options.tasks, "threshold": options.threshold, "batch_size": options.batch_size}
     chosen = {name: value for name, value in stated.items() if value is not None}
-    return mtl_bioner.load(
-        options.model, dtype=getattr(torch, dtype), device=device, overlaps=options.overlaps, **chosen
-    )
+    return mtl_bioner.load(options.model, dtype=options.dtype, device=device, overlaps=options.overlaps, **chosen)
 
 
 def annotate_documents(ner: MtlBionerPipeline, documents: list[SourceDocument], **options: Any) -> list[Annotated]:
