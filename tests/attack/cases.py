@@ -30,6 +30,7 @@ class Cases:
 
     def __init__(self, name: str) -> None:
         self.name, self.number, self.failures = name, 0, []
+        self.notes: list[str] = []
         self.start, self.longest = time.monotonic(), 0.0
 
     def seeds(self, number: int, most: int | None = None) -> Iterator[random.Random]:
@@ -56,11 +57,16 @@ class Cases:
             signal.signal(signal.SIGALRM, before)
             self.longest = max(self.longest, time.monotonic() - begin)
 
+    def note(self, measured: str) -> None:
+        """Add what was measured to the summary."""
+        self.notes.append(measured)
+
     def describe(self) -> str:
         """Return the line of the summary."""
         seconds = time.monotonic() - self.start
         counts = f"{self.number:,} cases, {len(self.failures)} failures"
-        return f"{self.name}: {counts}, {seconds:.0f} s, the longest case {self.longest:.1f} s"
+        times = f"{seconds:.0f} s, the longest case {self.longest:.1f} s"
+        return "; ".join([f"{self.name}: {counts}, {times}", *self.notes])
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
