@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cases import Cases, check_message
 from mutations import FORMS, damage, make_documents, put_csv, put_lines
-from test_annotate import PUBMED, InlinePool
+from test_annotate import PUBMED, InlinePool, model  # noqa: F401
 from test_jats import ARTICLE
 from toys import put, read_jsonl
 
@@ -71,31 +71,13 @@ OPTIONS = ([], [], [], ["--lines"], ["--text_column", "text"], ["--id_column", "
 TO = ("jsonl", "jsonl", "jsonl", "pubtator", "bioc", "bioc-json", "brat", "csv", "parquet")
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """The folder of a model that is never loaded."""
-    put(tmp_path / "model/model.safetensors", "x")
-    config = {"model_type": "mtl_bioner", "tasks": [{"name": "ncbi", "types": ["Disease"]}]}
-    return put(tmp_path / "model/config.json", json.dumps(config)).parent
-
-
-def check_lines(path: Path) -> int:
-    """Check the offsets of all entities, found and given; return the number of the found."""
-    count = 0
-    for line in read_jsonl_strictly(path):
+def check_lines(path: Path) -> None:
+    """Check ids and the offsets of all entities; only LF ends a line, and all is UTF-8."""
+    for line in map(json.loads, path.read_bytes().decode().removesuffix("\n").split("\n")):
         text = line["text"]
         assert line["document_id"] and not NOT_IN_NAMES.search(line["document_id"])
         assert [(e["start"], e["end"]) for e in line["entities"]] == [m.span() for m in re.finditer("(?i)gout", text)]
         assert all(text[e["start"] : e["end"]] == e["text"] for e in line["entities"])
-        count += len(line["entities"])
-    return count
-
-
-def read_jsonl_strictly(path: Path) -> list[dict[str, Any]]:
-    """Only LF ends a line, and all is UTF-8."""
-    lines = path.read_bytes().decode().split("\n")
-    assert lines.pop() == ""
-    return [json.loads(line) for line in lines]
 
 
 def check_output(folder: Path, to: str) -> int:
@@ -115,8 +97,9 @@ def check_output(folder: Path, to: str) -> int:
     return documents
 
 
+@pytest.mark.usefixtures("model")
 @pytest.mark.parametrize("form", INPUTS)
-def test_damaged_inputs(tmp_path, model, monkeypatch, capsys, caplog, cases: Cases, form):
+def test_damaged_inputs(tmp_path, monkeypatch, capsys, caplog, cases: Cases, form):
     if form == "spacy":
         pytest.importorskip("spacy")
     monkeypatch.setattr(run_annotate, "Pool", InlinePool)
@@ -128,7 +111,15 @@ def test_damaged_inputs(tmp_path, model, monkeypatch, capsys, caplog, cases: Cas
         (tmp_path / "in").mkdir()
         path = damage(rng, write(rng, tmp_path / "in"))
         path, to = rng.choice([path, tmp_path / "in"]), rng.choice(TO)
-        arguments = [str(model), str(path), "--output", str(tmp_path / "out"), "--to", to, *rng.choice(OPTIONS)]
+        arguments = [
+            str(tmp_path / "model"),
+            str(path),
+            "--output",
+            str(tmp_path / "out"),
+            "--to",
+            to,
+            *rng.choice(OPTIONS),
+        ]
         with cases.case(" ".join(arguments[4:])):
             status = run_annotate.main(arguments)
             out, err = capsys.readouterr()

@@ -1,9 +1,13 @@
 """Kills at chosen and random points: no half file under its final name, and a run that goes on ends as a whole one."""
 
+import itertools
 import json
+import os
 import random
+import resource
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,17 +15,68 @@ from typing import Any
 
 import pytest
 from cases import Cases
-from kills import count_points, run_child
-from test_annotate import TEXTS, InlinePool, command, read_folder, wait_for  # noqa: F401
+from test_annotate import TEXTS, InlinePool, command, model, read_folder, wait_for  # noqa: F401
 from toys import put
 
 import run_annotate
 import run_mtl_ner
-from mtl_bioner.hub import export
 from mtl_bioner.training.results import write_results
 
 
 pytestmark = pytest.mark.slow
+
+# What changes a folder; `open` for reading comes too, which does no harm.
+EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
+
+
+def run_child(action: Callable[[], Any], folder: Path, point: int | None = None, size: int | None = None) -> int:
+    """Run an action in a fork of this process; return its exit status, below 0 if it was killed.
+
+    It is killed before the file system does what it is asked for the `point`-th time in the folder, from 0; or in the
+    middle of a write, as soon as a file reaches `size` bytes.
+    """
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = 70
+    try:
+        if size is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        if point is not None:
+            left = itertools.count(point, -1)
+            watch(folder, lambda: os.kill(os.getpid(), signal.SIGKILL) if next(left) == 0 else None)
+        status = int(action() or 0)
+    finally:
+        os._exit(status)
+    return status
+
+
+def watch(folder: Path, notice: Callable[[], Any]) -> None:
+    """Call a function whenever this process is about to change a folder, or to open a file in it."""
+    prefix = f"{folder}{os.sep}"
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        paths = [os.fsdecode(path) for path in arguments[:2] if isinstance(path, str | bytes | os.PathLike)]
+        if event in EVENTS and any(os.path.abspath(path).startswith(prefix) for path in paths):
+            notice()
+
+    sys.addaudithook(hook)
+
+
+def count_points(action: Callable[[], Any], folder: Path) -> int:
+    """Return how often an action, run in a fork, makes the file system do something in a folder."""
+    seen: list[None] = []
+    reading, writing = os.pipe()
+
+    def count() -> None:
+        watch(folder, lambda: seen.append(None))
+        assert not action()
+        os.write(writing, str(len(seen)).encode())
+
+    assert run_child(count, folder) == 0
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        return int(stream.read())
 
 
 def draw_kill(rng: random.Random, points: int, largest: int) -> dict[str, int]:
@@ -34,14 +89,13 @@ def get_largest(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("to", ["jsonl", "pubtator", "bioc", "brat", "csv", "parquet", "html"])
+@pytest.mark.usefixtures("model")
 def test_parts_of_annotations(tmp_path, monkeypatch, cases: Cases, to):
     import pyarrow.parquet  # noqa: F401 - before the forks
 
     monkeypatch.setattr(run_annotate, "Pool", InlinePool)
     lines = [json.dumps({"text": f"Gout {n} and gout. " * (1 + n % 3)}) for n in range(7)]
     source = put(tmp_path / "in.jsonl", "\n".join([*lines[:3], '{"text": 5}', *lines[3:]]) + "\n")
-    put(tmp_path / "model/model.safetensors", "x")
-    put(tmp_path / "model/config.json", '{"model_type": "mtl_bioner", "tasks": [{"name": "a", "types": ["Disease"]}]}')
     arguments = [str(tmp_path / "model"), str(source), "--part_size", "3", "--to", to, "--output"]
 
     def run(name: str) -> Callable[[], bool]:
@@ -101,24 +155,6 @@ def test_results_and_card(argv, tmp_path, cases: Cases):
 
 def is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(".tmp")
-
-
-def test_exports(trained, tmp_path, cases: Cases):
-    def write(name: str = "stock") -> None:
-        export.export_task(trained, "ncbi", tmp_path / "exports" / name)
-
-    (tmp_path / "exports").mkdir()
-    points = count_points(lambda: write("counted"), tmp_path / "exports")
-    assert run_child(lambda: write("whole"), tmp_path) == 0
-    expected, largest = read_folder(tmp_path / "exports/whole"), get_largest(tmp_path / "exports/whole")
-    for rng in cases.seeds(2):
-        kill = draw_kill(rng, points, largest)
-        with cases.case(str(kill)):
-            status = run_child(write, tmp_path / "exports", **kill)
-            assert status in (-signal.SIGKILL, -signal.SIGXFSZ, 0)
-            stock = tmp_path / "exports/stock"
-            assert not stock.exists() or read_folder(stock) == expected
-            shutil.rmtree(stock, ignore_errors=True)
 
 
 def test_the_command_at_random_moments(command: Callable[..., Any], tmp_path, cases: Cases):  # noqa: F811
