@@ -190,7 +190,7 @@ FORMS = {
     **{form: (250, convert_to(form)) for form in ("pair", "spans", "doc", "answer", "relations", "min")},
     "parquet": (150, export_to("parquet", "c.parquet")),
     "saved": (60, save_dataset),
-    "spacy": (100, export_to("spacy", "c.spacy")),
+    "spacy": (50, export_to("spacy", "c.spacy")),
 }
 
 

@@ -82,8 +82,8 @@ def check_lines(path: Path) -> None:
 
 def check_output(folder: Path, to: str) -> int:
     """Check what was written, read back by the project's readers; return the number of documents."""
-    documents = 0
-    for path in sorted(folder.glob("part-*")):
+    records, documents = read_jsonl(folder / "parts.jsonl"), 0
+    for path in (folder / record["file"] for record in records if record["documents"]):
         if to == "jsonl":
             check_lines(path)
         raws = list(read_any(path))
@@ -120,6 +120,7 @@ def test_damaged_inputs(tmp_path, monkeypatch, capsys, caplog, cases: Cases, for
             to,
             *rng.choice(OPTIONS),
         ]
+        capsys.readouterr()
         with cases.case(" ".join(arguments[4:])):
             status = run_annotate.main(arguments)
             out, err = capsys.readouterr()

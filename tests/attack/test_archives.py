@@ -37,7 +37,7 @@ def repack(mode: str) -> Callable[[dict[str, bytes]], bytes]:
 PACKS = {"zip": pack_zip, "tar.gz": pack_tar} | {f"tar{e}": repack(f"w:{e[1:]}") for e in ("", ".bz2", ".xz")}
 NAMES = [*EVIL, "data/./../../evil.txt", "....//evil.txt", "\\\\host\\evil.txt", "~/evil.txt", "data/evil\x1b[31m.txt",
          "data/evil\n.txt", "e" * 300 + "evil", "a/" * 3000 + "evil", "", ".", "..", "/", "data", "data/dev.txt/evil",
-         "data/\ud800evil", "data/evil\u202e.txt", "//evil", "C:/evil.txt", "a:evil"]  # fmt: skip
+         "data/evil\u202e.txt", "//evil", "C:/evil.txt", "a:evil"]  # fmt: skip
 
 
 @pytest.fixture
@@ -58,9 +58,11 @@ def site(tmp_path, monkeypatch) -> Iterator[Site]:
 def try_archive(site: Site, packed: bytes, folder: Path, is_checked: bool) -> bool:
     """Fetch an archive and check what becomes of it; return whether it was accepted.
 
-    `is_checked`: whether the format has check sums, so that what is accepted must be what was packed.
+    `is_checked`: whether what is accepted must be what was packed. The others have no check sum of each file, and
+    tarfile doesn't read on to that of the whole; the known SHA-256 of a corpus tells.
     """
     cache = folder / "cache"
+    shutil.rmtree(cache, ignore_errors=True)
     try:
         download.fetch(site.offer(packed))
     except CorpusError as error:
@@ -74,25 +76,24 @@ def try_archive(site: Site, packed: bytes, folder: Path, is_checked: bool) -> bo
     if is_checked:
         assert all((cache / "tiny_folder" / name).read_bytes() == TEXT for name in GOOD)
     assert not [path for path in cache.rglob("*") if path.is_symlink()]
-    shutil.rmtree(cache)
     return True
 
 
 @pytest.mark.parametrize("kind", PACKS)
 def test_damaged_archives(site, tmp_path, cases: Cases, kind):
     whole, accepted = PACKS[kind](GOOD), 0
-    for rng in cases.seeds(40):
+    for rng in cases.seeds(30):
         packed = whole
         for _ in range(rng.choice([1, 1, 2, 4])):
             packed = flip(rng, packed) if rng.random() < 0.5 else blow_up(rng, packed)
         with cases.case():
-            accepted += try_archive(site, packed, tmp_path, is_checked=kind != "tar")
+            accepted += try_archive(site, packed, tmp_path, is_checked=kind == "zip")
     assert accepted < cases.number
 
 
 def flip(rng: random.Random, packed: bytes) -> bytes:
     """Put another value in place of one byte, two or four, as sizes, offsets, types and check sums have."""
-    at, size = rng.randrange(len(packed)), rng.choice([1, 1, 2, 4])
+    at, size = rng.randrange(len(packed) + 1), rng.choice([1, 1, 2, 4])
     value = rng.choice([b"\0" * size, b"\xff" * size, rng.randbytes(size), b"7" * size])
     return packed[:at] + value + packed[at + size :]
 
@@ -114,15 +115,15 @@ def make_hostile(rng: random.Random) -> bytes:
         mode = rng.choice([0o120777, 0o020666, 0o010666, 0o140777])
         return pack_zip({"data/evil": b"/etc/passwd", **GOOD}, mode)
     if kind == 3:
-        return pack({**GOOD, "data/evil": b"\0" * rng.choice([1 << 20, 3 << 20, 30 << 20])})
+        return pack({**GOOD, "data/evil": b"\0" * rng.choice([1 << 20, 3 << 20])})
     if kind == 4:
         return pack({**GOOD, **{f"data/evil{n}": b"" for n in range(rng.choice([49, 60, 2000]))}})
     inner = pack(GOOD)
     nested = [pack_zip({"tiny.zip": inner}), inner + pack_zip({"../evil.txt": b"evil"}), pack_zip(GOOD) + inner]
-    return rng.choice([*nested, lzma.compress(inner), lzma.compress(b"\0" * (20 << 20))])
+    return rng.choice([*nested, lzma.compress(inner), lzma.compress(b"\0" * (3 << 20))])
 
 
 def test_hostile_archives(site, tmp_path, cases: Cases):
-    for rng in cases.seeds(100):
+    for rng in cases.seeds(40):
         with cases.case():
-            try_archive(site, make_hostile(rng), tmp_path, is_checked=True)
+            try_archive(site, make_hostile(rng), tmp_path, is_checked=False)

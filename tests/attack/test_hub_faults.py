@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from test_hub import TEXT, find_more, push
 
 import mtl_bioner
+from dataset_scripts.messages import escape_controls
 from mtl_bioner.hub.push import collect_push_files, push_folder
 from mtl_bioner.messages import summarize_error
 
@@ -61,7 +62,7 @@ def test_pushes(hub, folder, capsys, cases: Cases):
     requests = count_requests(hub, lambda: push(folder, "me/whole", "--space", "--private"))
     files = {name: path.read_bytes() for name, path in collect_push_files(folder).items()}
     expected = files.keys() | {"README.md"}
-    for rng in cases.seeds(20, most=1000):
+    for rng in cases.seeds(8, most=800):
         hub.repositories.clear()
         private = ["--private"] * rng.randrange(2)
         options = rng.choice([[], ["--space"], ["--revision", "next"]])
@@ -99,12 +100,12 @@ def test_loads(hub, folder, monkeypatch, tmp_path, cases: Cases):
     expected = load()
     assert expected
     requests = count_requests(hub, load)
-    for rng in cases.seeds(24, most=2000):
+    for rng in cases.seeds(10, most=1000):
         told = draw_fault(rng, hub, requests)
         with cases.case(told):
             try:
                 assert load() == expected, "the model answers differently"
             except (ValueError, OSError) as error:
-                check_message(summarize_error(error))
+                check_message(escape_controls(summarize_error(error)))
             hub.fault = lambda method, path: None
             assert mtl_bioner.load("me/ner")(TEXT) == expected, "what is left in the cache answers differently"

@@ -13,7 +13,7 @@ from mtl_bioner.training.model_building import build_model
 
 pytestmark = pytest.mark.slow
 
-BATCH = 500  # texts of one call
+BATCH = 1000  # texts of one call
 TASKS = [{"name": "a", "types": ["Gene", "Disease"]}, {"name": "b", "types": ["Chemical"]}]
 # Scripts with and without spaces, marks that combine, joined emoji, all kinds of spaces and line ends, controls,
 # characters that change the direction, halves of surrogate pairs, private and unassigned ones.
@@ -31,11 +31,11 @@ ODD = [" ", " ", " ", "  ", "\n", "\r\n", "\t", "\u00a0", "\u3000", "\u2028", "\
 
 def make_text(rng: random.Random) -> str:
     """Pieces and odd characters, and now and then code points of all kinds."""
-    pieces = rng.choices(PIECES, k=rng.randrange(12))
-    pieces += rng.choices(ODD, k=rng.randrange(8))
+    pieces = rng.choices(PIECES, k=rng.randrange(8))
+    pieces += rng.choices(ODD, k=rng.randrange(5))
     if rng.random() < 0.3:
         top = rng.choice([0x80, 0x250, 0x3000, 0x10000, 0x20000, 0x110000])
-        pieces += [chr(rng.randrange(top)) for _ in range(rng.randrange(8))]
+        pieces += [chr(rng.randrange(top)) for _ in range(rng.randrange(5))]
     rng.shuffle(pieces)
     return rng.choice(["", " "]).join(pieces) if rng.random() < 0.97 else "".join(pieces) * rng.randrange(20)
 
@@ -82,7 +82,7 @@ def test_random_texts(toy_encoder, toy_tokenizer, encoder_type, cases: Cases, pa
     ner, items, found = MtlBionerPipeline(model=model, tokenizer=toy_tokenizer(encoder_type)), [], 0
     preprocess = ner.preprocess
     ner.preprocess = lambda *arguments: items.append(preprocess(*arguments)) or items[-1]  # type: ignore[method-assign]
-    for rng in cases.seeds(2, most=200):  # of ten tests
+    for rng in cases.seeds(1, most=100):  # in each of ten tests
         texts = [make_text(rng) for _ in range(BATCH)]
         items.clear()
         with cases.case(number=BATCH):
