@@ -105,7 +105,7 @@ def test_parts_of_annotations(tmp_path, monkeypatch, cases: Cases, to):
     expected, largest = read_folder(tmp_path / "whole"), get_largest(tmp_path / "whole")
     points = count_points(run("counted"), tmp_path / "counted")
     assert points > 20
-    for rng in cases.seeds(4):
+    for rng in cases.seeds(2, most=200):
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         kills = [draw_kill(rng, points, largest) for _ in range(rng.choice([1, 1, 2, 4]))]
         with cases.case(str(kills)):
@@ -141,7 +141,7 @@ def test_results_and_card(argv, tmp_path, cases: Cases):
     new = read_folder(run.output)
     changed = {name for name in new if new[name] != old.get(name)}
     assert {"all_results.json", "run.json", "README.md", "predictions_ncbi.jsonl"} <= changed and points > 20
-    for rng in cases.seeds(12):
+    for rng in cases.seeds(3, most=100):
         shutil.rmtree(run.output)
         shutil.copytree(tmp_path / "old", run.output)
         kill = draw_kill(rng, points, min(largest, 60_000))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import Cases
+from cases import IS_LONG, Cases
 
 from modeling_mtl_bioner import MtlBionerPipeline
 from mtl_bioner.training.model_building import build_model
@@ -13,7 +13,7 @@ from mtl_bioner.training.model_building import build_model
 
 pytestmark = pytest.mark.slow
 
-BATCH = 1000  # texts of one call
+BATCH = 250  # texts of one call
 TASKS = [{"name": "a", "types": ["Gene", "Disease"]}, {"name": "b", "types": ["Chemical"]}]
 # Scripts with and without spaces, marks that combine, joined emoji, all kinds of spaces and line ends, controls,
 # characters that change the direction, halves of surrogate pairs, private and unassigned ones.
@@ -82,7 +82,7 @@ def test_random_texts(toy_encoder, toy_tokenizer, encoder_type, cases: Cases, pa
     ner, items, found = MtlBionerPipeline(model=model, tokenizer=toy_tokenizer(encoder_type)), [], 0
     preprocess = ner.preprocess
     ner.preprocess = lambda *arguments: items.append(preprocess(*arguments)) or items[-1]  # type: ignore[method-assign]
-    for rng in cases.seeds(1, most=100):  # in each of ten tests
+    for rng in cases.seeds(4 if IS_LONG else 1, most=400):  # in each of ten tests
         texts = [make_text(rng) for _ in range(BATCH)]
         items.clear()
         with cases.case(number=BATCH):
