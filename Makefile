@@ -1,10 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-all docs quality style clean
+.PHONY: help install quickstart test test-all attack docs quality style clean
 
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 JOBS ?= 2
+SCALE ?= 100
 OUTPUT ?= outputs/quickstart
 TEXT ?= Cisplatin caused acute renal failure in two patients with Huntington disease.
 
@@ -40,6 +41,9 @@ test: install  ## Run the fast tests, in JOBS=2 processes
 
 test-all: install  ## Run all tests
 	$(BIN)/python -m pytest
+
+attack: install  ## Attack readers, archives, the Hub, model folders and writing SCALE=100 times as long as CI: hours
+	MTL_BIONER_ATTACK_SCALE=$(SCALE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/attack
 
 $(BIN)/.docs: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

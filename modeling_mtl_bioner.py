@@ -456,9 +456,11 @@ class MtlBionerModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, name: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """Load as transformers does, but raise ValueError if weights are missing or left over, and name them."""
+        """Load as transformers does, but raise ValueError if weights don't fit the config, and name them."""
+        kwargs["ignore_mismatched_sizes"] = True  # they are named here
         model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
         faults = {"is without": info["missing_keys"], "has no place for": info["unexpected_keys"]}
+        faults["has another size for"] = [key for key, *_ in info["mismatched_keys"]]
         if reasons := [f"{fault} the weights {_list_some(keys)}" for fault, keys in faults.items() if keys]:
             problem = f"{name} is no whole model: by its config.json it {' and '.join(reasons)}"
             raise ValueError(f"{problem}; copy it again, or finish its training")

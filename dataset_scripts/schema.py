@@ -38,6 +38,10 @@ LINE_BREAKERS = str.maketrans("\t\n\r", "   ")  # no line format can hold these;
 class CorpusError(ValueError):
     """A corpus file or argument that can't be used; the message names the file and line, the value and the remedy."""
 
+    def __init__(self, message: str) -> None:
+        whole = len(message) <= 900  # a damaged file may hold an id of any length
+        super().__init__(message if whole else f"{message[:600]} ... {message[-290:]}")
+
 
 @dataclass(frozen=True)
 class ReadOptions:

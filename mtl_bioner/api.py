@@ -11,6 +11,7 @@ import torch
 
 from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
 from mtl_bioner.folder_lock import lock_folder
+from mtl_bioner.messages import summarize_error
 from mtl_bioner.tokenizer import load_tokenizer
 
 
@@ -86,7 +87,13 @@ def load(
     if dtype == "auto":
         dtype = _choose_dtype(device)
     hub_options = {} if Path(name).is_dir() else {"revision": revision}
-    model = MtlBionerModel.from_pretrained(name, dtype=dtype, **hub_options)
+    try:
+        model = MtlBionerModel.from_pretrained(name, dtype=dtype, **hub_options)
+    except (ValueError, OSError, ImportError):
+        raise
+    except Exception as error:  # whatever the libraries raise for damaged files
+        problem = f"{name} can't be loaded ({type(error).__name__}: {summarize_error(error)[:200]})"
+        raise ValueError(f"{problem}; its files don't fit together, so copy it again") from error
     tokenizer = load_tokenizer(name, config=model.config.encoder_config, **hub_options)
     return MtlBionerPipeline(model=model, tokenizer=tokenizer, device=device, **options)
 

@@ -31,7 +31,13 @@ def load_tokenizer(name_or_path: str, **hub_options: Any) -> Any:
             for which transformers makes an empty one.
     """
     # Words are tokenised one by one, so byte-level tokenizers must see each as if a space came before it.
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, add_prefix_space=True, **hub_options)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, add_prefix_space=True, **hub_options)
+    except (ValueError, OSError, ImportError):
+        raise
+    except Exception as error:  # whatever the libraries raise for damaged files
+        problem = f"can't be loaded ({type(error).__name__}: {str(error)[:200]!r})"
+        raise ValueError(f"the tokenizer of {name_or_path} {problem}; copy its files again") from error
     if not tokenizer.is_fast:
         raise ValueError(
             f"{name_or_path} has only a slow tokenizer ({type(tokenizer).__name__}); choose an encoder with a fast one"

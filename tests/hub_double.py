@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -25,6 +26,8 @@ class HubDouble:
         cut_uploads: close the connection in the middle of every LFS upload.
         refuse_spaces: answer 403 to the creation of a Space.
         gated: repositories whose files nobody may see.
+        fault: what goes wrong with each request, given its method and path: a status; `close`, no answer; `cut`, half
+            of the answer's body; `garbage`, another body; None, nothing.
         log: method and path of each request.
     """
 
@@ -34,6 +37,7 @@ class HubDouble:
         self.large: dict[str, bytes] = {}
         self.cut_uploads = self.refuse_spaces = False
         self.gated: set[str] = set()
+        self.fault: Callable[[str, str], int | str | None] = lambda method, path: None
         self.log: list[str] = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -61,16 +65,34 @@ class HubDouble:
 class _Handler(BaseHTTPRequestHandler):
     hub: HubDouble
     protocol_version = "HTTP/1.1"
+    fault: int | str | None = None
     wbufsize = -1  # headers and body in one packet: a second one waits 40 ms for the client's word of the first
 
     def log_message(self, *args: Any) -> None:
         pass
 
+    def parse_request(self) -> bool:
+        """Read the head of a request; answer those with a fault here."""
+        self.fault = None
+        if not super().parse_request():
+            return False
+        self.fault = self.hub.fault(self.command, urlsplit(self.path).path)
+        if self.fault == "close":
+            self.close_connection = True
+        elif isinstance(self.fault, int):
+            self._body()
+            self._reply(self.fault, b'{"error": "at\x1bfault"}')
+            self.wfile.flush()
+        return self.fault in (None, "cut", "garbage")
+
     def _reply(self, status: int, body: bytes = b"", **headers: str) -> None:
+        body = b"<html>\x1bno</html>" if self.fault == "garbage" and body else body
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
+        if self.fault == "cut" and body:
+            body, self.close_connection = body[: len(body) // 2], True
         if self.command != "HEAD":
             self.wfile.write(body)
 

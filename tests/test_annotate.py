@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -693,23 +692,3 @@ def test_a_killed_worker_is_one_line_and_the_run_can_go_on(command, tmp_path):
     (line,) = error.strip().splitlines()
     assert process.returncode == 1
     assert re.search("worker [12] was killed by SIGKILL; if memory was short, give fewer --workers; go on with", line)
-
-
-@pytest.mark.slow
-def test_kills_at_random_moments_change_nothing(command, tmp_path):
-    options = {"part_size": 5, "copies": 60}
-    parts = len(TEXTS) * options["copies"] // options["part_size"]
-    assert command("--workers", 2, output="whole", **options).wait(timeout=500) == 0
-    generator, done = random.Random(0), 0
-    for _ in range(8):
-        process = command("--workers", 2, **options)
-        if more := generator.randrange(5):
-            # A part that is there, since the run that goes on may be faster than this loop.
-            wait_for(tmp_path / f"out/part-{min(done + more, parts - 1):05d}.jsonl")
-        time.sleep(generator.uniform(0, 0.1 if more else 4))
-        process.kill()
-        assert process.wait() in (-signal.SIGKILL, 0)  # a fast machine may be done before the kill
-        done = len(list((tmp_path / "out").glob("part-*")))
-    assert done >= 3
-    assert command("--workers", 2, **options).wait(timeout=500) == 0
-    assert read_folder(tmp_path / "out") == read_folder(tmp_path / "whole")

@@ -4,11 +4,8 @@ import itertools
 import math
 import random
 import string
-import subprocess
-import sys
 import unicodedata
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -498,30 +495,3 @@ def test_threshold_and_overlaps_in_a_call_and_for_all_calls(ner: MtlBionerPipeli
     strict = MtlBionerPipeline(model=ner.model, tokenizer=ner.tokenizer, overlaps="best", threshold=middle)
     assert_same_entities(strict(text), ner(text, overlaps="best", threshold=middle))
     assert_same_entities(strict(text, overlaps="all", threshold=0.0), everything)
-
-
-MEASURE = """
-import resource, sys
-from transformers import pipeline
-folder, size = sys.argv[1], int(sys.argv[2])
-ner = pipeline("token-classification", model=folder, trust_remote_code=True)
-text = ("Cisplatin caused acute renal failure in two of the patients. " * (size // 60 + 1))[:size]
-entities = ner(text)
-assert all(text[e["start"] : e["end"]] == e["word"] for e in entities)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-"""
-
-
-@pytest.mark.slow
-def test_a_text_of_a_megabyte_takes_bounded_memory(toy_encoder: Callable[[str], str], tmp_path: Path) -> None:
-    folder = toy_encoder("bert")
-    model = build_model(folder, [{"name": "a", "types": ["Gene"]}], max_seq_length=100, context_size=8)
-    model.save_pretrained(tmp_path)
-    load_tokenizer(folder).save_pretrained(tmp_path)
-    peaks = []
-    for size in (10_000, 1_000_000):
-        command = [sys.executable, "-c", MEASURE, str(tmp_path), str(size)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        peaks.append(int(done.stdout.split()[-1]))
-    assert peaks[1] - peaks[0] < 1000  # MiB

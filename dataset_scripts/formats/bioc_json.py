@@ -18,8 +18,9 @@ _COLLECTIONS = ("documents", "PubTator3")  # keys of lists of documents
 
 
 def is_bioc_record(record: Record) -> bool:
-    """Whether a record is a collection, or a document."""
-    return any(isinstance(record.fields.get(key), list) for key in (*_COLLECTIONS, "passages"))
+    """Whether a record is a collection, or a document; one with a `text` is this project's, with its passages."""
+    keys = _COLLECTIONS if "text" in record.fields else (*_COLLECTIONS, "passages")
+    return any(isinstance(record.fields.get(key), list) for key in keys)
 
 
 def read_bioc_json(records: Iterable[Record]) -> Iterator[RawDocument]:

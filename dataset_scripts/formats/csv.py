@@ -114,7 +114,8 @@ def _read_mentions(rows: Iterable[_Row]) -> Iterator[RawDocument]:
             raise CorpusError(f"{where}: no document id; repeat it in every row")
         is_same = document is not None and document.document_id == document_id
         text = row["text"] or (document.text if is_same else "")
-        if not text:
+        has_mention = any(row[key].strip(BLANK) for key in ("start", "end", "type"))
+        if has_mention and not text:
             raise CorpusError(
                 f"{where}: document {document_id} has no text; put its rows together, the text in the first"
             )
@@ -122,7 +123,7 @@ def _read_mentions(rows: Iterable[_Row]) -> Iterator[RawDocument]:
             if document:
                 yield document
             document = RawDocument(document_id, text, where=where)
-        if any(row[key].strip(BLANK) for key in ("start", "end", "type")):
+        if has_mention:
             document.mentions.append(_read_mention(row, where))
     if document:
         yield document

@@ -19,15 +19,19 @@ def is_saved_dataset(path: Path) -> bool:
     return (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
 
 
-def read_saved_dataset(path: Path, options: ReadOptions = DETECT) -> Iterator[RawDocument]:
-    """Read a folder of `Dataset.save_to_disk`, mapped into memory."""
+def load_saved_dataset(path: Path) -> Dataset:
+    """Map a folder of `Dataset.save_to_disk` into memory."""
     import datasets  # takes seconds, and only this format needs it
 
     try:
-        dataset = datasets.load_from_disk(str(path))
+        return datasets.load_from_disk(str(path))
     except Exception as error:  # whatever `datasets` raises for files that are damaged or changed by hand
         raise CorpusError(f"{path}: can't be loaded by `datasets` ({error!r:.200}); save it again") from None
-    yield from read_dataset(dataset, str(path), path.name, options)
+
+
+def read_saved_dataset(path: Path, options: ReadOptions = DETECT) -> Iterator[RawDocument]:
+    """Read a folder of `Dataset.save_to_disk`."""
+    yield from read_dataset(load_saved_dataset(path), str(path), path.name, options)
 
 
 def read_dataset(dataset: Dataset, name: str, stem: str, options: ReadOptions = DETECT) -> Iterator[RawDocument]:

@@ -22,7 +22,7 @@ from dataset_scripts.formats.brat import ENDINGS as BRAT_ENDINGS
 from dataset_scripts.formats.conll import is_conll_line
 from dataset_scripts.formats.files import BOM, NO_DATA, get_stem, open_file, write_then_rename
 from dataset_scripts.formats.pubtator import TEXT_LINE
-from dataset_scripts.formats.saved_dataset import is_saved_dataset
+from dataset_scripts.formats.saved_dataset import is_saved_dataset, load_saved_dataset
 from dataset_scripts.hub_corpus import is_hub_source, load_splits
 from dataset_scripts.local_corpus import HIDDEN
 from dataset_scripts.schema import CorpusError
@@ -179,9 +179,7 @@ def _detect(path: Path, columns: ColumnOptions, lines: bool, name: str = "") -> 
     """Tell how a file is read; raise CorpusError for one that is empty, and for a table without a text."""
     name, ending = name or str(path), get_ending(path)
     if path.is_dir():
-        from datasets import load_from_disk  # takes seconds, and only this format needs it
-
-        dataset = load_from_disk(str(path))
+        dataset = load_saved_dataset(path)
         choose_columns(dataset.column_names, columns, name)
         return Source(name, "dataset", path, dataset=dataset)
     with open_file(path) as file:
