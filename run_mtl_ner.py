@@ -118,7 +118,7 @@ def prepare(source: Arguments | Sequence[str] | Mapping[str, Any]) -> Run:
     if saved is not None:
         check_scored_texts(run)
     run.teachers = list_named_teachers(model_args.teachers)
-    run.teacher_models = load_teachers(run.teachers, names, model.config, tokenizer)
+    run.teacher_models = load_teachers(run.teachers, names, model.config, tokenizer, model_args.trust_remote_code)
 
     # Rows of each split that is needed.
     for split, limit in list_needed_splits(run).items():

@@ -65,6 +65,7 @@ def load(
     device: str | int | torch.device | None = None,
     dtype: torch.dtype | str = torch.float32,
     revision: str = "main",
+    trust_remote_code: bool = False,
     **options: Any,
 ) -> MtlBionerPipeline:
     """Load a trained model as a pipeline: text in, entities of all tasks out.
@@ -73,6 +74,7 @@ def load(
 
     Args:
         name_or_path: the output folder of a training, or a model on the Hub.
+        trust_remote_code: run the code that the model's tokenizer brings along, if it does.
         options: of `MtlBionerPipeline`: `tasks`, `threshold`, `overlaps`, `batch_size`.
 
     Raises:
@@ -84,5 +86,5 @@ def load(
         raise ValueError(f"{name} has no config.json; name the --output_dir of a training")
     hub_options = {} if Path(name).is_dir() else {"revision": revision}
     model = MtlBionerModel.from_pretrained(name, dtype=dtype, **hub_options)
-    tokenizer = load_tokenizer(name, config=model.config.encoder_config, **hub_options)
+    tokenizer = load_tokenizer(name, trust_remote_code, config=model.config.encoder_config, **hub_options)
     return MtlBionerPipeline(model=model, tokenizer=tokenizer, device=device, **options)
