@@ -1,10 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-all docs quality style clean
+.PHONY: help install quickstart test test-all versions docs quality style clean
 
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 JOBS ?= 2
+PYTHONS ?= python3.11 python3.12 python3.13
+VERSIONS ?= /tmp/mtl-bioner-versions
 OUTPUT ?= outputs/quickstart
 TEXT ?= Cisplatin caused acute renal failure in two patients with Huntington disease.
 
@@ -40,6 +42,17 @@ test: install  ## Run the fast tests, in JOBS=2 processes
 
 test-all: install  ## Run all tests
 	$(BIN)/python -m pytest
+
+# The lowest versions need an old Python, since there are no wheels of them for a new one.
+versions:  ## Run the fast tests with the lowest packages that setup.cfg allows, and the newest on each of PYTHONS='...'
+	mkdir -p $(VERSIONS) && : > $(VERSIONS)/newest.txt
+	sed -nE 's/^    ([a-z0-9_]+)>=([0-9.]+).*/\1==\2/p' setup.cfg > $(VERSIONS)/lowest.txt
+	set -e; for run in lowest:$(firstword $(PYTHONS)) $(PYTHONS:%=newest:%); do \
+		bound=$${run%%:*} python=$${run#*:}; venv=$(VERSIONS)/$$bound-$$python; echo "$$bound packages, $$python"; \
+		$$python -m venv --clear $$venv; \
+		$$venv/bin/python -m pip install --quiet --constraint $(VERSIONS)/$$bound.txt --editable '.[dev]'; \
+		$$venv/bin/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist loadfile; \
+	done
 
 $(BIN)/.docs: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

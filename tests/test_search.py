@@ -204,6 +204,21 @@ def test_a_search_of_other_arguments_is_refused(
     assert "was begun with the arguments" in message and "--output_dir" in message
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left"), optuna.exceptions.StorageInternalError("database or disk is full")]
+)
+def test_a_full_disk_is_one_line(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(search_module, "run_search", fail)
+    assert search_module.show_search(SimpleNamespace(output=tmp_path), None) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"run_mtl_ner: error: {tmp_path} can't be written to (") and "the same command" in last
+
+
 def test_a_second_search_in_the_same_folder_is_refused(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

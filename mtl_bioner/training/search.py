@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from modeling_mtl_bioner import MtlBionerModel
-from mtl_bioner.messages import print_error
+from mtl_bioner.messages import print_error, summarize_error
 from mtl_bioner.reporting.files import write_json
 from mtl_bioner.training.argument_checks import SEARCH_DATABASE
 from mtl_bioner.training.model_building import freeze_all_but
 from mtl_bioner.training.model_setup import load_saved_config, make_model, settle_arguments
 from mtl_bioner.training.run import Run
+from mtl_bioner.training.saving import is_write_failure
 from mtl_bioner.training.teachers import label_rows
 from mtl_bioner.training.trainer import MultiTaskTrainer
 
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 STUDY = "mtl-bioner"
 BEST = "search_best.json"
+GO_ON = "free some space, and go on with the same command"
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,15 @@ def show_search(run: Run, make_trainer: Callable[..., MultiTaskTrainer]) -> int:
     """Run a search, print its table, and return the exit status."""
     try:
         sys.stdout.write(f"{run_search(run, make_trainer)}\n")
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print_error("run_mtl_ner", error)
         return 2
+    except Exception as error:
+        # optuna has an error of its own for a database that can't be written.
+        if not is_write_failure(error) and type(error).__name__ != "StorageInternalError":
+            raise
+        print_error("run_mtl_ner", f"{run.output} can't be written to ({summarize_error(error)}); {GO_ON}")
+        return 1
     return 0
 
 
