@@ -1,6 +1,7 @@
 """Encoders and models of others: their code and pickles are not run, and what is wrong is said in one line."""
 
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from toys import SAMPLE, edit_json
 import mtl_bioner
 import run_annotate
 import run_mtl_ner
+from mtl_bioner.annotation.engine import EngineOptions, load_engine
 from mtl_bioner.tokenizer import load_tokenizer
 
 
@@ -65,16 +67,15 @@ def test_code_of_a_tokenizer_is_not_run_in_training(fails: Callable[..., str], f
     assert told.startswith(f"--model_name_or_path {foreign}: {foreign} {UNTRUSTED}") and not marker.exists()
 
 
-def test_code_of_a_tokenizer_is_not_run_in_loading(
-    trained: Path, tmp_path: Path, marker: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_code_of_a_tokenizer_is_not_run_in_loading(trained: Path, tmp_path: Path, marker: Path) -> None:
     folder = Path(shutil.copytree(trained, tmp_path / "model"))
     bring_tokenizer(folder, marker)
-    with pytest.raises(ValueError, match="has a tokenizer with code of its own"):
-        mtl_bioner.load(folder)
-    (tmp_path / "in.txt").write_text("Cisplatin caused renal failure.")
-    assert run_annotate.main([str(folder), str(tmp_path / "in.txt"), "--output", str(tmp_path / "out")]) == 2
-    assert UNTRUSTED in capsys.readouterr().err.splitlines()[-1] and not marker.exists()
+    for load in (mtl_bioner.load, lambda folder: load_engine(EngineOptions(str(folder)), "cpu")):
+        with pytest.raises(ValueError, match=re.escape(UNTRUSTED)):
+            load(folder)
+    assert not marker.exists()
+    load_engine(EngineOptions(str(folder), trust_remote_code=True), "cpu")
+    assert marker.exists()
 
 
 def test_trusted_code_of_a_tokenizer_is_run_and_travels_with_the_model(
@@ -114,12 +115,7 @@ def test_a_pickle_of_weights_that_is_no_whole_one_is_refused(
     if content == "evil":
         torch.save({"a": Evil(marker)}, path)
     else:
-        others = {
-            "evil old": pickle.dumps(Evil(marker)),
-            "cut": whole[:-999],
-            "text": b"<html>",
-            "other": b"\x80\x02N.",
-        }
+        others = {"evil old": pickle.dumps(Evil(marker)), "cut": whole[:-999], "text": b"<html>"}
         path.write_bytes(others[content])
     told = fails("--model_name_or_path", str(foreign))
     assert "weights_only" not in told and not marker.exists()

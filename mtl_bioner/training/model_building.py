@@ -33,9 +33,10 @@ def build_model(
     options = {"dtype": torch.float32, "trust_remote_code": False, "output_loading_info": True, **(hub_options or {})}
     try:
         encoder, info = AutoModel.from_pretrained(name_or_path, **options)
-    except (OSError, RuntimeError, ValueError, SafetensorError):
-        raise
-    except Exception as error:  # of a pickle; what torch says of it advises to load it in a way that would run code
+    except Exception as error:
+        if isinstance(error, RuntimeError | ValueError | SafetensorError) or getattr(error, "errno", 0) is None:
+            raise  # it says what is wrong, and an OSError of transformers has no number
+        # What torch says of a pickle advises to load it in a way that would run code in it.
         problem = "its weights are a pickle that is damaged or holds code, and is not loaded"
         raise OSError(f"{problem}; choose an encoder with model.safetensors, or copy it again") from error
     if missing := sorted(key for key in info["missing_keys"] if not key.startswith("pooler.")):
