@@ -116,7 +116,11 @@ def test_without_a_signal_errors_pass_and_handlers_are_restored() -> None:
             OSError(28, "No space left on device", "x"),
             "[Errno 28] No space left on device: 'x'; kept: no checkpoint; ",
         ),
-        (SafetensorError("I/O error: File too large"), "FOLDER can't be written to (I/O error: File too large); kept"),
+        (
+            OSError(28, "No space left"),
+            "FOLDER can't be written to ([Errno 28] No space left); free some space; kept: ",
+        ),
+        (SafetensorError("I/O error: File too large"), "FOLDER can't be written to (I/O error: File too large); free"),
         (
             RuntimeError("[enforce fail at inline_container.cc:668] . unexpected pos\nx"),
             "FOLDER can't be written to (",

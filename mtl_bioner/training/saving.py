@@ -91,7 +91,8 @@ def explain_failure(error: Exception, output_dir: str | Path, repository: str | 
         return f"{error}; the model is in {output_dir}: mtl-bioner push {output_dir} {repository}"
     if not is_write_failure(error):
         return None
-    reason = error if isinstance(error, OSError) else f"{output_dir} can't be written to ({summarize_error(error)})"
+    names_file = getattr(error, "filename", None) or str(output_dir) in str(error)
+    reason = error if names_file else f"{output_dir} can't be written to ({summarize_error(error)}); free some space"
     return f"{reason}; {explain_stop(output_dir)}"
 
 

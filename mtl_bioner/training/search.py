@@ -81,8 +81,8 @@ def show_search(run: Run, make_trainer: Callable[..., MultiTaskTrainer]) -> int:
         print_error("run_mtl_ner", error)
         return 2
     except Exception as error:
-        # optuna has an error of its own for a database that can't be written.
-        if not is_write_failure(error) and type(error).__name__ != "StorageInternalError":
+        of_database = type(error).__name__ in ("OperationalError", "StorageInternalError")  # of sqlalchemy, of optuna
+        if not is_write_failure(error) and not of_database:
             raise
         print_error("run_mtl_ner", f"{run.output} can't be written to ({summarize_error(error)}); {GO_ON}")
         return 1
@@ -145,8 +145,14 @@ def search(
     import optuna
 
     output.mkdir(parents=True, exist_ok=True)
-    storage = f"sqlite:///{output / SEARCH_DATABASE}"
-    study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
+    database = output / SEARCH_DATABASE
+    storage, is_new = f"sqlite:///{database}", not database.is_file()
+    try:
+        study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
+    except Exception:
+        if is_new:  # half a database could not be gone on with
+            database.unlink(missing_ok=True)
+        raise
     recorded = study.user_attrs.get("arguments", dict(arguments))
     if recorded != dict(arguments):
         raise ValueError(f"the search in {output} was begun with the arguments {recorded}; give another --output_dir")
