@@ -1,11 +1,13 @@
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-all attack docs quality style clean
+.PHONY: help install quickstart test test-all attack versions docs quality style clean
 
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 JOBS ?= 2
 SCALE ?= 100
+PYTHONS ?= python3.11 python3.12 python3.13
+VERSIONS ?= /tmp/mtl-bioner-versions
 OUTPUT ?= outputs/quickstart
 TEXT ?= Cisplatin caused acute renal failure in two patients with Huntington disease.
 
@@ -44,6 +46,17 @@ test-all: install  ## Run all tests
 
 attack: install  ## Attack readers, archives, the Hub, model folders and writing SCALE=100 times as long as CI: hours
 	MTL_BIONER_ATTACK_SCALE=$(SCALE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/attack
+
+# The lowest versions need an old Python, since there are no wheels of them for a new one.
+versions:  ## Run the fast tests with the lowest packages that setup.cfg allows, and the newest on each of PYTHONS='...'
+	mkdir -p $(VERSIONS) && : > $(VERSIONS)/newest.txt
+	sed -nE 's/^    ([a-z0-9_]+)>=([0-9.]+).*/\1==\2/p' setup.cfg > $(VERSIONS)/lowest.txt
+	set -e; for run in lowest:$(firstword $(PYTHONS)) $(PYTHONS:%=newest:%); do \
+		bound=$${run%%:*} python=$${run#*:}; venv=$(VERSIONS)/$$bound-$$python; echo "$$bound packages, $$python"; \
+		$$python -m venv --clear $$venv; \
+		$$venv/bin/python -m pip install --quiet --constraint $(VERSIONS)/$$bound.txt --editable '.[dev]'; \
+		$$venv/bin/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist loadfile; \
+	done
 
 $(BIN)/.docs: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

@@ -1,6 +1,6 @@
 """MTL-BioNER: one encoder, one head per task, the whole model in one file.
 
-This is the only code that travels with a saved model, so it imports torch, transformers and the standard library only.
+This is the only code that travels with a saved model, so it imports torch, transformers and what they need only.
 Read it top to bottom: config, sharing layers, model, loss, windows, decoding, pipeline.
 
     model = AutoModel.from_pretrained(directory, trust_remote_code=True)
@@ -25,6 +25,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import regex  # a dependency of transformers
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, Pipeline, PreTrainedConfig, PreTrainedModel, initialization
@@ -37,6 +38,7 @@ WORD_PATTERN = (
     r"(?:[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     r"\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff][\u0300-\u036f]*)+|\S"
 )
+OWN_PATTERNS = {"26424ab26e613500", "79f38c12899e53ce", "054e507d8ced2bcc"}  # hashes of what never backtracks far
 MAX_SUBWORDS = 1024  # of a batch of windows, padding included; a CPU is fastest with so many
 PORTION = 2048  # windows that wait for others of like length: a part of `annotate` has nearly as many
 IGNORE = -100  # label of sub-words without one: special tokens, padding, context, continuations of a word
@@ -64,7 +66,8 @@ class MtlBionerConfig(PreTrainedConfig):
             width, which is the paper's 128 for an encoder of BERT's size.
         adversarial_weight, difference_weight: weights of the two penalties of `adversarial`.
         head_dropout: dropout probability on the features a head sees.
-        word_pattern: regular expression of a word; entities begin and end at word borders.
+        word_pattern: regular expression of a word; entities begin and end at word borders. Patterns other than this
+            project's are matched by the package `regex` under a time limit.
         sentence_pattern: regular expression of the gap between sentences, which no window crosses; a long sentence
             takes several. Empty: windows are filled with running text.
         max_seq_length: sub-words per window, special tokens included.
@@ -116,8 +119,8 @@ class MtlBionerConfig(PreTrainedConfig):
                 raise ValueError(f"{name} is {size!r}; give a whole number from {least}")
         for name, pattern in (("word_pattern", word_pattern), ("sentence_pattern", sentence_pattern)):
             try:
-                re.compile(pattern)
-            except re.error as error:
+                all(engine.compile(pattern) for engine in (re, regex))
+            except Exception as error:  # the engines have errors of their own
                 raise ValueError(f"{name} {pattern!r} is no regular expression: {error}") from error
         super().__init__(**kwargs)
         self.set_tasks(tasks)
@@ -458,6 +461,7 @@ class MtlBionerModel(PreTrainedModel):
     def from_pretrained(cls, name: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
         """Load as transformers does, but raise ValueError if weights don't fit the config, and name them."""
         kwargs["ignore_mismatched_sizes"] = True  # they are named here
+        kwargs.setdefault("use_safetensors", True)  # a pickle could hold code
         model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
         faults = {"is without": info["missing_keys"], "has no place for": info["unexpected_keys"]}
         faults["has another size for"] = [key for key, *_ in info["mismatched_keys"]]
@@ -552,9 +556,15 @@ class Window:
     sizes: list[int]  # number of sub-words of each core word in the window
 
 
-def find_words(text: str, pattern: str) -> list[tuple[int, int]]:
-    """Find the words of a text, as half-open character offsets; `pattern` as in the config."""
-    return [match.span() for match in re.finditer(pattern, text)]
+def find_words(text: str, pattern: str, seconds: float = 5.0) -> list[tuple[int, int]]:
+    """Find the words of a text, as half-open character offsets; raise ValueError for a pattern that takes too long."""
+    if hashlib.sha256(pattern.encode("utf-8", "replace")).hexdigest()[:16] in OWN_PATTERNS:
+        return [match.span() for match in re.finditer(pattern, text)]
+    try:
+        return [match.span() for match in regex.finditer(pattern, text, timeout=seconds + len(text) / 100_000)]
+    except TimeoutError:
+        problem = f"in the model's config.json takes too long for a text of {len(text)} characters"
+        raise ValueError(f"the pattern {pattern!r} {problem}; give a simpler one there") from None
 
 
 def find_sentence_breaks(text: str, words: Sequence[tuple[int, int]], pattern: str) -> list[int]:
@@ -563,7 +573,7 @@ def find_sentence_breaks(text: str, words: Sequence[tuple[int, int]], pattern: s
     `words` are as from `find_words`; `pattern` matches the gap between sentences, as in the config.
     """
     starts = [start for start, _ in words]
-    ends = [match.end() for match in re.finditer(pattern, text)] if pattern else []
+    ends = [end for _, end in find_words(text, pattern)] if pattern else []
     return sorted({bisect.bisect_left(starts, end) for end in ends} - {0, len(words)})
 
 

@@ -110,6 +110,8 @@ def make_parser() -> AnnotateParser:
     add("--batch_size", type=positive, help="windows of one encoder pass (default: the pipeline's)")
     add("--dtype", choices=engine.DTYPES, default=engine.DEFAULT_DTYPE,
         help="auto: bfloat16 where the CPU or GPU has hardware for it (default: %(default)s)")
+    add("--trust_remote_code", action="store_true",
+        help="run the code that the model's tokenizer brings along, if it does; read it first")
     add("--workers", type=positive,
         help=f"processes (default: one for each GPU, else one for each core, up to {MOST_WORKERS}); with --ray, "
              "actors (default: as many as Ray finds room for)")
@@ -150,8 +152,9 @@ def annotate_files(arguments: argparse.Namespace) -> int:
     output = arguments.output
     tasks = tuple(arguments.tasks.split(",")) if arguments.tasks else None
     options = engine.EngineOptions(
-        arguments.model, tasks, arguments.threshold, arguments.overlaps, arguments.batch_size, arguments.dtype
-    )
+        arguments.model, tasks, arguments.threshold, arguments.overlaps, arguments.batch_size, arguments.dtype,
+        arguments.trust_remote_code,
+    )  # fmt: skip
     engine.check_model(options)
     columns = ColumnOptions(arguments.text_column, arguments.id_column, keep_extra=arguments.to == "jsonl")
     if arguments.ray:

@@ -12,6 +12,7 @@ has the budget of its teachers, the single-task models, on top of its own. Finis
 `comparison.md` and plots.
 """
 
+import errno
 import json
 import sys
 from collections.abc import Sequence
@@ -20,10 +21,11 @@ from pathlib import Path
 from dataset_scripts import CorpusError
 from dataset_scripts.messages import set_up_logging
 from mtl_bioner.comparison.arguments import parse_arguments
-from mtl_bioner.messages import print_error
+from mtl_bioner.messages import print_error, summarize_error
 from mtl_bioner.reporting.files import write_json
 
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NEXT_STEP = "next: the same on your corpora, with --tasks, --data_dir and --model_name_or_path instead of --quick\n"
 
 
@@ -32,6 +34,7 @@ def train_cell(request: Path) -> int:
     import run_mtl_ner
     from mtl_bioner.comparison.record import check_heads, collect_identity, make_record
     from mtl_bioner.training.runtime import set_up_process
+    from mtl_bioner.training.saving import is_write_failure
 
     content = json.loads(request.read_text(encoding="utf-8"))
     set_up_process()
@@ -45,7 +48,13 @@ def train_cell(request: Path) -> int:
     if run.data_args.dry_run:
         record = {"identity": collect_identity(run), "evaluates": run.args.eval_strategy != "no"}
     else:
-        record = make_record(run, trainer, run_mtl_ner.execute(run, trainer))
+        try:
+            record = make_record(run, trainer, run_mtl_ner.execute(run, trainer))
+        except Exception as error:
+            if not is_write_failure(error):
+                raise
+            print_error("run_comparison", f"{run.output} can't be written to ({summarize_error(error)})")
+            return 1
     write_json(Path(content["record"]), record, indent=None)
     return 0
 
@@ -63,8 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         finished = [] if arguments.report_only else runner.Runner(arguments).compute_all()
         report.write_report(list(cells.read_cells(output)), cells.keep_plan(arguments), output)
     except (ValueError, CorpusError, OSError) as error:
-        print_error("run_comparison", error)
-        return 2
+        is_full = getattr(error, "errno", None) in DISK_FULL
+        print_error("run_comparison", f"{error}; go on with the same command" if is_full else error)
+        return 1 if is_full else 2
     path, missing = output / "comparison.md", finished.count(False)
     sys.stdout.write(path.read_text(encoding="utf-8") if path.is_file() else "no cell is finished\n")
     if path.is_file():

@@ -62,7 +62,7 @@ from mtl_bioner.training.runtime import (
     stop_cleanly,
     use_all_cores,
 )
-from mtl_bioner.training.saving import explain_stop
+from mtl_bioner.training.saving import explain_failure, explain_stop
 from mtl_bioner.training.score_calibration import calibrate_scores
 from mtl_bioner.training.scored_texts import check_scored_texts
 from mtl_bioner.training.search import show_search
@@ -118,7 +118,7 @@ def prepare(source: Arguments | Sequence[str] | Mapping[str, Any]) -> Run:
     if saved is not None:
         check_scored_texts(run)
     run.teachers = list_named_teachers(model_args.teachers)
-    run.teacher_models = load_teachers(run.teachers, names, model.config, tokenizer)
+    run.teacher_models = load_teachers(run.teachers, names, model.config, tokenizer, model_args.trust_remote_code)
 
     # Rows of each split that is needed.
     for split, limit in list_needed_splits(run).items():
@@ -235,9 +235,10 @@ def show_run(run: Run, trainer: MultiTaskTrainer, is_first: bool) -> int:
             sys.stdout.write(describe_next_step(run))
         if run.args.push_to_hub:
             trainer.push_to_hub()
-    except (PushError, OSError) as error:  # the second is a full disk, for one
-        again = f"the model is in {run.output}: mtl-bioner push {run.output} {getattr(trainer, 'hub_model_id', None)}"
-        print_error("run_mtl_ner", f"{error}; {again if isinstance(error, PushError) else explain_stop(run.output)}")
+    except Exception as error:
+        if (reason := explain_failure(error, run.output, getattr(trainer, "hub_model_id", None))) is None:
+            raise
+        print_error("run_mtl_ner", reason)
         status = 1
     shut_down_processes(trainer)
     return status

@@ -10,7 +10,9 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
-from dataset_scripts.schema import CROSSING, NESTED, NOT_ALIGNABLE, Document, Entity, Span
+import regex
+
+from dataset_scripts.schema import CROSSING, NESTED, NOT_ALIGNABLE, CorpusError, Document, Entity, Span
 
 
 # A run of letters and digits (with their accents, where these are characters of their own), or any other single
@@ -30,10 +32,24 @@ SENTENCE_PATTERN = (
     r"(?<!\bal\.)(?<!\bFig\.)(?<!\bno\.)[\])\"']*(?:\s*\n+|\s+(?=[A-Z0-9(\[]))"
 )
 
+# Word patterns of new models and of those of 0.1. Others are matched by `regex`, for it knows a time limit; its `\w`
+# holds combining marks, and no superscripts.
+OWN_PATTERNS = (DEFAULT_WORD_PATTERN, r"(?:[^\W_][\u0300-\u036f]*)+|\S")
+SECONDS = 5.0  # that a pattern other than the default may take for a text, and one more for 100,000 characters
+
 
 def split_words(text: str, pattern: str = DEFAULT_WORD_PATTERN) -> list[Span]:
-    """Return the half-open character offsets of the words of a text, in order; words never overlap."""
-    return [match.span() for match in re.finditer(pattern, text)]
+    """Return the half-open character offsets of the words of a text, in order; words never overlap.
+
+    Raises CorpusError for a pattern, such as that of a foreign model, that backtracks without end.
+    """
+    if pattern in OWN_PATTERNS:
+        return [match.span() for match in re.finditer(pattern, text)]
+    try:
+        return [match.span() for match in regex.finditer(pattern, text, timeout=SECONDS + len(text) / 100_000)]
+    except TimeoutError:
+        problem = f"takes too long for a text of {len(text)} characters"
+        raise CorpusError(f"word_pattern {pattern!r} {problem}; give a simpler one") from None
 
 
 def split_sentences(text: str) -> list[Span]:

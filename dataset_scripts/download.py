@@ -5,23 +5,29 @@ trusted: only https is spoken, and no member may lie outside the folder, be a li
 large. Known SHA-256 of archives and unpacked files are checked, and the counts of documents.
 """
 
+import contextlib
 import gzip
 import http.client
 import logging
 import lzma
 import os
+import shutil
 import stat
+import struct
 import tarfile
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
+
+from filelock import FileLock
 
 from dataset_scripts.corpus import Archive, Corpus, compute_sha256, find_path
 from dataset_scripts.documents import read_parts
@@ -30,13 +36,15 @@ from dataset_scripts.schema import CorpusError
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0  # without a byte
+DEADLINE_SECONDS = 1800.0  # of a download
+LOCK = ".lock"
 MAX_BYTES = 1 << 30
 MAX_FILES = 50_000
 # Raised by the unpackers for bad bytes (RuntimeError: a password), and for a name that is used twice.
 _DAMAGED = (
-    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError,
-    FileExistsError, NotADirectoryError, UnicodeDecodeError,
+    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, struct.error, EOFError,
+    RuntimeError, ValueError, LookupError, ArithmeticError, FileExistsError, NotADirectoryError,
 )  # fmt: skip
 
 
@@ -55,6 +63,7 @@ def fetch(info: Corpus) -> Path:
     """
     root = get_cache_dir()
     target = root / info.folder
+    _remove_leftovers(root)
     if target.exists():
         return root
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):  # as `huggingface_hub` and `datasets` read them
@@ -62,7 +71,7 @@ def fetch(info: Corpus) -> Path:
             raise _explain_failure(info, info.archives[0], f"{name} is set")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{info.folder}-", dir=root) as work:
+        with tempfile.TemporaryDirectory(prefix=f".{info.folder}-", dir=root) as work, FileLock(Path(work, LOCK)):
             for archive in info.archives:
                 packed = Path(work, archive.url.rpartition("/")[2])
                 _download(info, archive, packed)
@@ -78,9 +87,24 @@ def fetch(info: Corpus) -> Path:
     return root
 
 
+def _remove_leftovers(root: Path) -> None:
+    """Remove what killed processes left: folders that nobody holds the lock of, but for new ones, not locked yet."""
+    for lock in root.glob(f".*/{LOCK}"):
+        with contextlib.suppress(OSError):  # in use, which is a Timeout, or gone
+            if time.time() - lock.stat().st_mtime > 60:
+                with FileLock(lock, timeout=0):
+                    shutil.rmtree(lock.parent)
+
+
+def _summarize(error: object) -> str:
+    """Return the first line of what a server or an archive led to, in reasonable length."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def _explain_failure(info: Corpus, archive: Archive, reason: object) -> CorpusError:
     remedy = f"download it elsewhere, unpack it as {Path('D', info.folder, archive.into)} and give --data_dir D"
-    return CorpusError(f"{info.name}: {archive.url} can't be fetched ({reason}); {remedy} (or try --data_dir sample)")
+    problem = f"{info.name}: {archive.url} can't be fetched ({_summarize(reason)})"
+    return CorpusError(f"{problem}; {remedy} (or try --data_dir sample)")
 
 
 def _check_hash(info: Corpus, name: str, expected: str, path: Path | None) -> None:
@@ -105,7 +129,7 @@ def check_address(url: str) -> None:
 
 
 def _download(info: Corpus, archive: Archive, target: Path) -> None:
-    """Download one archive with a progress bar; fewer bytes than announced are an error."""
+    """Download one archive with a progress bar; fewer bytes than announced, or too slow ones, are an error."""
     from tqdm.auto import tqdm
 
     check_address(archive.url)
@@ -114,8 +138,9 @@ def _download(info: Corpus, archive: Archive, target: Path) -> None:
     try:
         with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
             announced = int(answer.headers.get("Content-Length") or 0)
-            with tqdm.wrapattr(answer, "read", total=announced or None, desc=target.name) as stream:
-                received = _copy(stream, target, MAX_BYTES, f"{target.name} is larger")
+            with tqdm(total=announced or None, desc=target.name, unit="B", unit_scale=True) as bar:
+                chunks = _read_in_time(answer, bar.update)
+                received = _write(chunks, target, MAX_BYTES, f"{target.name} is larger")
         if announced and received != announced:
             raise OSError(f"{received} of {announced} bytes arrived")
     except CorpusError:
@@ -124,11 +149,21 @@ def _download(info: Corpus, archive: Archive, target: Path) -> None:
         raise _explain_failure(info, archive, getattr(error, "reason", error)) from error
 
 
-def _copy(stream: IO[bytes], target: Path, limit: int, problem: str) -> int:
-    """Copy a stream to a new file and return its size; raise CorpusError as soon as it exceeds the limit."""
+def _read_in_time(answer: http.client.HTTPResponse, report: Callable[[int], object]) -> Iterator[bytes]:
+    """Yield what arrives as it arrives; raise OSError if that goes on for too long."""
+    end = time.monotonic() + DEADLINE_SECONDS
+    while chunk := answer.read1(1 << 16):
+        if time.monotonic() > end:
+            raise OSError(f"it takes longer than {DEADLINE_SECONDS:g} seconds")
+        report(len(chunk))
+        yield chunk
+
+
+def _write(chunks: Iterable[bytes], target: Path, limit: int, problem: str) -> int:
+    """Write bytes to a new file and return its size; raise CorpusError as soon as it exceeds the limit."""
     size = 0
     with target.open("xb") as out:
-        while chunk := stream.read(1 << 16):
+        for chunk in chunks:
             size += len(chunk)
             if size > limit:
                 raise CorpusError(f"{problem} than {MAX_BYTES} bytes; it can't be the corpus and is refused")
@@ -153,10 +188,12 @@ def unpack(packed: Path, folder: Path) -> None:
                 target = folder / check_name(packed.name, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with open_member() as stream:
-                    size += _copy(stream, target, MAX_BYTES - size, f"{packed.name} unpacks to more")
+                    chunks = iter(partial(stream.read, 1 << 16), b"")
+                    size += _write(chunks, target, MAX_BYTES - size, f"{packed.name} unpacks to more")
+    except CorpusError:
+        raise
     except _DAMAGED as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        problem = f"{packed.name} is damaged or no archive ({reason})"
+        problem = f"{packed.name} is damaged or no archive ({_summarize(error)})"
         raise CorpusError(f"{problem}; try again or give --data_dir") from error
 
 

@@ -66,6 +66,7 @@ def load(
     device: str | int | torch.device | None = None,
     dtype: torch.dtype | str = torch.float32,
     revision: str = "main",
+    trust_remote_code: bool = False,
     **options: Any,
 ) -> MtlBionerPipeline:
     """Load a trained model as a pipeline: text in, entities of all tasks out.
@@ -75,6 +76,7 @@ def load(
     Args:
         name_or_path: the output folder of a training, or a model on the Hub.
         dtype: of the weights and of the computation; `auto` is bfloat16 where the device has hardware for it.
+        trust_remote_code: run the code that the model's tokenizer brings along, if it does.
         options: of `MtlBionerPipeline`: `tasks`, `threshold`, `overlaps`, `batch_size`.
 
     Raises:
@@ -94,12 +96,13 @@ def load(
     except Exception as error:  # whatever the libraries raise for damaged files
         problem = f"{name} can't be loaded ({type(error).__name__}: {summarize_error(error)[:200]})"
         raise ValueError(f"{problem}; its files don't fit together, so copy it again") from error
-    tokenizer = load_tokenizer(name, config=model.config.encoder_config, **hub_options)
+    tokenizer = load_tokenizer(name, trust_remote_code, config=model.config.encoder_config, **hub_options)
     return MtlBionerPipeline(model=model, tokenizer=tokenizer, device=device, **options)
 
 
 def _choose_dtype(device: str | int | torch.device | None) -> torch.dtype:
     from mtl_bioner.training.runtime import has_fast_bf16
 
-    is_cpu = not torch.cuda.is_available() if device is None else torch.device(device).type == "cpu"
+    # Clients of transformers say -1 for the CPU.
+    is_cpu = not torch.cuda.is_available() or (device is not None and str(device).startswith(("cpu", "-1")))
     return torch.bfloat16 if has_fast_bf16(is_cpu) else torch.float32

@@ -5,6 +5,7 @@ from typing import Any
 
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedConfig
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 
 logger = logging.getLogger(__name__)
@@ -17,19 +18,25 @@ OFFSET_POSITIONS = (
 )  # fmt: skip
 
 
-def load_tokenizer(name_or_path: str, **hub_options: Any) -> Any:
+def load_tokenizer(name_or_path: str, trust_remote_code: bool = False, **hub_options: Any) -> Any:
     """Load the encoder's fast tokenizer, and turn lower-casing off if the vocabulary is cased.
 
     Several BioBERT repositories hold only `vocab.txt` and `config.json`. They load with lower-casing on although their
     vocabulary is cased, and every word with a capital would lose its own sub-words.
 
     Args:
+        trust_remote_code: run the code that the tokenizer's files bring along, if they do.
         hub_options: `revision`, `cache_dir`, ... for `from_pretrained`.
 
     Raises:
         ValueError: there is no fast tokenizer, without which words can't be aligned with sub-words; or no vocabulary,
-            for which transformers makes an empty one.
+            for which transformers makes an empty one; or it needs code that isn't trusted.
     """
+    settings = get_tokenizer_config(name_or_path, **{k: v for k, v in hub_options.items() if k != "config"})
+    if settings.get("auto_map") and not trust_remote_code:
+        problem = f"has a tokenizer with code of its own ({settings.get('tokenizer_class')}), which is not run"
+        raise ValueError(f"{name_or_path} {problem}; read the code and give --trust_remote_code, or choose another")
+    hub_options["trust_remote_code"] = trust_remote_code
     # Words are tokenised one by one, so byte-level tokenizers must see each as if a space came before it.
     try:
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, add_prefix_space=True, **hub_options)

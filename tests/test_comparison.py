@@ -123,6 +123,18 @@ def test_bad_arguments_are_told_in_a_line(
     assert message.startswith("run_comparison: error: ") and all(part in message for part in parts)
 
 
+def test_a_full_disk_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(runner: Runner) -> None:
+        raise OSError(28, "No space left on device", "x.json")
+
+    monkeypatch.setattr(Runner, "compute_all", fail)
+    assert run_comparison.main(["--tasks", "ncbi,bc5cdr", *SAMPLE, "--output_dir", str(tmp_path)]) == 1
+    told = "run_comparison: error: [Errno 28] No space left on device: 'x.json'; go on with the same command"
+    assert capsys.readouterr().err.splitlines()[-1] == told
+
+
 def test_help_answers_without_slow_imports() -> None:
     code = (
         "import sys, argparse, run_comparison\n"

@@ -1,12 +1,15 @@
 """Fetch archives from a server on this machine: the good way, and every bad one, after which nothing is left."""
 
+import contextlib
 import hashlib
 import io
+import os
 import re
 import struct
 import tarfile
 import threading
 import time
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from toys import sizes
 
 from dataset_scripts import CorpusError, download, load_corpus
@@ -64,6 +68,7 @@ class Site:
         self.pages: dict[str, bytes] = {}
         self.redirects: dict[str, str] = {}
         self.promised: dict[str, int | None] = {}
+        self.seconds: dict[str, float] = {}  # between two bytes
         self.asked: list[str] = []
         site = self
 
@@ -80,7 +85,13 @@ class Site:
                     if promised is not None:
                         self.send_header("Content-Length", str(promised))
                 self.end_headers()
-                self.wfile.write(page or b"")
+                if self.path not in site.seconds:
+                    self.wfile.write(page or b"")
+                    return
+                with contextlib.suppress(OSError):  # who asked has gone
+                    for byte in page or b"":
+                        self.wfile.write(bytes([byte]))
+                        time.sleep(site.seconds[self.path])
 
             def log_message(self, *arguments: object) -> None:
                 pass
@@ -228,6 +239,48 @@ def test_a_download_that_ends_early_is_refused(site):
     info, size = site.offer(pack_zip(GOOD)[:100]), len(pack_zip(GOOD))
     site.promised["/tiny.zip"] = size
     assert f"100 of {size} bytes arrived" in refuse(info)
+
+
+def test_a_download_that_trickles_ends_at_the_deadline(site, monkeypatch):
+    info, site.seconds["/tiny.zip"] = site.offer(pack_zip(GOOD)), 0.02
+    monkeypatch.setattr(download, "DEADLINE_SECONDS", 0.1)
+    begin = time.monotonic()
+    assert "it takes longer than 0.1 seconds" in refuse(info)
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize(("reason", "told"), [
+    ("one\ntwo", "(one)"), ("", "(OSError)"), ("\x00" * 999, f"({chr(0) * 200})"),
+])  # fmt: skip
+def test_what_a_server_says_is_told_in_one_short_line(site, monkeypatch, reason, told):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(reason)
+
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", fail)
+    assert f"can't be fetched {told}; download it elsewhere" in refuse(site.offer(b""))
+
+
+@pytest.mark.parametrize("error", [IndexError("a\nb"), ValueError("a\nb"), struct.error("a"), OverflowError("a")])
+def test_whatever_unpackers_raise_is_a_damaged_archive(site, monkeypatch, error):
+    def fail(packed: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(download.zipfile, "is_zipfile", fail)
+    assert "tiny.zip is damaged or no archive (a); try again" in refuse(site.offer(b""))
+
+
+def test_what_a_killed_process_left_is_removed_unless_another_works_there(site, cache):
+    folders = {name: cache / f".tiny_folder-{name}" for name in ("left", "used", "new")}
+    for name, folder in folders.items():
+        (folder / "tiny_folder").mkdir(parents=True)
+        (folder / ".lock").touch()
+        if name != "new":
+            os.utime(folder / ".lock", (0, 0))
+    with FileLock(folders["used"] / ".lock"):
+        os.utime(folders["used"] / ".lock", (0, 0))
+        for _ in range(2):
+            download.fetch(site.offer(pack_zip(GOOD)))
+    assert {path.name for path in cache.iterdir()} == {"tiny_folder", ".tiny_folder-used", ".tiny_folder-new"}
 
 
 @pytest.mark.parametrize(("packed", "reason"), [

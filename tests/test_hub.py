@@ -17,7 +17,7 @@ import torch
 from hub_double import READ_ONLY, TOKEN, HubDouble
 from huggingface_hub import ModelCard, RepoCard, constants
 from huggingface_hub.errors import HfHubHTTPError
-from toys import FEW, assert_same_entities, read_json
+from toys import FEW, assert_same_entities, edit_json, read_json
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 import run_mtl_ner
@@ -73,12 +73,6 @@ def read(hub, tmp_path) -> Callable[..., Any]:
 def folder(trained, tmp_path) -> Path:
     """A copy of the trained model's folder, to change."""
     return Path(shutil.copytree(trained, tmp_path / "model"))
-
-
-def edit_json(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
-    content = read_json(path)
-    edit(content)
-    path.write_text(json.dumps(content))
 
 
 def append(path: Path, text: str) -> None:
@@ -204,6 +198,14 @@ def test_a_connection_cut_half_way_leaves_nothing_half_pushed(hub, folder, monke
     assert last.startswith("mtl-bioner-push: error: the push to me/ner failed") and "whole or not at all" in last
     hub.cut_uploads = False
     assert push(folder, "me/ner") == 0 and "model.safetensors" in hub.files("me/ner")
+
+
+def test_a_folder_is_pushed_without_its_ledger_but_not_without_its_record_of_one(hub, folder, capsys):
+    (folder / "ledger.json").unlink()
+    assert push(folder, "me/ner") == 0 and set(hub.files("me/ner")) == FILES - {"ledger.json"}
+    edit_json(folder / "run.json", lambda run: run.pop("ledger"))
+    assert push(folder, "me/ner") == 2
+    assert f"{folder / 'run.json'} lacks 'ledger'; train again" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_an_incomplete_folder_is_not_pushed(folder, tmp_path):

@@ -81,6 +81,8 @@ BAD_TYPES = "task ncbi has the types .*; give a list of one or more, each once"
         ({"sharing": "soft"}, "sharing is 'soft'; known are .*hard"),
         *(({"sharing_size": size}, f"sharing_size is {size}; give a whole number from 1") for size in (0, -1, 2.5)),
         *(({name: "("}, rf"{name} '\(' is no regular expr") for name in ("word_pattern", "sentence_pattern")),
+        ({"sentence_pattern": "(" * 5000}, "is no regular expression: maximum recursion"),
+        ({"word_pattern": None}, "word_pattern None is no regular expression"),
         *(
             (options, "no encoder_config or no tasks")
             for options in ({}, {"encoder_config": BertConfig(), "tasks": ()})

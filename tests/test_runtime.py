@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
+from mtl_bioner.hub.push import PushError
 from mtl_bioner.training.runtime import ByteDropout, LaunchError, check_processes, stop_cleanly
-from mtl_bioner.training.saving import add_resume_argument, explain_stop
+from mtl_bioner.training.saving import add_resume_argument, explain_failure, explain_stop
 
 
 ROOT = Path(__file__).parents[1]
@@ -105,6 +107,36 @@ def test_without_a_signal_errors_pass_and_handlers_are_restored() -> None:
     thread.start()
     thread.join()
     assert reached
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            OSError(28, "No space left on device", "x"),
+            "[Errno 28] No space left on device: 'x'; kept: no checkpoint; ",
+        ),
+        (
+            OSError(28, "No space left"),
+            "FOLDER can't be written to ([Errno 28] No space left); free some space; kept: ",
+        ),
+        (SafetensorError("I/O error: File too large"), "FOLDER can't be written to (I/O error: File too large); free"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:668] . unexpected pos\nx"),
+            "FOLDER can't be written to (",
+        ),
+        (
+            PushError("the Hub refused me/ner"),
+            "the Hub refused me/ner; the model is in FOLDER: mtl-bioner push FOLDER",
+        ),
+        (RuntimeError("shapes differ"), None),
+        (KeyError("x"), None),
+    ],
+)
+def test_a_failure_to_write_or_push_tells_what_is_left(error: Exception, told: str | None, tmp_path: Path) -> None:
+    explained = explain_failure(error, tmp_path, "me/ner")
+    assert (explained is None) == (told is None)
+    assert told is None or explained.startswith(told.replace("FOLDER", str(tmp_path)))
 
 
 def test_a_stopped_training_tells_what_is_kept_and_how_to_resume(

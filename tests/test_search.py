@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 import pytest
+from sqlalchemy.exc import OperationalError
 
 import run_mtl_ner
 from mtl_bioner.folder_lock import lock_folder
@@ -202,6 +203,40 @@ def test_a_search_of_other_arguments_is_refused(
     assert run_mtl_ner.main([*arguments, *options, "--seed", "7"]) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert "was begun with the arguments" in message and "--output_dir" in message
+
+
+FULL = "database or disk is full"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left"),
+        optuna.exceptions.StorageInternalError(FULL),
+        OperationalError("CREATE", None, sqlite3.OperationalError(FULL)),
+    ],
+)
+def test_a_full_disk_is_one_line(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(search_module, "run_search", fail)
+    assert search_module.show_search(SimpleNamespace(output=tmp_path), None) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"run_mtl_ner: error: {tmp_path} can't be written to (") and "the same command" in last
+
+
+def test_half_a_database_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: Any) -> None:
+        (tmp_path / "search.db").write_bytes(b"half")
+        raise OSError(28, "No space left")
+
+    monkeypatch.setattr(optuna, "create_study", fail)
+    with pytest.raises(OSError, match="No space left"):
+        search(None, None, 1, tmp_path, {})
+    assert not (tmp_path / "search.db").exists()
 
 
 def test_a_second_search_in_the_same_folder_is_refused(

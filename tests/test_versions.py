@@ -1,9 +1,11 @@
-"""Training and loading with the oldest and the newest transformers that setup.cfg allows."""
+"""Training and loading with the oldest and newest transformers of setup.cfg; what is packed for others."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -66,3 +68,20 @@ def test_a_model_is_trained_and_loaded_with_either_version(
         assert there[1] == pytest.approx(here[1], abs=1e-5) and len(here[1]) > 50
         places = [[(e["start"], e["end"], e["entity_group"], e["task"]) for e in found[2]] for found in (there, here)]
         assert places[0] == places[1]
+
+
+@pytest.mark.slow
+def test_the_sdist_holds_what_its_tests_need(tmp_path: Path) -> None:
+    """It holds all that git does, but for hidden files."""
+    pytest.importorskip("setuptools")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("no git repository")
+    names = [name for name in tracked.stdout.splitlines() if not name.startswith(".")]
+    for name in names:  # a copy, since building writes beside the sources
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "source" / name)
+    build = "from setuptools import build_meta; build_meta.build_sdist('..')"
+    subprocess.run([sys.executable, "-c", build], cwd=tmp_path / "source", capture_output=True, check=True)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        assert set(names) <= {name.partition("/")[2] for name in archive.getnames()}

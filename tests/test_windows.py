@@ -1,16 +1,20 @@
 """Long text to windows: nothing is left out, nothing twice, nothing too long."""
 
+import hashlib
 import itertools
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset_scripts.bio import SENTENCE_PATTERN, split_sentences, split_words
+import modeling_mtl_bioner
+from dataset_scripts import bio
+from dataset_scripts.bio import OWN_PATTERNS, SENTENCE_PATTERN, split_sentences, split_words
 from modeling_mtl_bioner import (
     MtlBionerConfig,
     Window,
@@ -186,6 +190,28 @@ def test_sentence_breaks(pattern: str, breaks: list[int]) -> None:
     words = split_words(text)
     assert [text[slice(*word)] for word in words] == ["One", "e", ".", "g", ".", "Two", "is", ".", "Three"]
     assert find_sentence_breaks(text, words, pattern) == breaks
+
+
+@pytest.mark.parametrize("pattern", [*OWN_PATTERNS, SENTENCE_PATTERN, r"\S+", r"[^\W\d_]+|\S"])
+def test_patterns_match_as_re_does(pattern: str) -> None:
+    text = "α-Synuclein, e.g. IL-2 (p53).\nÉtude 5 µg: na\u0131ve 한국 中文ไทย. \ud800 Next\r\n\nx_y 𝛼"
+    text += " nai\u0308ve m²" * (pattern in OWN_PATTERNS)  # characters of words for one of `re` and `regex`
+    expected = [match.span() for match in re.finditer(pattern, text)]
+    assert find_words(text, pattern) == expected != []
+    assert split_words(text, pattern) == expected
+
+
+def test_own_patterns_are_known_by_their_hashes() -> None:
+    hashes = {hashlib.sha256(pattern.encode()).hexdigest()[:16] for pattern in (*OWN_PATTERNS, SENTENCE_PATTERN)}
+    assert hashes == modeling_mtl_bioner.OWN_PATTERNS
+
+
+@pytest.mark.parametrize(("pattern", "text"), [(r"(a|aa)+b", "a" * 100), (r"(.*?,){30}\S", "1," * 29 + " " * 90)])
+def test_a_pattern_that_takes_too_long_is_refused(pattern: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bio, "SECONDS", 0.1)
+    for match in (partial(find_words, seconds=0.1), split_words):
+        with pytest.raises(ValueError, match=f"{re.escape(repr(pattern))} .*takes too long for a text of {len(text)}"):
+            match(text, pattern)
 
 
 @pytest.mark.parametrize(

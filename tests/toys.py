@@ -1,7 +1,7 @@
 """Small corpora for tests."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,13 @@ def read_jsonl(path: Path) -> list[Any]:
 def read_scores(folder: Path) -> dict[str, float]:
     """`all_results.json` without the times."""
     return {key: value for key, value in read_json(folder / "all_results.json").items() if not key.endswith(TIMES)}
+
+
+def edit_json(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    """Change a JSON file."""
+    content = read_json(path)
+    edit(content)
+    path.write_text(json.dumps(content))
 
 
 def list_ids(rows: Any) -> list[str]:

@@ -38,6 +38,7 @@ class EngineOptions:
     overlaps: str = DEFAULT_OVERLAPS
     batch_size: int | None = None
     dtype: str = DEFAULT_DTYPE
+    trust_remote_code: bool = False
 
 
 class Annotated(NamedTuple):
@@ -76,8 +77,7 @@ def check_model(options: EngineOptions) -> None:
     if config.get("model_type") != "mtl_bioner":
         problem = f"{folder} holds a model of type {config.get('model_type')!r}, not one of this project"
         raise ValueError(f"{problem}; the pipeline of transformers runs it, or train one with mtl-bioner train")
-    weights = ("*.safetensors", "pytorch_model*.bin")
-    if not any(path.stat().st_size for pattern in weights for path in folder.glob(pattern)):
+    if not any(path.stat().st_size for path in folder.glob("*.safetensors")):
         raise ValueError(f"{folder} has no weights (model.safetensors); copy the model again, or finish its training")
     names = [task["name"] for task in config.get("tasks", ())]
     for name in options.tasks or ():
@@ -96,7 +96,15 @@ def load_engine(options: EngineOptions, device: str | None = None) -> MtlBionerP
     torch.set_flush_denormal(True)  # tiny numbers slow a CPU down several times over
     stated = {"tasks": options.tasks, "threshold": options.threshold, "batch_size": options.batch_size}
     chosen = {name: value for name, value in stated.items() if value is not None}
-    return mtl_bioner.load(options.model, dtype=options.dtype, device=device, overlaps=options.overlaps, **chosen)
+    return mtl_bioner.load(
+        options.model,
+        revision=options.revision,
+        dtype=options.dtype,
+        device=device,
+        trust_remote_code=options.trust_remote_code,
+        overlaps=options.overlaps,
+        **chosen,
+    )
 
 
 def annotate_documents(ner: MtlBionerPipeline, documents: list[SourceDocument], **options: Any) -> list[Annotated]:

@@ -6,7 +6,6 @@ the head was trained on sentences, and knows nothing of legal BIO sequences. So 
 
 import copy
 import itertools
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel, pipeline
 
 from dataset_scripts import Document, list_corpora, load_corpus
-from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, find_sentence_breaks
+from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, find_sentence_breaks, find_words
 from mtl_bioner.evaluation.metrics import compute_task_metrics
 from mtl_bioner.hub.model_card import STOCK_PIPELINE, read_record, write_task_card
 from mtl_bioner.reporting.files import write_json
@@ -36,7 +35,7 @@ def export_task(folder: Path, task: str, output: Path, data_dir: str | None = No
     model = MtlBionerModel.from_pretrained(folder)
     stock = build_stock_model(model, task)
     documents = load_test_documents(folder, task, data_dir) if data_dir else []
-    tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.encoder_config)
+    tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.encoder_config, trust_remote_code=False)
     # The stock pipeline would run into the encoder's limit otherwise.
     tokenizer.model_max_length = get_max_length(tokenizer, model.config.encoder_config)
     scores = score_stock_model(stock, tokenizer, model.config, task, documents) if documents else {}
@@ -124,7 +123,7 @@ def score_stock_model(
 
 def split_sentences(text: str, config: MtlBionerConfig) -> list[tuple[int, int]]:
     """Return the character ranges of a text's sentences as training cuts them; only blank ones are left out."""
-    words = [match.span() for match in re.finditer(config.word_pattern, text)]
+    words = find_words(text, config.word_pattern)
     starts = [words[word][0] for word in find_sentence_breaks(text, words, config.sentence_pattern)]
     cuts = sorted({0, *starts, len(text)})
     return [(start, end) for start, end in itertools.pairwise(cuts) if not text[start:end].isspace()]

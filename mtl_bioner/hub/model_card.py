@@ -56,8 +56,12 @@ def write_task_card(folder: Path, task: str, output: Path, stock: Scores) -> Non
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Read the config, the scores and the record of a model's folder."""
-    return [read_record(folder / name) for name in ("config.json", "all_results.json", "run.json")]
+    """Read the config, the scores and the record of a model's folder; raises ValueError for what a card lacks."""
+    records = [read_record(folder / name) for name in ("config.json", "all_results.json", "run.json")]
+    for name in ("arguments", "ledger"):
+        if name not in records[-1]:
+            raise ValueError(f"{folder / 'run.json'} lacks {name!r}; train again, or restore the file")
+    return records
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ It holds weights, config, tokenizer, modeling file, the handler of Inference End
 The token comes from `hf auth login` or `HF_TOKEN`, and is never written to a file.
 """
 
-import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Re
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import filter_repo_objects
 
-from mtl_bioner.hub.model_card import compute_spread, is_edited, name_repository, write_card
+from mtl_bioner.hub.model_card import compute_spread, is_edited, name_repository, read_record, write_card
 from mtl_bioner.hub.private_content import find_private_content
 
 
@@ -25,7 +24,7 @@ logger = logging.getLogger(__name__)
 REQUIRED = ("config.json", "*.safetensors", "tokenizer*.json")
 LOADED = (
     *REQUIRED, "model.safetensors.index.json", "vocab.*", "merges.txt", "spiece.model", "*.bpe.model",
-    "added_tokens.json", "special_tokens_map.json", "training_texts.json",
+    "added_tokens.json", "tokenization*.py", "special_tokens_map.json", "training_texts.json",
 )  # fmt: skip
 PUBLISHED = (*LOADED, "README.md", "run.json", "all_results.json", "ledger.json", "*.png")
 CODE = "modeling_mtl_bioner.py"
@@ -98,7 +97,7 @@ def is_published(name: str) -> bool:
 def is_stock(folder: Path) -> bool:
     """Return whether a folder holds a model of a class that transformers has, as `mtl-bioner-export` writes."""
     config = folder / "config.json"
-    return config.is_file() and "auto_map" not in json.loads(config.read_text(encoding="utf-8"))
+    return config.is_file() and "auto_map" not in read_record(config)
 
 
 def push_folder(

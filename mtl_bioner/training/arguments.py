@@ -45,6 +45,9 @@ class ModelArguments:
     attention_dropout: float | None = option(
         MODEL, None, "Dropout of attention weights; default 0, which allows fused kernels, or as saved."
     )
+    trust_remote_code: bool = option(
+        MODEL, False, "Run the code that the tokenizer of encoder, model or teachers brings along. Read it first."
+    )
     model_revision: str = option(MODEL, "main", "Branch, tag or commit on the Hub.")
     cache_dir: str | None = option(MODEL, None, "Folder in which downloaded models are kept.")
 

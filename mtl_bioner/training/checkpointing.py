@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from torch.serialization import get_unsafe_globals_in_checkpoint
 from transformers.trainer import TRAINER_STATE_NAME
 
 from mtl_bioner.reporting import run_record
@@ -57,7 +58,7 @@ def is_resumable(checkpoint: Path) -> bool:
 
 
 def check_files(checkpoint: Path) -> None:
-    """Raise ValueError for a file of a checkpoint that is damaged, without unpickling anything.
+    """Raise ValueError for a file of a checkpoint that is damaged or holds code, without unpickling anything.
 
     What torch says of such a file advises to load it with `weights_only=False`, which could run code in it.
     """
@@ -67,9 +68,11 @@ def check_files(checkpoint: Path) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
                 is_damaged = archive.testzip() is not None
-        except zipfile.BadZipFile:
+            named = [] if is_damaged else get_unsafe_globals_in_checkpoint(path)
+        except Exception:  # whatever is raised for bytes that are no archive, or no pickle in one
             is_damaged = True
-        if is_damaged:
+        # The Trainer allows what random states of NumPy are made of.
+        if is_damaged or any(not name.startswith(("numpy.", "_codecs.encode")) for name in named):
             raise ValueError(_explain_damage(path))
     for path in sorted(checkpoint.glob("*.safetensors")):
         try:

@@ -34,7 +34,11 @@ def list_named_teachers(teachers: Sequence[str] | None) -> list[str]:
 
 
 def load_teachers(
-    names: Sequence[str], tasks: Sequence[str], config: MtlBionerConfig, tokenizer: Any
+    names: Sequence[str],
+    tasks: Sequence[str],
+    config: MtlBionerConfig,
+    tokenizer: Any,
+    trust_remote_code: bool = False,
 ) -> dict[str, MtlBionerModel]:
     """Load the teacher of each task that has one, by its name; of several, the last.
 
@@ -48,7 +52,7 @@ def load_teachers(
     types = {task["name"]: list(task["types"]) for task in config.tasks}
     teachers: dict[str, MtlBionerModel] = {}
     for name in names:
-        teacher = load_teacher(name, tokenizer)
+        teacher = load_teacher(name, tokenizer, trust_remote_code)
         taught = {task["name"]: list(task["types"]) for task in teacher.config.tasks if task["name"] in tasks}
         if not taught:
             heads = ", ".join(teacher.config.task_names)
@@ -82,13 +86,14 @@ def find_teacher(name: str) -> dict[str, Any]:
     return {"local_files_only": not hub_answers(name, "main")}
 
 
-def load_teacher(name: str, tokenizer: Any) -> MtlBionerModel:
+def load_teacher(name: str, tokenizer: Any, trust_remote_code: bool) -> MtlBionerModel:
     """Load a teacher, and check that its sub-words are the student's; errors as for `load_teachers`."""
     options = find_teacher(name)
     try:
         teacher = MtlBionerModel.from_pretrained(name, dtype=torch.float32, **options)
         # With its config, since AutoTokenizer would look for the class of the saved one, and ask whether to trust it.
-        vocabulary = load_tokenizer(name, config=teacher.config.encoder_config, **options).get_vocab()
+        options["config"] = teacher.config.encoder_config
+        vocabulary = load_tokenizer(name, trust_remote_code, **options).get_vocab()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         problem = "can't be loaded" if Path(name).is_dir() else "is no folder, and can't be loaded from the Hub"
         raise ValueError(f"--teachers names {name}, which {problem} ({summarize_error(error)}); {_REMEDY}") from error

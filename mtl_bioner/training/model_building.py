@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModel
 
 from modeling_mtl_bioner import MtlBionerConfig, MtlBionerModel, TaskModules
@@ -25,8 +26,21 @@ def build_model(
         tasks, config_options: as for `MtlBionerConfig`.
         encoder_overrides: fields to set in the encoder's config (dropout); unknown names are ignored.
         hub_options: `revision`, `cache_dir`, ... for `from_pretrained`.
+
+    Raises OSError for weights that are missing, which transformers would replace by random ones, and for a pickle of
+    weights that is damaged or holds code.
     """
-    encoder = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, **(hub_options or {}))
+    options = {"dtype": torch.float32, "trust_remote_code": False, "output_loading_info": True, **(hub_options or {})}
+    try:
+        encoder, info = AutoModel.from_pretrained(name_or_path, **options)
+    except Exception as error:
+        if isinstance(error, RuntimeError | ValueError | SafetensorError) or getattr(error, "errno", 0) is None:
+            raise  # it says what is wrong, and an OSError of transformers has no number
+        # What torch says of a pickle advises to load it in a way that would run code in it.
+        problem = "its weights are a pickle that is damaged or holds code, and is not loaded"
+        raise OSError(f"{problem}; choose an encoder with model.safetensors, or copy it again") from error
+    if missing := sorted(key for key in info["missing_keys"] if not key.startswith("pooler.")):
+        raise OSError(f"its files lack {len(missing)} weights of the encoder, such as {missing[0]}; copy it again")
     for key, value in (encoder_overrides or {}).items():
         if hasattr(encoder.config, key):
             setattr(encoder.config, key, value)

@@ -13,7 +13,7 @@ import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
-from transformers import PreTrainedConfig
+from transformers import CONFIG_MAPPING, PreTrainedConfig
 from transformers.utils import cached_file
 
 from dataset_scripts.bio import SENTENCE_PATTERN
@@ -51,7 +51,12 @@ def load_saved_config(model_args: ModelArguments) -> MtlBionerConfig | None:
             f"--model_name_or_path {name}: {problem}; give the folder of a downloaded encoder with "
             "--model_name_or_path, or check the name and the network"
         ) from error
-    return MtlBionerConfig.from_dict(config) if config.get("model_type") == MtlBionerConfig.model_type else None
+    if config.get("model_type") == MtlBionerConfig.model_type:
+        return MtlBionerConfig.from_dict(config)
+    if config.get("auto_map") and config.get("model_type") not in CONFIG_MAPPING:
+        problem = "the encoder needs code of its own, which a saved model can't hold"
+        raise ValueError(f"--model_name_or_path {name}: {problem}; choose one of a type that transformers has")
+    return None
 
 
 def get_hub_options(model_args: ModelArguments) -> dict[str, Any]:
@@ -89,7 +94,7 @@ def hub_answers(name: str, revision: str) -> bool:
 
 def find_tokenizer(model_args: ModelArguments, saved: MtlBionerConfig | None) -> Any:
     """Load the encoder's tokenizer; raises ValueError if there is none, or a slow one only."""
-    options = get_hub_options(model_args)
+    options = get_hub_options(model_args) | {"trust_remote_code": model_args.trust_remote_code}
     if saved is not None:  # else AutoTokenizer looks for the config's class, and asks whether to trust a saved model
         options["config"] = saved.encoder_config
     try:

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 
 from dataset_scripts.training_texts import TrainingTexts
 from mtl_bioner.hub.push import PushError, explain_hub_errors, push_folder
+from mtl_bioner.messages import summarize_error
 from mtl_bioner.reporting import run_record
 from mtl_bioner.reporting.files import write_json
 from mtl_bioner.training.checkpointing import find_last_checkpoint
@@ -75,6 +77,23 @@ def share_weights(folder: Path) -> None:
     os.umask(umask := os.umask(0o022))
     for path in folder.glob("*.safetensors"):
         path.chmod(0o666 & ~umask)
+
+
+def is_write_failure(error: BaseException) -> bool:
+    """Return whether an error is that of a full disk or the like; safetensors and torch have their own ones for it."""
+    of_torch = isinstance(error, RuntimeError) and ("inline_container" in str(error) or "writ" in str(error))
+    return isinstance(error, OSError | SafetensorError) or of_torch
+
+
+def explain_failure(error: Exception, output_dir: str | Path, repository: str | None) -> str | None:
+    """Return what to do after a failed push or a full disk, in one line; None for any other error."""
+    if isinstance(error, PushError):
+        return f"{error}; the model is in {output_dir}: mtl-bioner push {output_dir} {repository}"
+    if not is_write_failure(error):
+        return None
+    names_file = getattr(error, "filename", None) or str(output_dir) in str(error)
+    reason = error if names_file else f"{output_dir} can't be written to ({summarize_error(error)}); free some space"
+    return f"{reason}; {explain_stop(output_dir)}"
 
 
 def explain_stop(output_dir: str | Path, command: Sequence[str] = tuple(sys.orig_argv)) -> str:

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from modeling_mtl_bioner import MtlBionerModel
-from mtl_bioner.messages import print_error
+from mtl_bioner.messages import print_error, summarize_error
 from mtl_bioner.reporting.files import write_json
 from mtl_bioner.training.argument_checks import SEARCH_DATABASE
 from mtl_bioner.training.model_building import freeze_all_but
 from mtl_bioner.training.model_setup import load_saved_config, make_model, settle_arguments
 from mtl_bioner.training.run import Run
+from mtl_bioner.training.saving import is_write_failure
 from mtl_bioner.training.teachers import label_rows
 from mtl_bioner.training.trainer import MultiTaskTrainer
 
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 STUDY = "mtl-bioner"
 BEST = "search_best.json"
+GO_ON = "free some space, and go on with the same command"
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,15 @@ def show_search(run: Run, make_trainer: Callable[..., MultiTaskTrainer]) -> int:
     """Run a search, print its table, and return the exit status."""
     try:
         sys.stdout.write(f"{run_search(run, make_trainer)}\n")
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print_error("run_mtl_ner", error)
         return 2
+    except Exception as error:
+        of_database = type(error).__name__ in ("OperationalError", "StorageInternalError")  # of sqlalchemy, of optuna
+        if not is_write_failure(error) and not of_database:
+            raise
+        print_error("run_mtl_ner", f"{run.output} can't be written to ({summarize_error(error)}); {GO_ON}")
+        return 1
     return 0
 
 
@@ -137,8 +145,14 @@ def search(
     import optuna
 
     output.mkdir(parents=True, exist_ok=True)
-    storage = f"sqlite:///{output / SEARCH_DATABASE}"
-    study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
+    database = output / SEARCH_DATABASE
+    storage, is_new = f"sqlite:///{database}", not database.is_file()
+    try:
+        study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True)
+    except Exception:
+        if is_new:  # half a database could not be gone on with
+            database.unlink(missing_ok=True)
+        raise
     recorded = study.user_attrs.get("arguments", dict(arguments))
     if recorded != dict(arguments):
         raise ValueError(f"the search in {output} was begun with the arguments {recorded}; give another --output_dir")

@@ -131,7 +131,10 @@ def train_teachers(run: Run, train_one: Callable[[Arguments, Run], None]) -> dic
         teacher_scores = run_record.read_scores(folder)
         scores |= run_record.select_single_scores(teacher_scores, name)
         scores["teachers_runtime"] += teacher_scores["train_runtime"]
-    run.teacher_models = load_teachers(run.teachers, run.task_names, run.model.config, run.tokenizer)
+    trust_remote_code = run.model_args.trust_remote_code
+    run.teacher_models = load_teachers(
+        run.teachers, run.task_names, run.model.config, run.tokenizer, trust_remote_code
+    )
     set_seed(run.args.seed)  # so that training is the same whether or not the teachers were there already
     return scores
 
