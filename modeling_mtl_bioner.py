@@ -915,6 +915,7 @@ class MtlBionerPipeline(Pipeline):
         is_split_into_words: Any = None,
         aggregation_strategy: Any = None,
         stride: Any = None,  # accepted: windows overlap anyway
+        num_workers: Any = None,  # accepted: the tokenizer is fast enough in this process
         **unknown: Any,
     ) -> tuple[dict, dict, dict]:
         if unknown:
@@ -1082,7 +1083,7 @@ def resolve_overlaps(entities: list[dict[str, Any]], overlaps: str) -> list[dict
                 clusters.append([])
             clusters[-1].append(entity)
         return [
-            {**entity, "tasks": [other["task"] for other in cluster if _overlap(entity, other)]}
+            {**entity, "tasks": list(dict.fromkeys(other["task"] for other in cluster if _overlap(entity, other)))}
             for clusters in groups.values()
             for cluster in clusters
             for entity in (resolve_overlaps(cluster, "best") if cluster[1:] else cluster)

@@ -13,11 +13,14 @@ input, 130 or 143 interrupted.
 
 import argparse
 import contextlib
+import itertools
 import logging
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -156,6 +159,7 @@ def annotate_files(arguments: argparse.Namespace) -> int:
         arguments.trust_remote_code,
     )  # fmt: skip
     engine.check_model(options)
+    options = replace(options, revision=engine.find_revision(options.model))
     columns = ColumnOptions(arguments.text_column, arguments.id_column, keep_extra=arguments.to == "jsonl")
     if arguments.ray:
         return annotate_on_cluster(arguments, options, columns)
@@ -163,7 +167,7 @@ def annotate_files(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--output {output}: a URI can be written with --ray only; give a folder")
     try:
         inputs = Inputs(sources.find_sources(arguments.inputs, columns, output, arguments.lines), columns)
-        run = run_folder.RunFolder(output, identify(arguments, inputs))
+        run = run_folder.RunFolder(output, identify(arguments, options, inputs))
         try:
             return annotate_parts(arguments, options, inputs, run)
         finally:
@@ -184,14 +188,15 @@ def annotate_on_cluster(arguments: argparse.Namespace, options: engine.EngineOpt
     cluster.check_options(arguments.inputs, cluster_options)
     found = sources.find_sources(arguments.inputs, columns, Path(arguments.output), arguments.lines)
     inputs = Inputs(found, columns)
-    return cluster.annotate_on_cluster(inputs, cluster_options, identify(arguments, inputs))
+    return cluster.annotate_on_cluster(inputs, cluster_options, identify(arguments, options, inputs))
 
 
-def identify(arguments: argparse.Namespace, inputs: Inputs) -> dict[str, Any]:
+def identify(arguments: argparse.Namespace, options: engine.EngineOptions, inputs: Inputs) -> dict[str, Any]:
     """Describe model, arguments and inputs: all that the output depends on."""
+    model_hash = hash_model(os.path.expanduser(options.model), options.revision)
     return {
         "mtl_bioner": get_package_version("mtl-bioner"),
-        "model": {"name": Path(arguments.model).name, "hash": hash_model(str(Path(arguments.model).expanduser()))},
+        "model": {"name": Path(arguments.model).name, "hash": model_hash},
         "arguments": {name: getattr(arguments, name) for name in DECIDING} | ({"ray": True} if arguments.ray else {}),
         "inputs": [sources.describe_source(source) for source in inputs.sources],
     }
@@ -205,14 +210,16 @@ def annotate_parts(
     items = parts.stop_at_problems(items) if arguments.strict else items
     to_do = parts.read_to_first_document(parts.form_parts(items, arguments.part_size, inputs.get_position))
     progress = Progress(inputs.total, len(run.done))
-    worker_options = WorkerOptions(options, arguments.output, arguments.to, arguments.workers)
+    first = next(to_do)
+    workers = arguments.workers or (1 if first.is_last else None)  # one worker has all threads
+    worker_options = WorkerOptions(options, arguments.output, arguments.to, workers)
 
     def begin(ready: Ready) -> None:
         run.begin(ready.dtype)
         progress.start()
 
     with Pool(worker_options, begin, progress.show) as pool:
-        for part in to_do:
+        for part in itertools.chain([first], to_do):
             progress.positions[part.number] = part.position
             if part.number in run.done:
                 progress.begin_at(part.position)
@@ -230,8 +237,8 @@ def annotate_parts(
     sys.stdout.write(summarize(run, progress) + "\n")
     errors = len(run.list_errors())
     errors_file = run.output / run_folder.ERRORS
-    first = run.output / (pages.INDEX if arguments.to == "html" else "part-00000*")
-    look = f"see {errors_file} for what was left out" if errors else f"look at {first}"
+    written = run.output / (pages.INDEX if arguments.to == "html" else "part-00000*")
+    look = f"see {errors_file} for what was left out" if errors else f"look at {written}"
     sys.stderr.write(f"next: {look}\n")
     return int(bool(errors))
 

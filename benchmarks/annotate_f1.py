@@ -30,8 +30,8 @@ def annotate(arguments: argparse.Namespace, task: str, dtype: str, texts: Path) 
     output = texts.with_name(f"{task}-{dtype}")
     command = [sys.executable, "-m", "mtl_bioner", "annotate", arguments.model, str(texts), "--output", str(output)]
     subprocess.run([*command, "--tasks", task, "--dtype", dtype], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    lines = [line for path in sorted(output.glob("part-*.jsonl")) for line in path.read_text("utf-8").splitlines()]
-    return [json.loads(line) for line in lines]
+    content = "".join(path.read_text("utf-8") for path in sorted(output.glob("part-*.jsonl")))
+    return [json.loads(line) for line in content.split("\n") if line]
 
 
 def score(arguments: argparse.Namespace, task: str, documents: list[Document], folder: Path) -> dict[str, float]:

@@ -32,7 +32,7 @@ ENDLESS = {
 @pytest.fixture
 def small_bounds(monkeypatch) -> Iterator[None]:
     """A megabyte in place of 128."""
-    monkeypatch.setattr(files, "_MAX_LINE", 1 << 20)
+    monkeypatch.setattr(files, "MAX_LINE", 1 << 20)
     monkeypatch.setattr(files, "_MAX_WHOLE", 1 << 20)
     monkeypatch.setattr(xml, "_MAX_RECORD", 1 << 20)
 

@@ -23,7 +23,7 @@ OFFSET = re.compile(r"-?[0-9]{1,15}")  # one below 0 is outside the text, which 
 BOM = "\ufeff"
 _BOM = BOM.encode()
 _BLOCK = 1 << 18  # bytes
-_MAX_LINE = 1 << 27  # bytes; a small gzip file can hold a line without an end
+MAX_LINE = 1 << 27  # bytes; a small gzip file can hold a line without an end
 _MAX_WHOLE = 1 << 30  # bytes of a file that is read as a whole
 _MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padding worth its memory
 SURROGATES = "\ud800-\udfff"  # halves of a character; JSON can escape them, UTF-8 and tokenizers can't hold them
@@ -83,6 +83,12 @@ def read_lines(path: FilePath, skip_blank: bool = False, keep_ends: bool = False
                 yield f"{name}:{number}", line
 
 
+def too_long(path: FilePath, number: int) -> CorpusError:
+    """Return the error of a line that exceeds `MAX_LINE`."""
+    problem = f"{path}:{number}: a line of more than {MAX_LINE >> 20} MB"
+    return CorpusError(f"{problem}; is it the right file? If so, divide its documents among lines")
+
+
 def read_blocks(path: FilePath, keep_ends: bool = False) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of a line, from 1, and some lines from there on, which is faster than one by one."""
     with open_file(path) as file:
@@ -96,9 +102,8 @@ def read_blocks(path: FilePath, keep_ends: bool = False) -> Iterator[tuple[int, 
             else:
                 rest.append(tail)
                 waiting += len(tail)
-                if waiting > _MAX_LINE:
-                    problem = f"{path}:{number}: a line of more than {_MAX_LINE >> 20} MB"
-                    raise CorpusError(f"{problem}; is it the right file? If so, divide its documents among lines")
+                if waiting > MAX_LINE:
+                    raise too_long(path, number)
         for first, lines in _decode_lines(b"".join(rest).removesuffix(b"\n"), path, number) if any(rest) else ():
             yield first, _finish_lines(lines, keep_ends)
 

@@ -65,11 +65,13 @@ def form_groups(sources: Sequence[Source], sizes: Sequence[int]) -> list[Group]:
     """Put consecutive sources together until they have `GROUP_BYTES`."""
     groups: list[Group] = []
     collected: list[tuple[Source, int]] = []
+    total = 0
     for source, size in zip(sources, sizes, strict=True):
         collected.append((source, size))
-        if sum(size for _, size in collected) >= GROUP_BYTES:
+        total += size
+        if total >= GROUP_BYTES:
             groups.append(_make_group(len(groups), collected))
-            collected = []
+            collected, total = [], 0
     return [*groups, _make_group(len(groups), collected)] if collected else groups
 
 
@@ -100,7 +102,10 @@ def read_parts(group: Group, options: ReadOptions) -> Iterator[Part]:
 
 
 def _check_shared(source: Source, size: int) -> None:
-    if not source.problem and (not source.path.exists() or measure(source.path) != size):
+    if source.problem:
+        return
+    beside = [source.annotations] if source.annotations else []
+    if measure(source.path) != size or not all(path.exists() for path in (source.path, *beside)):
         problem = f"{source.name} is missing or differs on a node of the cluster"
         raise CorpusError(f"{problem}; put the inputs on a file system that all nodes share, and leave them unchanged")
 

@@ -6,13 +6,14 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataset_scripts.hub_corpus import is_hub_source
 from mtl_bioner.annotation import parts
 from mtl_bioner.annotation.parts import Item, SourceDocument, Unreadable
+from mtl_bioner.messages import summarize_error
 
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class EngineOptions:
     batch_size: int | None = None
     dtype: str = DEFAULT_DTYPE
     trust_remote_code: bool = False
+    revision: str = "main"  # of a model on the Hub; a commit, once it is known
 
 
 class Annotated(NamedTuple):
@@ -62,7 +64,7 @@ class Annotated(NamedTuple):
 
 def check_model(options: EngineOptions) -> None:
     """Raise ValueError for what config and files of a model's folder show to be wrong, before anything is loaded."""
-    folder = Path(options.model).expanduser()
+    folder = Path(os.path.expanduser(options.model))
     if not folder.is_dir():
         looks_like_path = options.model.startswith((".", "/", "~")) or options.model.count("/") != 1
         if folder.exists() or looks_like_path:
@@ -74,15 +76,33 @@ def check_model(options: EngineOptions) -> None:
         raise ValueError(f"{folder} has no config.json; give the --output_dir of a training") from None
     except ValueError as error:
         raise ValueError(f"{folder}/config.json can't be read ({error}); copy the model again") from None
-    if config.get("model_type") != "mtl_bioner":
-        problem = f"{folder} holds a model of type {config.get('model_type')!r}, not one of this project"
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    if model_type != "mtl_bioner":
+        problem = f"{folder} holds a model of type {model_type!r}, not one of this project"
         raise ValueError(f"{problem}; the pipeline of transformers runs it, or train one with mtl-bioner train")
     if not any(path.stat().st_size for path in folder.glob("*.safetensors")):
         raise ValueError(f"{folder} has no weights (model.safetensors); copy the model again, or finish its training")
-    names = [task["name"] for task in config.get("tasks", ())]
+    names = [str(task.get("name")) for task in config.get("tasks", ()) if isinstance(task, dict)]
     for name in options.tasks or ():
         if name not in names:
             raise ValueError(f"--tasks: no task {name!r}; the model's are {', '.join(names)}")
+
+
+def find_revision(model: str) -> str:
+    """Return the commit of a model on the Hub, so that all workers and a later run take the same; else `main`.
+
+    Raises ValueError if the Hub has no such model, or can't be reached.
+    """
+    if Path(os.path.expanduser(model)).is_dir():
+        return "main"
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(model, "config.json")).parent.name
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        problem = f"the model {model} can't be loaded ({summarize_error(error)})"
+        raise ValueError(f"{problem}; check its name and the network, or give the folder of a model") from error
 
 
 def load_engine(options: EngineOptions, device: str | None = None) -> MtlBionerPipeline:
@@ -155,7 +175,8 @@ def annotate(
             further keys, and of files and folders (`pathlib.Path`). A path, a `str` that names one, or `hf:OWNER/NAME`
             may stand alone, as on the command line.
         model: folder or name on the Hub, which is loaded with `dtype` and to `device`; or a loaded pipeline.
-        tasks, threshold, overlaps, batch_size: options of the pipeline, which chooses where they are None.
+        tasks, threshold, overlaps, batch_size: options of the pipeline. Where they are None, a loaded one keeps its
+            own, and `overlaps` of a model that is loaded here is `by_type`, as for the command.
         strict: raise ValueError for what can't be read, instead of logging a warning.
         part_size: documents that are annotated together; the first comes when so many are read.
 
@@ -173,6 +194,7 @@ def annotate(
     if isinstance(model, str | os.PathLike):
         engine_options = EngineOptions(os.fspath(model), dtype=dtype, **options)
         check_model(engine_options)
+        engine_options = replace(engine_options, revision=find_revision(engine_options.model))
         model, options = load_engine(engine_options, device), {}
     for part in parts.form_parts(items, part_size):
         for problem in part.problems:
@@ -185,6 +207,10 @@ def _read_inputs(inputs: Any, columns: Any, lines: bool) -> Iterator[Item]:
     from mtl_bioner.annotation.readers import Inputs, build_record
     from mtl_bioner.annotation.sources import find_sources
 
+    if isinstance(inputs, Mapping) or hasattr(inputs, "columns"):
+        raise TypeError(f"annotate takes an iterable of texts, records or paths, got {type(inputs).__name__}")
+    if isinstance(inputs, str) and inputs.endswith("/") and not _exists(inputs):
+        raise ValueError(f"{inputs}: no such folder; check the path")
     if isinstance(inputs, str | os.PathLike):
         is_source = isinstance(inputs, os.PathLike) or is_hub_source(inputs) or _exists(inputs)
         inputs = [Path(inputs) if is_source and not is_hub_source(inputs) else inputs]

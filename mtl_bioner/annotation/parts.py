@@ -57,6 +57,7 @@ class Part(NamedTuple):
     documents: list[SourceDocument]
     problems: list[Unreadable]
     position: int  # bytes of the inputs that were read when the part was complete
+    is_last: bool = False
 
 
 class StrictError(ValueError):
@@ -136,7 +137,7 @@ def form_parts(
         (documents if isinstance(item, SourceDocument) else problems).append(item)
         characters += length
     if documents or problems:
-        yield Part(number, documents, problems, get_position())
+        yield Part(number, documents, problems, get_position(), is_last=True)
 
 
 def read_to_first_document(parts: Iterator[Part]) -> Iterator[Part]:

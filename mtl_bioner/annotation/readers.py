@@ -6,15 +6,25 @@ import csv
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dataset_scripts.formats import pubtator, read_any
 from dataset_scripts.formats.brat import read_pair
-from dataset_scripts.formats.files import BOM, get_read_position, get_stem, open_file, read_lines, read_text
+from dataset_scripts.formats.files import (
+    BOM,
+    MAX_LINE,
+    get_read_position,
+    get_stem,
+    open_file,
+    read_lines,
+    read_text,
+    too_long,
+)
 from dataset_scripts.formats.json_records import DECODER, read_json_records
 from dataset_scripts.formats.tables import BATCH_SIZE, list_rows
-from dataset_scripts.schema import CorpusError, RawDocument
+from dataset_scripts.schema import CorpusError, Mention, RawDocument
 from mtl_bioner.annotation.parts import GIVEN, Item, SourceDocument, make_unreadable
 from mtl_bioner.annotation.sources import Source, measure
 from mtl_bioner.annotation.tables import (
@@ -83,13 +93,13 @@ def read_source(source: Source, options: ColumnOptions) -> Iterator[Item]:
 def _read_text(source: Source, options: ColumnOptions) -> Iterator[Item]:
     """Read a file as one document, as it is but for a byte order mark; with its annotations if it is one of brat."""
     if source.annotations:
-        document = _convert(read_pair(source.path, source.annotations), source)
+        items = list(_convert(read_pair(source.path, source.annotations), source))
     else:
         text = read_text(source.path).removeprefix(BOM)
-        document = SourceDocument(_get_stem(source), text, f"{source.name}:1")
-    if not document.text.strip():
+        items = [SourceDocument(_get_stem(source), text, f"{source.name}:1")]
+    if not items[0].text.strip():
         raise CorpusError(f"{source.name}: no text, only white space")
-    yield document
+    yield from items
 
 
 def _read_lines(source: Source, options: ColumnOptions) -> Iterator[Item]:
@@ -105,7 +115,9 @@ def _get_stem(source: Source) -> str:
 def _iterate_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield number and text of each line; a byte that is not UTF-8 becomes half a surrogate pair, to be told of."""
     with open_file(path) as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(iter(partial(stream.readline, MAX_LINE), b""), 1):
+            if len(line) == MAX_LINE:
+                raise too_long(path, number)
             text = line.decode("utf-8", "surrogateescape")
             yield number, text.removeprefix(BOM) if number == 1 else text
 
@@ -210,6 +222,8 @@ def _build_document(
 ) -> Item:
     """Build the document of a row or record; all keys but those of texts are kept as they are, if wanted."""
     texts = [row.get(key) for key in columns.text]
+    if any(isinstance(text, str) for text in texts):  # a citation without an abstract is usual
+        texts = ["" if text is None else text for text in texts]
     if not all(isinstance(text, str) for text in texts):
         shown = ", ".join(f"{key} is {str(row.get(key))[:60]!r}" for key in columns.text)
         return make_unreadable(where, f"{shown}; expected a string")
@@ -219,8 +233,9 @@ def _build_document(
     text = "\n".join(filter(None, texts)) if len(texts) > 1 else texts[0]
     kept = row if options.keep_extra else row.keys() & {_ENTITIES}
     extra = {key: row[key] for key in kept if key not in (*columns.text, "document_id", "text")}
-    if _ENTITIES in extra:
-        extra[GIVEN] = extra.pop(_ENTITIES)
+    if _ENTITIES in extra:  # of our own JSONL, whose earlier ones stay
+        earlier, latest = extra.get(GIVEN), extra.pop(_ENTITIES)
+        extra[GIVEN] = earlier + latest if isinstance(earlier, list) and isinstance(latest, list) else latest
     return SourceDocument(document_id, text, where, extra)
 
 
@@ -230,7 +245,7 @@ def _build_document(
 def _read_corpus(source: Source, options: ColumnOptions) -> Iterator[Item]:
     """Read a format of `dataset_scripts.formats`; annotations in it are kept as `GIVEN`, passages too."""
     for raw in read_any(source.path, ending=source.ending or None):
-        yield _convert(raw, source)
+        yield from _convert(raw, source)
 
 
 def _read_pubtator(source: Source, options: ColumnOptions) -> Iterator[Item]:
@@ -239,28 +254,37 @@ def _read_pubtator(source: Source, options: ColumnOptions) -> Iterator[Item]:
     for lines in pubtator.group_lines(read_lines(source.path)):
         try:
             for raw in pubtator.build_documents(lines, [], continued):
-                yield _convert(raw, source)
+                yield from _convert(raw, source)
         except CorpusError as error:
             yield make_unreadable(source.name, str(error).replace(str(source.path), source.name))
     if continued:
         logger.warning("%s: abstracts that go on over several lines are joined by line breaks", continued[0])
 
 
-def _convert(raw: RawDocument, source: Source) -> SourceDocument:
-    extra = {GIVEN: _list_given(raw)} if raw.mentions else {}
+def _convert(raw: RawDocument, source: Source) -> Iterator[Item]:
+    """Yield a document, and an `Unreadable` if some of its annotations can't be kept."""
     where = raw.where.replace(str(source.path), source.name)
-    return SourceDocument(raw.document_id, raw.text, where, extra, raw.passages)
+    kept = [mention for mention in raw.mentions if _is_inside(mention, raw.text)]
+    extra = {GIVEN: _list_given(kept, raw.text)} if kept else {}
+    yield SourceDocument(raw.document_id, raw.text, where, extra, raw.passages)
+    if lost := len(raw.mentions) - len(kept):
+        number = f"{lost} annotation{'s' * (lost > 1)} of document {raw.document_id[:60]!r}"
+        yield make_unreadable(where, f"{number} outside the text; left out, and the document is annotated")
 
 
-def _list_given(raw: RawDocument) -> list[dict[str, Any]]:
+def _is_inside(mention: Mention, text: str) -> bool:
+    return bool(mention.spans) and all(0 <= start < end <= len(text) for start, end in mention.spans)
+
+
+def _list_given(mentions: Sequence[Mention], text: str) -> list[dict[str, Any]]:
     """List annotations in the form of our JSONL; one of several spans has them as `spans`, further fields as `infons`.
 
     The inverse is `sinks.build_mention`.
     """
     given = []
-    for mention in raw.mentions:
+    for mention in mentions:
         (start, end), spans = (mention.spans[0][0], mention.spans[-1][1]), mention.spans
-        entity = {"start": start, "end": end, "type": mention.type, "text": mention.cut(raw.text)}
+        entity = {"start": start, "end": end, "type": mention.type, "text": mention.cut(text)}
         entity |= {"spans": [list(span) for span in spans]} if len(spans) > 1 else {}
         given.append(entity | ({"infons": mention.infons} if mention.infons else {}))
     return given

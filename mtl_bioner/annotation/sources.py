@@ -108,7 +108,8 @@ def _find_files(path: Path, columns: ColumnOptions, output: Path, lines: bool) -
     files = list(_walk(path, output.resolve()))
     companions = {companion for file in files if file.is_file() for companion in find_companion_files(file)[1:]}
     annotations = {file for file in files if get_ending(file) in (*BRAT_ENDINGS, ".a2")}
-    sources = [_detect_in_folder(file, columns, lines) for file in files if file not in companions | annotations]
+    left_out = companions | annotations
+    sources = [_detect_in_folder(file, columns, lines) for file in files if file not in left_out]
     if not sources:
         raise CorpusError(f"{path}: no file in this folder; check the path")
     return _add_annotations(sources, annotations, path)
@@ -117,8 +118,12 @@ def _find_files(path: Path, columns: ColumnOptions, output: Path, lines: bool) -
 def _add_annotations(sources: Sequence[Source], annotations: set[Path], folder: Path) -> list[Source]:
     """Give each text of brat the annotations beside it; warn of those that are left over, such as events."""
     beside = {(file.parent, get_stem(file)): file for file in sorted(annotations) if get_ending(file) in BRAT_ENDINGS}
-    texts = [source.path if source.kind == "text" else Path() for source in sources]
-    found = [beside.get((path.parent, get_stem(path))) for path in texts]
+    found = [
+        beside.pop((source.path.parent, get_stem(source.path)), None)
+        if source.kind == "text" and source.path.name.lower().endswith((".txt", ".txt.gz"))
+        else None
+        for source in sources
+    ]
     if left := annotations.difference(found):
         logger.warning("%s: %d files of events, or of annotations without a text, are not read", folder, len(left))
     return [replace(source, annotations=file) for source, file in zip(sources, found, strict=True)]
@@ -187,9 +192,9 @@ def _detect(path: Path, columns: ColumnOptions, lines: bool, name: str = "") -> 
     if not head:
         raise CorpusError(f"{name}: the file is empty")
     if head.startswith(b"PAR1"):
-        return _detect_table(
-            Source(name, "parquet", path, ".parquet"), open_parquet(path, name).schema_arrow.names, columns
-        )
+        with open_file(path) as file:
+            names = open_parquet(file, name).schema_arrow.names
+        return _detect_table(Source(name, "parquet", path, ".parquet"), names, columns)
     text = head.decode("utf-8", "ignore").removeprefix(BOM).lstrip()
     first = text.partition("\n")[0]
     if ending in (".spacy", ".in"):
@@ -272,7 +277,9 @@ def describe_source(source: Source) -> dict[str, Any]:
     if source.path is None:
         return {"name": name, "size": len(source.dataset), "sha256": source.identity}
     description = {"name": name, "size": measure(source.path), "sha256": _hash(source.path)}
-    return description | ({"annotations": _hash(source.annotations)} if source.annotations else {})
+    beside = [source.annotations] if source.annotations else []
+    beside += find_companion_files(source.path)[1:] if source.path.is_file() else []
+    return description | ({"annotations": [_hash(path) for path in beside]} if beside else {})
 
 
 def _hash(path: Path) -> str:

@@ -6,10 +6,11 @@ import csv
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from dataset_scripts.formats.files import BOM, list_names, open_file
+from dataset_scripts.formats.files import BOM, MAX_LINE, list_names, open_file
 from dataset_scripts.formats.json_records import read_json_records
 from dataset_scripts.schema import CorpusError
 
@@ -95,7 +96,7 @@ def is_line_wise(path: Path) -> bool:
 def _read_early_objects(path: Path) -> Iterator[dict[str, Any]]:
     """Yield those of the first lines that are objects; a broken one among them is the reader's business."""
     with open_file(path) as file:
-        for line in itertools.islice(file, 20):
+        for line in itertools.islice(iter(partial(file.readline, MAX_LINE), b""), 20):
             try:
                 value = json.loads(line.decode("utf-8", "replace").removeprefix(BOM))
             except (ValueError, RecursionError):
