@@ -419,8 +419,8 @@ def test_annotations_belong_to_one_text_and_those_outside_are_told(run, tmp_path
 
 def test_a_missing_abstract_is_empty_and_earlier_annotations_stay(run, tmp_path):
     gout = {"start": 0, "end": 4, "type": "D", "text": "Gout"}
-    lines = [{"title": "Gout.", "abstract": None}, {"title": None, "abstract": None},
-             {"title": "Gout.", "abstract": "", "entities": [gout], "input_entities": [gout | {"type": "C"}]}]  # fmt: skip
+    annotated = {"title": "Gout.", "abstract": "", "entities": [gout], "input_entities": [gout | {"type": "C"}]}
+    lines = [{"title": "Gout.", "abstract": None}, {"title": None, "abstract": None}, annotated]
     put(tmp_path / "a.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
     assert run("a.jsonl", "--text_column", "title,abstract") == 1
     first, second = read_parts(tmp_path / "out")
