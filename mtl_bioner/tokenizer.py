@@ -40,7 +40,7 @@ def load_tokenizer(name_or_path: str, trust_remote_code: bool = False, **hub_opt
     # Words are tokenised one by one, so byte-level tokenizers must see each as if a space came before it.
     try:
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, add_prefix_space=True, **hub_options)
-        tokenizer(["a"])  # so that one that doesn't work is told of here
+        tokenizer(["a \U00012000"])  # so that one that fails at words, or at unknown characters, is told of here
     except (ValueError, OSError, ImportError):
         raise
     except Exception as error:  # whatever the libraries raise for damaged files

@@ -227,6 +227,14 @@ def test_each_output_can_be_read_back(run, tmp_path, to):
         assert "0.75" in "".join(path.read_text() for p in paths for path in ([p] if p.is_file() else p.glob("*.ann")))
 
 
+@pytest.mark.parametrize("to", ["jsonl", "csv"])
+def test_passages_and_empty_texts_can_be_read_back(run, tmp_path, to):
+    assert run(put(tmp_path / "a.pubtator", "7|t|Colic.\n7|a|It hurts.\n\n"), "--to", to, output="one") == 0
+    assert run(put(tmp_path / "b.jsonl", '{"document_id": "8", "text": ""}\n'), "--to", to, output="two") == 0
+    raws = [raw for name in ("one", "two") for path in (tmp_path / name).glob("part-*") for raw in read_any(path)]
+    assert [(raw.document_id, raw.text) for raw in raws] == [("7", "Colic.\nIt hurts."), ("8", "")]
+
+
 def test_pages_have_an_index_and_are_the_same_after_a_kill(run, tmp_path, monkeypatch, capsys):
     put(tmp_path / "in.txt", "Gout.\nNo disease.\nGout and </script> gout.\n")
     options = ["in.txt", "--lines", "--to", "html", "--part_size", 2]

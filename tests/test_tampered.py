@@ -48,6 +48,10 @@ def drop(prefix: str) -> Callable[[dict[str, torch.Tensor]], None]:
     return edit
 
 
+def shorten(weights: dict[str, torch.Tensor]) -> None:
+    weights["heads.ncbi.weight"] = weights["heads.ncbi.weight"][:-1].clone()
+
+
 def rename_head(config: dict[str, Any]) -> None:
     config["tasks"][0]["name"] = "other"
 
@@ -61,6 +65,7 @@ FAULTS = {
     "head": (edit_weights, drop("heads.ncbi"), "is without the weights heads.ncbi.bias, heads.ncbi.weight"),
     "layer": (edit_weights, drop("encoder.encoder.layer.0"), r"encoder.encoder.layer.0.\S+, .* and \d+ more"),
     "renamed": (edit_config, rename_head, "without .*heads.other.* and has no place for the weights heads.ncbi.bias"),
+    "size": (edit_weights, shorten, "has another size for the weights heads.ncbi.weight; copy it again"),
     "shallow": (edit_config, remove_layer, r"has no place for the weights encoder.encoder.layer.\d"),
 }
 
