@@ -42,7 +42,6 @@ class Cases:
     @contextlib.contextmanager
     def case(self, label: str = "", number: int = 1, limit: int = TIME_LIMIT) -> Iterator[None]:
         """Count a case, or several; whatever it raises is a failure, and so is one that takes over `limit` seconds."""
-        self.number += number
         begin = time.monotonic()
         before = signal.signal(signal.SIGALRM, _stop)
         signal.alarm(limit)
@@ -51,11 +50,12 @@ class Cases:
         except (Exception, TooLongError) as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{os.path.basename(last.filename)}:{last.lineno}"
-            self.failures.append(f"case {self.number} {label}: {type(error).__name__} at {place}: {error}"[:1500])
+            self.failures.append(f"case {self.number + 1} {label}: {type(error).__name__} at {place}: {error}"[:1500])
         finally:
             signal.alarm(0)
             signal.signal(signal.SIGALRM, before)
             self.longest = max(self.longest, time.monotonic() - begin)
+        self.number += number  # not reached by Ctrl-C
 
     def note(self, measured: str) -> None:
         """Add what was measured to the summary."""
