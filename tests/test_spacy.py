@@ -9,7 +9,7 @@ import spacy
 from spacy.tokens import DocBin, Span
 
 import mtl_bioner
-from mtl_bioner.spacy_component import EntityComponent
+from mtl_bioner.annotation.spacy_component import EntityComponent
 
 
 TEXT = "Gout, anti-TNF and 5FU."
