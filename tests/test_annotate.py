@@ -749,7 +749,7 @@ def test_a_signal_ends_the_run_with_one_line_and_nothing_half_written(command, t
     _, error = process.communicate(timeout=300)
     assert process.returncode == 128 + number
     *shown, line = error.strip().splitlines()  # on a slow machine, lines of progress come before
-    assert all("documents/s" in one for one in shown)
+    assert not [one for one in shown if one and "documents/s" not in one]
     assert line.startswith(f"mtl-bioner annotate: stopped by {number.name}; what is done is kept, go on with the same")
     assert not list((tmp_path / "out").glob(".*.tmp"))
 
@@ -766,6 +766,6 @@ def test_a_killed_worker_is_one_line_and_the_run_can_go_on(command, tmp_path):
             os.kill(int(child), signal.SIGKILL)
     _, error = process.communicate(timeout=300)
     *shown, line = error.strip().splitlines()  # on a slow machine, lines of progress come before
-    assert all("documents/s" in one for one in shown)
+    assert not [one for one in shown if one and "documents/s" not in one]
     assert process.returncode == 1
     assert re.search("worker [12] was killed by SIGKILL; if memory was short, give fewer --workers; go on with", line)
