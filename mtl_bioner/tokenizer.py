@@ -1,6 +1,8 @@
 """Load an encoder's tokenizer, and find out how many sub-words the encoder takes."""
 
+import json
 import logging
+import os
 from typing import Any
 
 from tokenizers import pre_tokenizers
@@ -18,6 +20,12 @@ OFFSET_POSITIONS = (
 )  # fmt: skip
 
 
+def _explain_damage(name_or_path: str, error: Exception) -> ValueError:
+    problem = f"can't be loaded ({type(error).__name__}: {str(error)[:200]!r})"
+    where = "" if os.path.isdir(name_or_path) else ", or delete them from the cache with hf cache rm"
+    return ValueError(f"the tokenizer of {name_or_path} {problem}; copy its files again{where}")
+
+
 def load_tokenizer(name_or_path: str, trust_remote_code: bool = False, **hub_options: Any) -> Any:
     """Load the encoder's fast tokenizer, and turn lower-casing off if the vocabulary is cased.
 
@@ -32,7 +40,10 @@ def load_tokenizer(name_or_path: str, trust_remote_code: bool = False, **hub_opt
         ValueError: there is no fast tokenizer, without which words can't be aligned with sub-words; or no vocabulary,
             for which transformers makes an empty one; or it needs code that isn't trusted.
     """
-    settings = get_tokenizer_config(name_or_path, **{k: v for k, v in hub_options.items() if k != "config"})
+    try:
+        settings = get_tokenizer_config(name_or_path, **{k: v for k, v in hub_options.items() if k != "config"})
+    except json.JSONDecodeError as error:
+        raise _explain_damage(name_or_path, error) from error
     if settings.get("auto_map") and not trust_remote_code:
         problem = f"has a tokenizer with code of its own ({settings.get('tokenizer_class')}), which is not run"
         raise ValueError(f"{name_or_path} {problem}; read the code and give --trust_remote_code, or choose another")
@@ -41,11 +52,10 @@ def load_tokenizer(name_or_path: str, trust_remote_code: bool = False, **hub_opt
     try:
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, add_prefix_space=True, **hub_options)
         tokenizer(["a \U00012000"])  # so that one that fails at words, or at unknown characters, is told of here
-    except (ValueError, OSError, ImportError):
-        raise
     except Exception as error:  # whatever the libraries raise for damaged files
-        problem = f"can't be loaded ({type(error).__name__}: {str(error)[:200]!r})"
-        raise ValueError(f"the tokenizer of {name_or_path} {problem}; copy its files again") from error
+        if isinstance(error, ValueError | OSError | ImportError) and not isinstance(error, json.JSONDecodeError):
+            raise
+        raise _explain_damage(name_or_path, error) from error
     if not tokenizer.is_fast:
         raise ValueError(
             f"{name_or_path} has only a slow tokenizer ({type(tokenizer).__name__}); choose an encoder with a fast one"
