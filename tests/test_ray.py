@@ -197,7 +197,8 @@ def start(cluster: Any, trained: Path, inputs: Path, tmp_path: Path) -> Callable
     """`start(option, ...)` starts the command on the cluster."""
 
     def start(*options: str) -> subprocess.Popen:
-        arguments = ["in", "--output", "out", "--part_size", str(PART_SIZE), "--ray", cluster.address, *options]
+        arguments = ["in", "--output", "out", "--part_size", str(PART_SIZE), "--dtype", "float32"]
+        arguments += ["--ray", cluster.address, *options]
         return subprocess.Popen(
             [sys.executable, "-m", "mtl_bioner", "annotate", str(trained), *arguments], cwd=tmp_path,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -209,7 +210,7 @@ def start(cluster: Any, trained: Path, inputs: Path, tmp_path: Path) -> Callable
 @pytest.fixture
 def expected(trained: Path, inputs: Path) -> list[dict[str, Any]]:
     """What one machine writes."""
-    return list(mtl_bioner.annotate(inputs, trained, part_size=PART_SIZE))
+    return list(mtl_bioner.annotate(inputs, trained, part_size=PART_SIZE, dtype="float32"))
 
 
 def wait_for_parts(process: subprocess.Popen, folder: Path, count: int) -> None:
