@@ -74,6 +74,10 @@ class Mention:
         """Return the document's text at the spans, joined by spaces."""
         return " ".join(text[start:end] for start, end in self.spans)
 
+    def lies_inside(self, text: str) -> bool:
+        """Whether there are spans, and each lies in the text and has a length."""
+        return bool(self.spans) and all(0 <= start < end <= len(text) for start, end in self.spans)
+
     def fits(self, text: str) -> bool:
         """Whether the document's text at the spans is the stated one, but for line breaks and tabs shown as spaces."""
         return self.cut(text).translate(LINE_BREAKERS) == (self.text or "").translate(LINE_BREAKERS)

@@ -264,16 +264,12 @@ def _read_pubtator(source: Source, options: ColumnOptions) -> Iterator[Item]:
 def _convert(raw: RawDocument, source: Source) -> Iterator[Item]:
     """Yield a document, and an `Unreadable` if some of its annotations can't be kept."""
     where = raw.where.replace(str(source.path), source.name)
-    kept = [mention for mention in raw.mentions if _is_inside(mention, raw.text)]
+    kept = [mention for mention in raw.mentions if mention.lies_inside(raw.text)]
     extra = {GIVEN: _list_given(kept, raw.text)} if kept else {}
     yield SourceDocument(raw.document_id, raw.text, where, extra, raw.passages)
     if lost := len(raw.mentions) - len(kept):
         number = f"{lost} annotation{'s' * (lost > 1)} of document {raw.document_id[:60]!r}"
         yield make_unreadable(where, f"{number} outside the text; left out, and the document is annotated")
-
-
-def _is_inside(mention: Mention, text: str) -> bool:
-    return bool(mention.spans) and all(0 <= start < end <= len(text) for start, end in mention.spans)
 
 
 def _list_given(mentions: Sequence[Mention], text: str) -> list[dict[str, Any]]:

@@ -119,9 +119,9 @@ class EntityComponent:
     def _make_span(self, doc: Doc, entity: dict[str, Any]) -> Span:
         touched = doc.char_span(entity["start"], entity["end"], alignment_mode="expand")
         span = Span(doc, touched.start, touched.end, label=entity["entity_group"], span_id=entity["task"])
-        found = (entity["score"], entity["start"], entity["end"])
+        key, details = _get_key(span), (entity["score"], entity["start"], entity["end"])
         # Several entities inside one token become equal spans, with the best score of them.
-        doc.user_data[_get_key(span)] = max(found, doc.user_data.get(_get_key(span), found))
+        doc.user_data[key] = max(details, doc.user_data.get(key, details))
         return span
 
     def to_disk(self, path: str | Path, *, exclude: Sequence[str] = ()) -> None:
@@ -150,8 +150,8 @@ def _get_score(span: Span) -> float | None:
 
 
 def _get_characters(span: Span) -> tuple[int, int] | None:
-    found = span.doc.user_data.get(_get_key(span))
-    return found and (found[1], found[2])
+    details = span.doc.user_data.get(_get_key(span))
+    return details and (details[1], details[2])
 
 
 for _name, _getter in (("score", _get_score), ("characters", _get_characters)):

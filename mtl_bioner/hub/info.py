@@ -61,7 +61,7 @@ def describe_model(folder: Path) -> dict[str, Any]:
         "encoder": {
             "name": run.get("base_model"),
             **{key: encoder.get(key) for key in ("model_type", "num_hidden_layers", "hidden_size", "vocab_size")},
-        },  # fmt: skip
+        },
         "sharing": config.get("sharing"),
         "max_seq_length": config.get("max_seq_length"),
         "tasks": [describe_task(task, scores) for task in config.get("tasks", ())],

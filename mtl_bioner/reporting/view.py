@@ -125,7 +125,9 @@ def collect_documents(readings: Iterator[Iterator[RawDocument]], limit: int, nam
                 number = format_count(len(documents), "document")
                 notes.append(f"Shows the first {number}; more follow in {name}, and {remedy}.")
                 break
-            entities = [_shape_mention(mention) for mention in raw.mentions if _fits(mention, raw.text)]
+            entities = [
+                _shape_mention(mention) for mention in raw.mentions if mention.type and mention.lies_inside(raw.text)
+            ]
             lost += len(raw.mentions) - len(entities)
             documents.append({"document_id": raw.document_id, "text": raw.text, "entities": entities})
     except CorpusError as error:
@@ -138,11 +140,6 @@ def collect_documents(readings: Iterator[Iterator[RawDocument]], limit: int, nam
     if lost:
         notes.append(f"{format_count(lost, 'mention')} left out, whose offsets or types can't be used.")
     return Shown(documents, notes, is_complete=is_whole and not lost)
-
-
-def _fits(mention: Mention, text: str) -> bool:
-    """Whether a mention can be shown."""
-    return bool(mention.type and mention.spans) and all(0 <= start < end <= len(text) for start, end in mention.spans)
 
 
 def _shape_mention(mention: Mention) -> dict[str, Any]:
