@@ -12,6 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
+import transformers
+from huggingface_hub import constants
+
 
 TOKEN = "hf_good_token_of_the_double"
 READ_ONLY = "hf_read_only_token_of_the_double"
@@ -46,6 +50,14 @@ class HubDouble:
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+    def stand_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Be the Hub for this process, with a token that may write."""
+        for name, value in {"ENDPOINT": self.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
+            monkeypatch.setattr(constants, name, value)
+        # The client that transformers made for an earlier double, and keeps.
+        monkeypatch.setattr(transformers.utils.hub, "_hf_api", None, raising=False)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
 
     def files(self, repository: str, revision: str = "main") -> dict[str, bytes]:
         """What a branch, or a commit, holds."""

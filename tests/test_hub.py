@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from hub_double import READ_ONLY, TOKEN, HubDouble
-from huggingface_hub import ModelCard, RepoCard, constants
+from huggingface_hub import ModelCard, RepoCard
 from huggingface_hub.errors import HfHubHTTPError
 from toys import FEW, assert_same_entities, edit_json, read_json
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
@@ -44,9 +44,7 @@ FILES = {
 def hub(monkeypatch) -> Iterator[HubDouble]:
     """The double, which this process knows as the Hub, with a token that may write."""
     double = HubDouble()
-    for name, value in {"ENDPOINT": double.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
-        monkeypatch.setattr(constants, name, value)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    double.stand_in(monkeypatch)
     yield double
     double.close()
 

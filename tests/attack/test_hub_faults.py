@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cases import Cases, check_message
-from hub_double import TOKEN, HubDouble
+from hub_double import HubDouble
 from huggingface_hub import constants
 from test_hub import TEXT, find_more, push
 
@@ -26,11 +26,9 @@ FAULTS = [400, 401, 403, 404, 409, 413, 416, 418, 422, 429, 500, 502, 503, 504, 
 def hub(monkeypatch) -> Iterator[HubDouble]:
     """The double, which this process knows as the Hub, and a client that doesn't wait before it tries again."""
     double = HubDouble()
+    double.stand_in(monkeypatch)
     template = double.url + "/{repo_id}/resolve/{revision}/{filename}"
-    values = {"ENDPOINT": double.url, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_OFFLINE": False}
-    for name, value in (values | {"HF_HUB_DISABLE_XET": True}).items():
-        monkeypatch.setattr(constants, name, value)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     yield double
     double.close()
