@@ -657,10 +657,11 @@ def get_special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def hash_tokenizer(tokenizer: Any) -> str:
-    """Compute a hash of a tokenizer's vocabulary and of the sub-words of some words, whatever else it holds."""
+    """Compute a hash of a tokenizer's vocabulary, special tokens and the sub-words of some words."""
     vocabulary = sorted(tokenizer.get_vocab().items())
     probe = split_subwords(tokenizer, ["Cisplatin", "naïve", "TNF", "α", "5", "µg", "."])
-    return hashlib.sha256(json.dumps([vocabulary, probe]).encode()).hexdigest()[:16]
+    special = [get_special_ids(tokenizer), tokenizer.pad_token_id]
+    return hashlib.sha256(json.dumps([vocabulary, probe, special]).encode()).hexdigest()[:16]
 
 
 def check_tokenizer(tokenizer: Any, config: MtlBionerConfig) -> None:

@@ -288,11 +288,12 @@ def test_what_a_killed_process_left_is_removed_unless_another_works_there(site, 
     (b"", ""),
     (pack_zip(GOOD)[:-30], ""),
     (pack_tar(GOOD)[:60], ""),
+    (pack_tar(GOOD)[:-8] + bytes(8), "CRC check failed"),
     (pack_tar({"a": b"1", "a/b": b"2"}), ""),  # a file as a folder
     (patch_zip(pack_zip(GOOD), (6, 8), b"\1"), "password"),  # flagged as encrypted
     (patch_zip(pack_zip(GOOD), (22, 24), struct.pack("<I", 5)), "CRC"),  # says that it unpacks to 5 bytes
     (pack_zip({**GOOD, "data/tost.txt": b"other"}).replace(b"tost.txt", b"test.txt"), "File exists"),
-], ids=["html", "empty", "zip", "tar", "file as folder", "password", "false size", "name twice"])  # fmt: skip
+], ids=["html", "empty", "zip", "tar", "sum", "file as folder", "password", "false size", "name twice"])  # fmt: skip
 def test_a_damaged_archive_is_refused(site, packed, reason):
     message = refuse(site.offer(packed))
     assert "tiny.zip is damaged or no archive" in message and reason in message

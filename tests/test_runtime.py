@@ -134,6 +134,7 @@ def test_without_a_signal_errors_pass_and_handlers_are_restored() -> None:
     ],
 )
 def test_a_failure_to_write_or_push_tells_what_is_left(error: Exception, told: str | None, tmp_path: Path) -> None:
+    (tmp_path / "begun_with.json").touch()
     explained = explain_failure(error, tmp_path, "me/ner")
     assert (explained is None) == (told is None)
     assert told is None or explained.startswith(told.replace("FOLDER", str(tmp_path)))
@@ -145,6 +146,9 @@ def test_a_stopped_training_tells_what_is_kept_and_how_to_resume(
     command = ["python", "run.py", "--tasks", "a,b", "--output_dir", "my out"]
     resume = "python run.py --tasks a,b --output_dir 'my out' --resume_from_checkpoint true"
     monkeypatch.delenv("WORLD_SIZE", raising=False)
+    again = "python run.py --tasks a,b --output_dir 'my out'"
+    assert explain_stop(tmp_path, command) == f"nothing was kept; begin again with: {again}"
+    (tmp_path / "begun_with.json").touch()
     assert explain_stop(tmp_path, command) == f"kept: no checkpoint; resume with: {resume}"
     teacher = tmp_path / "teachers" / "a"
     teacher.mkdir(parents=True)

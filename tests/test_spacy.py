@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import spacy
+from safetensors.torch import load_file
 from spacy.tokens import DocBin, Span
 
 import mtl_bioner
@@ -71,7 +72,9 @@ def test_streams_and_stored_documents_hold_the_same(nlp):
 
 def test_a_saved_pipeline_works_without_the_folder_it_was_made_from(trained, tmp_path):
     nlp = spacy.blank("en")
-    nlp.add_pipe("mtl_bioner", config={"model": str(trained), "tasks": ["bc5cdr"], "overlaps": "all"})
+    nlp.add_pipe(
+        "mtl_bioner", config={"model": str(trained), "tasks": ["bc5cdr"], "overlaps": "all", "dtype": "float32"}
+    )
     text = "Cisplatin caused acute renal failure in two patients."
     expected = mtl_bioner.load(trained, tasks=["bc5cdr"])(text)
     doc = nlp(text)
@@ -82,8 +85,20 @@ def test_a_saved_pipeline_works_without_the_folder_it_was_made_from(trained, tmp
     nlp.to_disk(tmp_path / "nlp")
     config = tmp_path / "nlp/config.cfg"
     config.write_text(config.read_text(encoding="utf-8").replace(str(trained), "gone"), encoding="utf-8")
-    doc = spacy.load(tmp_path / "nlp")(text)
+    again = spacy.load(tmp_path / "nlp")
+    doc = again(text)
     assert describe(doc.spans["mtl_bioner"]) == found
+    assert again.get_pipe("mtl_bioner").dtype == "float32"
+
+
+def test_weights_are_saved_as_they_are_also_if_they_are_rounded_in_use(trained, tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("mtl_bioner", config={"model": str(trained), "dtype": "bfloat16"})
+    nlp(TEXT)
+    nlp.to_disk(tmp_path / "nlp")
+    weights = [load_file(f"{folder}/model.safetensors") for folder in (trained, tmp_path / "nlp/mtl_bioner/model")]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
 
 
 def test_bad_settings_are_told():

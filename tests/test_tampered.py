@@ -117,6 +117,13 @@ def test_another_tokenizer_of_the_same_size_is_refused(folder):
         mtl_bioner.load(folder)
 
 
+def test_another_special_token_is_refused(folder):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"pad_token": "[MASK]"}))
+    with pytest.raises(ValueError, match="is not the one that the model was trained with"):
+        mtl_bioner.load(folder)
+
+
 def test_the_hash_of_the_tokenizer_stands_in_the_config(folder):
     ner = mtl_bioner.load(folder)
     assert ner.model.config.tokenizer_hash == hash_tokenizer(ner.tokenizer)

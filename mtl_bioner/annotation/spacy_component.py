@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NAME = "mtl_bioner"
 DEFAULTS = {"model": None, "tasks": None, "threshold": None, "overlaps": "by_type", "dtype": "auto", "set_ents": True}
 _SETTINGS, _MODEL = "settings.json", "model"
+_SAVED = ("overlaps", "dtype", "set_ents")
 
 
 @Language.factory(NAME, assigns=["doc.spans", "doc.ents"], default_config=DEFAULTS)
@@ -83,13 +84,16 @@ class EntityComponent:
     def ner(self) -> MtlBionerPipeline:
         """The pipeline, loaded when it is first needed."""
         if self._ner is None:
-            import mtl_bioner
-
-            if self.model is None:
-                raise ValueError(f"{self.name} has no model; give config={{'model': FOLDER}} to add_pipe")
-            options = {name: value for name, value in self.options.items() if value is not None}
-            self._ner = mtl_bioner.load(self.model, dtype=self.dtype, **options)
+            self._ner = self._load(self.dtype)
         return self._ner
+
+    def _load(self, dtype: str) -> MtlBionerPipeline:
+        import mtl_bioner
+
+        if self.model is None:
+            raise ValueError(f"{self.name} has no model; give config={{'model': FOLDER}} to add_pipe")
+        options = {name: value for name, value in self.options.items() if value is not None}
+        return mtl_bioner.load(self.model, dtype=dtype, **options)
 
     def __call__(self, doc: Doc) -> Doc:
         """Annotate a document."""
@@ -126,16 +130,18 @@ class EntityComponent:
 
     def to_disk(self, path: str | Path, *, exclude: Sequence[str] = ()) -> None:
         """Save the settings and a copy of the model, so that the folder works elsewhere."""
-        path = Path(path)
+        path, model = Path(path), self._load("float32")  # the weights as they are, whatever they are rounded to in use
         path.mkdir(parents=True, exist_ok=True)
-        srsly.write_json(path / _SETTINGS, {**self.options, "overlaps": self.overlaps, "set_ents": self.set_ents})
-        self.ner.model.save_pretrained(path / _MODEL)
-        self.ner.tokenizer.save_pretrained(path / _MODEL)
+        settings = {name: getattr(self, name) for name in _SAVED}
+        srsly.write_json(path / _SETTINGS, {**self.options, **settings})
+        model.model.save_pretrained(path / _MODEL)
+        model.tokenizer.save_pretrained(path / _MODEL)
 
     def from_disk(self, path: str | Path, *, exclude: Sequence[str] = ()) -> EntityComponent:
         """Take settings and model from a folder of `to_disk`."""
         settings = srsly.read_json(Path(path) / _SETTINGS)
-        self.overlaps, self.set_ents = settings.pop("overlaps"), settings.pop("set_ents")
+        for name in _SAVED:
+            setattr(self, name, settings.pop(name))
         self.options, self.model, self._ner = settings, str(Path(path) / _MODEL), None
         return self
 

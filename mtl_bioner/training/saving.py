@@ -98,6 +98,8 @@ def explain_failure(error: Exception, output_dir: str | Path, repository: str | 
 
 def explain_stop(output_dir: str | Path, command: Sequence[str] = tuple(sys.orig_argv)) -> str:
     """Return what a stopped training leaves in its output folder, and how to resume it, given its command."""
+    if not (Path(output_dir) / run_record.BEGUN).is_file():
+        return f"nothing was kept; begin again with: {shlex.join(command)}"
     teachers = Path(output_dir) / run_record.TEACHERS
     kept = find_last_checkpoint(output_dir) or "no checkpoint"
     kept += f" and the teachers in {teachers}" if any(teachers.glob(f"*/{run_record.RECORD}")) else ""
