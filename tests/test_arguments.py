@@ -17,7 +17,7 @@ import run_mtl_ner
 from dataset_scripts import CorpusError
 from mtl_bioner.training import model_setup
 from mtl_bioner.training.arguments import ModelArguments
-from mtl_bioner.training.parsing import Arguments, parse_arguments
+from mtl_bioner.training.parsing import Arguments, collect_given_arguments, parse_arguments
 
 
 ROOT = Path(__file__).parents[1]
@@ -312,7 +312,7 @@ def test_a_split_without_a_word_and_damaged_weights_are_found_before_training(
     ("content", "parts"),
     [
         ('{"tasks": "ncbi",\n "max_seq_length": 64,,\n}', [":2: ", "an object of arguments"]),
-        ('["ncbi"]', ["a JSON list", "an object of arguments"]),
+        ('["ncbi"]', ["a list of JSON", "an object of arguments"]),
         ('{"tasks": "ncbi", "max_seq_length": "long"}', ["--max_seq_length", "invalid int value: 'long'"]),
         ('{"tasks": "ncbi", "max_seq_length": true}', ["--max_seq_length", "invalid int value: 'true'"]),
         ('{"tasks": "ncbi", "learning_rate": {"a": 1}}', ["--learning_rate", "invalid float value"]),
@@ -335,11 +335,51 @@ def test_bad_json_file_of_arguments(
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("nowhere.json", "nowhere.json: no such argument file"), ("a.yaml", "a.yaml: argument files are JSON, not YAML")],
+    [(name, f"{name}: no such argument file") for name in ("nowhere.json", "nowhere.yaml")],
 )
 def test_an_argument_file_that_cannot_be_read(name: str, told: str, capsys: pytest.CaptureFixture) -> None:
     assert run_mtl_ner.main([name]) == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("tasks: ncbi\nseed: 1\n  x: 2", ":3: mapping values are not allowed here; an object of arguments"),
+        ("tasks: [ncbi\n", ":2: expected ',' or ']', but got '<stream end>'; an object"),
+        ("- ncbi", ": a list of YAML; an object of arguments"),
+        ("", ": nothing; an object of arguments"),
+        ("tasks: \x00", ": unacceptable character #x0000: special characters are not allowed; an"),
+        ("tasks: !!python/object/apply:os.system [ls]", "--tasks takes one value, not the list ['ls']"),
+        ("tasks: ncbi\nseed: many", "--seed: invalid int value: 'many'"),
+    ],
+)
+def test_a_bad_yaml_file_of_arguments(tmp_path: Path, content: str, told: str, capsys: pytest.CaptureFixture) -> None:
+    (path := tmp_path / "arguments.yaml").write_text(content, encoding="utf-8")
+    assert run_mtl_ner.main([str(path)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"run_mtl_ner: error: {path}:") and told in message and message.count("\n") == 1
+
+
+def test_yaml_says_the_same_as_a_command_line(tmp_path: Path) -> None:
+    content = """
+        tasks: ncbi=no          # a task of this name
+        learning_rate: 1e-4     # a text by the rules of YAML
+        save_strategy: no       # false by these rules
+        use_cpu: true
+        run_name: 2026-12-01
+        label_names: [a, "1"]
+        lr_scheduler_kwargs: {num_cycles: 2, name: x}
+        cache_dir:
+        teachers: none
+    """
+    (path := tmp_path / "arguments.yml").write_text(content, encoding="utf-8")
+    expected = {
+        "tasks": "ncbi=no", "learning_rate": 1e-4, "save_strategy": "no", "use_cpu": True, "run_name": "2026-12-01",
+        "label_names": ["a", "1"], "lr_scheduler_kwargs": '{"num_cycles": 2, "name": "x"}', "teachers": ["none"],
+    }  # fmt: skip
+    assert collect_given_arguments([str(path)]) == expected
+    assert collect_given_arguments([str(path), "--run_name", "b"]) == {**expected, "run_name": "b"}
 
 
 def test_values_by_name_are_read_like_a_command_line() -> None:

@@ -70,7 +70,8 @@ def walk(page: Path, run: Callable[[str, str], str]) -> None:
 @each_page("bash")
 def test_commands_parse(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("arguments.json").write_text('{"tasks": "ncbi"}', encoding="utf-8")
+    for name in ("arguments.json", "arguments.yaml"):
+        Path(name).write_text('{"tasks": "ncbi"}', encoding="utf-8")
     code = "".join(code for language, _, code in read_blocks(page) if language == "bash")
     text = functools.reduce(lambda text, pair: text.replace(*pair), STAND_INS.items(), code)
     for program, rest in COMMAND.findall(text):

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from dataset_scripts import CorpusError
 from dataset_scripts.tasks import parse_tasks, split_tasks
+from mtl_bioner.training.options import ARGUMENT_FILES
 
 
 SINGLE = "single"
@@ -80,7 +81,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """
     # argparse accepts `--train-fraction` for `--train_fraction`
     argv = [re.sub(r"^--[\w-]+", lambda name: f"--{name[0][2:].replace('-', '_')}", part) for part in argv]
-    parser, file = make_parser(), argv[:1] if argv and argv[0].endswith(".json") else []
+    parser, file = make_parser(), argv[:1] if argv and argv[0].endswith(ARGUMENT_FILES) else []
     if file:
         from mtl_bioner.training.parsing import read_argument_file  # imports transformers
 

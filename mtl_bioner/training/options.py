@@ -8,6 +8,7 @@ from typing import Any
 CORPORA, MODEL, TRAINING = "Tasks and corpora", "Model", "Training"
 TEACHERS, EVALUATION, OUTPUT = "Teachers", "Evaluation", "Output"
 
+ARGUMENT_FILES = (".json", ".yaml", ".yml")
 SWITCH = {"nargs": "?", "const": True}  # for `bool | None`: the bare argument means true
 
 

@@ -1,8 +1,9 @@
-"""Read the arguments of `run_mtl_ner.py` from a command line, a JSON file or a mapping."""
+"""Read the arguments of `run_mtl_ner.py` from a command line, a JSON or YAML file, or a mapping."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import json
 import re
@@ -11,18 +12,22 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from transformers import HfArgumentParser
 from transformers.trainer_utils import SaveStrategy
 
+from mtl_bioner.messages import summarize_error
 from mtl_bioner.reporting.run_record import get_package_version, strip_paths
 from mtl_bioner.training.argument_checks import check_arguments
 from mtl_bioner.training.arguments import DataArguments, ModelArguments
+from mtl_bioner.training.options import ARGUMENT_FILES
 from mtl_bioner.training.training_arguments import REFUSED, MultiTaskTrainingArguments
 
 
 DESCRIPTION = (
     "Train, evaluate and predict with one multi-task model, from corpus files to entity scores. Arguments may "
-    'stand in a JSON file, {"tasks": "ncbi,bc5cdr", "learning_rate": 1e-4}, which comes first; others may follow.'
+    'stand in a JSON file, {"tasks": "ncbi,bc5cdr", "learning_rate": 1e-4}, or one of YAML, which comes first; others '
+    "may follow."
 )
 PARTS = (DataArguments, ModelArguments, MultiTaskTrainingArguments)
 TRAINER_GROUP = "Further arguments of the Hugging Face Trainer"
@@ -71,7 +76,7 @@ def parse_arguments(source: Sequence[str] | Mapping[str, Any]) -> Arguments:
     """Read and check arguments; every check that needs no corpus and no model is made here.
 
     Args:
-        source: a command line, whose first part may name a JSON file, or values by argument name.
+        source: a command line, whose first part may name a JSON or YAML file, or values by argument name.
 
     Raises:
         ValueError: names the argument, its value and the remedy.
@@ -102,9 +107,7 @@ def collect_given_arguments(source: Sequence[str] | Mapping[str, Any]) -> dict[s
     if isinstance(source, Mapping):
         return convert_values(parser, source)
     first = source[0] if source else ""
-    if first.endswith((".yaml", ".yml")):
-        raise ValueError(f"{first}: argument files are JSON, not YAML; write an object of arguments and values")
-    if not first.endswith(".json"):
+    if not first.endswith(ARGUMENT_FILES):
         return parse_command_line(parser, source)
     parser.source = f"{first}: "
     return convert_values(parser, read_argument_file(Path(first))) | parse_command_line(parser, source[1:])
@@ -126,16 +129,41 @@ def derive_arguments(explicit: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_argument_file(path: Path) -> dict[str, Any]:
-    """Read the arguments of a JSON file; raises ValueError if there is none, or it holds no JSON object."""
+    """Read the arguments of a JSON or YAML file; raises ValueError if there is none, or it holds no object of them."""
+    remedy = "an object of arguments and values is needed"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else _parse_yaml(text)
     except OSError as error:
         raise ValueError(f"{path}: no such argument file ({error.strerror}); check the path") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: {error.msg}; an object of arguments and values is needed") from error
+        raise ValueError(f"{path}:{error.lineno}: {error.msg}; {remedy}") from error
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(f"{path}:{error.problem_mark.line + 1}: {error.problem}; {remedy}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {summarize_error(error)}; {remedy}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: a JSON {type(content).__name__}; an object of arguments and values is needed")
+        kind = "nothing" if content is None else f"a {type(content).__name__} of {path.suffix[1:].upper()}"
+        raise ValueError(f"{path}: {kind}; {remedy}")
     return content
+
+
+def _parse_yaml(text: str) -> Any:
+    """Parse YAML without its guesses (`no` is false, `1e-5` a text): values are read as on the command line."""
+
+    def convert(value: Any, is_nested: bool) -> Any:
+        if isinstance(value, dict):
+            return {key: convert(of_key, True) for key, of_key in value.items()}
+        if isinstance(value, list):
+            return [convert(item, is_nested) for item in value]
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(value) if is_nested else value
+        return value
+
+    content = yaml.load(text, Loader=yaml.BaseLoader)  # which makes strings, lists and dictionaries only
+    if not isinstance(content, dict):
+        return content
+    return {name: None if value in ("", "~", "null") else convert(value, False) for name, value in content.items()}
 
 
 class OneLineParser(HfArgumentParser):
