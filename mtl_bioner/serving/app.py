@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Annotated as Described
@@ -34,6 +35,11 @@ _EXAMPLES = {
     "text/plain": "7|t|Cisplatin caused colic.\n7|a|It was acute.\n",
     "application/xml": "<collection><source/><date/><key/><document><id>7</id><passage><offset>0</offset>"
     "<text>Cisplatin caused colic.</text></passage></document></collection>",
+}
+_ANSWER: dict[str, Any] = {
+    "model": bodies.Answer,
+    "description": "The documents with their entities",
+    "content": {"text/plain": {}, "application/xml": {}, "application/x-ndjson": {}},
 }
 _ERRORS = {
     406: "no such format of answers",
@@ -85,8 +91,7 @@ def _add_annotate(app: FastAPI, batcher: Batcher, limits: Limits, types: Mapping
         "/annotate",
         summary="Annotate texts or documents",
         openapi_extra={"requestBody": _describe_body()},
-        responses={200: _describe_answer(), **{status: {"description": text} for status, text in _ERRORS.items()}},
-        response_class=Response,
+        responses={200: _ANSWER, **{status: {"description": text} for status, text in _ERRORS.items()}},
     )
     async def annotate(request: Request, query: Described[bodies.Query, Query()]) -> Response:
         body = await read_body(request, limits)
@@ -171,20 +176,21 @@ async def _wait_for_end(request: Request) -> None:
 def _handle_errors(app: FastAPI) -> None:
     """Answer all errors with one line of JSON."""
 
-    def answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"error": " ".join(message.split())}, status, headers)
+    def answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+        line = json.dumps({"error": " ".join(message.split())}) + "\n"
+        return Response(line, status, headers, "application/json")
 
     @app.exception_handler(Refusal)
-    async def refuse(request: Request, error: Refusal) -> JSONResponse:
+    async def refuse(request: Request, error: Refusal) -> Response:
         retry = {"Retry-After": str(error.retry_after)} if error.retry_after else None
         return answer(error.status, str(error), retry)
 
     @app.exception_handler(RequestValidationError)
-    async def refuse_query(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def refuse_query(request: Request, error: RequestValidationError) -> Response:
         return answer(422, bodies.describe_errors(error.errors()))
 
     @app.exception_handler(HTTPException)
-    async def refuse_path(request: Request, error: HTTPException) -> JSONResponse:
+    async def refuse_path(request: Request, error: HTTPException) -> Response:
         return answer(error.status_code, f"{error.detail}; /docs lists what there is", error.headers)
 
     @app.exception_handler(ClientDisconnect)
@@ -192,7 +198,7 @@ def _handle_errors(app: FastAPI) -> None:
         return Response(status_code=CLIENT_GONE)
 
     @app.exception_handler(Exception)
-    async def fail(request: Request, error: Exception) -> JSONResponse:
+    async def fail(request: Request, error: Exception) -> Response:
         return answer(500, "an error of the server; its log tells more")
 
 
@@ -206,9 +212,3 @@ def _describe_body() -> dict[str, Any]:
     for media_type, example in _EXAMPLES.items():
         content[media_type] = {"schema": {"type": "string"}, "example": example}
     return {"required": True, "content": content}
-
-
-def _describe_answer() -> dict[str, Any]:
-    schema = bodies.Answer.model_json_schema(ref_template="#/components/schemas/{model}")
-    others = {"text/plain": {}, "application/xml": {}, "application/x-ndjson": {}}
-    return {"description": "The documents with their entities", "model": bodies.Answer, "content": others} if schema else {}

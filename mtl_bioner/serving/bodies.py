@@ -125,7 +125,8 @@ def parse_body(body: bytes, content_type: str, accept: str, query: Query, limits
 def find_kind(content_type: str) -> str:
     """Return the kind of a body by its Content-Type; raise Refusal for another one."""
     name, *parameters = (part.strip().lower() for part in content_type.split(";"))
-    charset = next((value.partition("=")[2].strip('"') for value in parameters if value.startswith("charset=")), "utf-8")
+    values = dict(parameter.partition("=")[::2] for parameter in parameters)
+    charset = values.get("charset", "utf-8").strip('"')
     if charset not in ("utf-8", "utf8", "us-ascii"):
         raise Refusal(415, f"charset {charset[:60]!r}; send UTF-8")
     if name not in KINDS:

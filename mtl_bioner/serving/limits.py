@@ -29,8 +29,9 @@ class Limits:
         """Tell which limit contradicts another, "" if none does."""
         pairs = (("max_text", "max_characters"), ("max_characters", "max_queue"), ("max_texts", "max_queue_texts"))
         for small, large in pairs:
-            if getattr(self, small) > getattr(self, large):
-                return f"--{small} {getattr(self, small)} is more than --{large} {getattr(self, large)}; raise that too"
+            low, high = getattr(self, small), getattr(self, large)
+            if low > high:
+                return f"--{small} {low} is more than --{large} {high}; raise that too"
         return ""
 
 

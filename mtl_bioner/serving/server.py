@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -125,7 +126,8 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop at the first signal, and at once at the second."""
-        numbers = [number for number in STOPS if signal.getsignal(number) != signal.SIG_IGN]
+        is_main = threading.current_thread() is threading.main_thread()
+        numbers = [number for number in STOPS if is_main and signal.getsignal(number) != signal.SIG_IGN]
         handlers = {number: signal.signal(number, self.handle_exit) for number in numbers}
         try:
             yield
