@@ -26,6 +26,7 @@ ALLOWED = {
     "mtl_bioner.training": LIBRARY | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.hub"},
     "mtl_bioner.comparison": LIBRARY | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.training"},
     "mtl_bioner.annotation": LIBRARY | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.training"},
+    "mtl_bioner.serving": LIBRARY | {"mtl_bioner.annotation"},
     # Entry points: they lie above everything, and nothing imports them.
     "mtl_bioner.api": LIBRARY | {"mtl_bioner.training", "run_mtl_ner"},
     "mtl_bioner.cli": set(),
@@ -122,6 +123,11 @@ def packages(name: str) -> set[str]:
 @pytest.mark.parametrize("name", [name for name in modules() if name.startswith("dataset_scripts")])
 def test_corpora_are_read_without_torch(name: str) -> None:
     assert not packages(name) & {"torch", "transformers", "mtl_bioner"}
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("mtl_bioner.serving.")])
+def test_the_server_leaves_torch_to_the_engine(name: str) -> None:
+    assert not packages(name) & {"torch", "transformers", "modeling_mtl_bioner"}
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)

@@ -94,6 +94,7 @@ def listen(annotate: Any = find_gout, limits: Limits = SMALL) -> Iterator[Any]:
     """A server with a port, in a thread."""
     started: list[str] = []
     with serve(annotate, limits) as service, bind("127.0.0.1", 0) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # so that an unread answer waits here
         server = Server(service.app, service.batcher, limits, started.append)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
@@ -478,10 +479,10 @@ def test_slow_and_broken_clients_are_cut_and_harm_nobody():
         slow = [stack.enter_context(socket.create_connection(("127.0.0.1", service.port), 10)) for _ in starts]
         for connection, start in zip(slow, starts, strict=True):
             connection.sendall(start)
-        unread = stack.enter_context(socket.socket())
-        unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        unread.connect(("127.0.0.1", service.port))
-        unread.sendall(make_request(["Gout " * 20_000]))
+        large = make_request(["Gout " * 20_000])
+        for request in (large, 2 * large.replace(b"Connection: close", b"X: y")):  # whose answers nobody reads
+            unread = stack.enter_context(socket.create_connection(("127.0.0.1", service.port), 10))
+            unread.sendall(request)
         for garbage in (b"\x16\x03\x01\x02\x00", b"GET / HTTP/9\r\n\r\n", b"A" * 100_000):
             with contextlib.suppress(OSError):
                 assert ask(service.port, garbage)[0] == 400

@@ -40,7 +40,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def make_protocol(seconds: float) -> type[H11Protocol]:
-    """Make a protocol that ends connections whose client takes longer to send a head, or to read a piece."""
+    """Make a protocol that cuts connections whose client takes longer to send a head, or to read an answer."""
 
     class PatientProtocol(H11Protocol):
         """HTTP/1.1 with a time limit for what uvicorn waits for without one."""
@@ -55,9 +55,8 @@ def make_protocol(seconds: float) -> type[H11Protocol]:
                 self.timers[name] = self.loop.call_later(seconds, self.transport.abort)
 
         def watch(self) -> None:
-            """Time the wait for the head of a request, and for what is to be read before the end."""
+            """Time the wait for the head of a request; a client may be reading the last answer meanwhile."""
             self.set_timer("head", self.cycle is None or self.cycle.response_complete)
-            self.set_timer("end", self.transport.is_closing())
 
         def connection_made(self, transport: Any) -> None:
             self.timers = {}
@@ -70,10 +69,6 @@ def make_protocol(seconds: float) -> type[H11Protocol]:
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            self.watch()
-
-        def timeout_keep_alive_handler(self) -> None:
-            super().timeout_keep_alive_handler()
             self.watch()
 
         def pause_writing(self) -> None:
