@@ -22,7 +22,7 @@ class Limits:
     max_queue_texts: int = _limit(10_000, "texts that wait for the model; a request beyond gets status 429")
     max_connections: int = _limit(256, "open connections; more get status 503")
     timeout: int = _limit(60, "seconds from the end of a request to its answer, else status 504")
-    read_timeout: int = _limit(20, "seconds that a client may take to send a request's head, its body, and to read the answer")
+    read_timeout: int = _limit(20, "seconds that a client may take for each of head, body and answer")
     stop_timeout: int = _limit(30, "seconds that a stop waits for requests that are under way")
 
     def find_fault(self) -> str:
