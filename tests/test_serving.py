@@ -3,15 +3,21 @@
 import contextlib
 import json
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import SENTENCES
+from toys import assert_same_entities, read_jsonl, write_jsonl
 
 from mtl_bioner.annotation import engine
 from mtl_bioner.annotation.parts import SourceDocument
@@ -28,6 +34,7 @@ from mtl_bioner.serving.metrics import Metrics
 from mtl_bioner.serving.server import Server, bind
 
 
+ROOT = Path(__file__).parents[1]
 INFO = {"model": "toy", "version": "0", "tasks": {"ncbi": ["Disease"], "bc5cdr": ["Chemical", "Disease"]}}
 SMALL = Limits(max_body=2000, max_texts=3, max_text=40, max_characters=100, max_queue=150, max_queue_texts=9)
 PUBTATOR = "7|t|Gout hurts.\n7|a|It is gout.\n\n8|t|No disease.\n\n"
@@ -531,7 +538,77 @@ def test_a_port_in_use_and_a_missing_package_are_told(trained, capsys, monkeypat
         port = taken.getsockname()[1]
         assert command.main([str(trained), "--port", str(port)]) == 2
     assert f"--port {port}: Address already in use; choose another --port" in capsys.readouterr().err
-    monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
-    monkeypatch.delitem(__import__("sys").modules, "mtl_bioner.serving.server")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "mtl_bioner.serving.server")
     assert command.main([str(trained)]) == 2
     assert "the server needs uvicorn; pip install 'mtl-bioner[serve]'" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------------------- process
+
+
+@contextlib.contextmanager
+def start(model: Any, *options: str) -> Iterator[Any]:
+    """A process of the command, with its port."""
+    command_line = [sys.executable, "-m", "mtl_bioner", "serve", str(model), "--port", "0", "--dtype", "float32"]
+    with subprocess.Popen([*command_line, *options], stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            first, following = process.stderr.readline(), process.stderr.readline()
+            address = re.fullmatch(
+                r"mtl-bioner serve: model \(ncbi, bc5cdr\) at (http://127.0.0.1:(\d+)), described at \1/docs\n", first
+            )
+            assert following.startswith(f"next: curl {address[1]}/annotate -H 'Content-Type: application/json' -d '")
+            yield SimpleNamespace(process=process, port=int(address[2]))
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_a_process_answers_as_annotate_and_stops_when_all_is_answered(trained, tmp_path):
+    texts = [f"{sentence} " * 8 for sentence in SENTENCES]
+    write_jsonl(tmp_path / "texts.jsonl", [{"text": text, "id": n} for n, text in enumerate(texts)])
+    arguments = [trained, tmp_path / "texts.jsonl", "--output", tmp_path / "out", "--dtype", "float32"]
+    annotate = [sys.executable, "-m", "mtl_bioner", "annotate", *arguments, "--workers", "1"]
+    subprocess.run(annotate, check=True, cwd=ROOT, capture_output=True)
+    expected = [line["entities"] for line in read_jsonl(tmp_path / "out" / "part-00000.jsonl")]
+    assert any(expected)
+    with start(trained) as server:
+        status, body = ask(server.port, make_request(texts))
+        answered = [document["entities"] for document in json.loads(body)["documents"]]
+        assert status == 200
+        assert_same_entities(expected, answered)
+        with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
+            connection.sendall(make_request(["Gout. " * 3000] * 10))
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGTERM)
+            assert read_all(connection).startswith(b"HTTP/1.1 200")
+        assert server.process.wait(20) == 0
+        assert server.process.stderr.read().endswith("mtl-bioner serve: stopped, all requests answered\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signals", "status"), [([signal.SIGINT], 1), ([signal.SIGTERM, signal.SIGTERM], 143)])
+def test_a_stop_does_not_wait_for_ever(trained, signals, status):
+    with start(trained, "--stop_timeout", "1") as server, contextlib.ExitStack() as stack:
+        connections = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 60)) for _ in range(10)
+        ]
+        for connection in connections:
+            connection.sendall(make_request(["Gout. " * 3000] * 10))
+        time.sleep(1)
+        for number in signals:
+            server.process.send_signal(number)
+            time.sleep(0.3)
+        assert server.process.wait(20) == status
+        if status == 1:
+            assert re.search(r": stopped, \d+ requests refused\n$", server.process.stderr.read())
+            assert any(read_all(connection).startswith(b"HTTP/1.1 503") for connection in connections)
+
+
+@pytest.mark.slow
+def test_many_connections_do_not_end_the_server(trained):
+    with start(trained, "--max_connections", "20", "--read_timeout", "2") as server, contextlib.ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10)).send(b"GET")
+        assert ask(server.port, make_request(["Gout"]))[0] == 503
+        wait_for(lambda: ask(server.port, make_request(["Gout"]))[0] == 200)
