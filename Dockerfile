@@ -13,7 +13,7 @@ WORKDIR /src
 COPY setup.cfg pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir dataset_scripts mtl_bioner \
     && touch data_collators.py modeling_mtl_bioner.py run_annotate.py run_comparison.py run_mtl_ner.py \
-    && /opt/mtl-bioner/bin/pip install --constraint constraints.txt '.[serve]' \
+    && /opt/mtl-bioner/bin/pip install --use-pep517 --constraint constraints.txt '.[serve]' \
     && /opt/mtl-bioner/bin/pip uninstall --yes mtl-bioner
 COPY *.py ./
 COPY dataset_scripts dataset_scripts

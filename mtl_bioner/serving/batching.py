@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dataset_scripts.formats.files import format_count
 from mtl_bioner.annotation.engine import Annotated
 from mtl_bioner.annotation.parts import SourceDocument
 from mtl_bioner.serving.limits import Limits, Refusal
@@ -93,7 +94,7 @@ class Batcher:
                 raise Refusal(503, STOPPING if self.is_stopping else "the model is not at work", retry_after=5)
             limits = self.limits
             if self.characters + characters > limits.max_queue or self.texts + len(documents) > limits.max_queue_texts:
-                waiting = f"{self.texts:,} texts of {self.characters:,} characters are waiting already"
+                waiting = f"{format_count(self.texts, 'text')} of {self.characters:,} characters wait already"
                 seconds = min(limits.timeout, 1 + int(self.characters / self.speed))
                 raise Refusal(429, f"{waiting}; try again in {seconds} s", retry_after=seconds)
             self.texts, self.characters = self.texts + len(documents), self.characters + characters

@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dataset_scripts.formats.files import format_count
 from dataset_scripts.messages import set_up_logging
 from mtl_bioner.annotation import engine
 from mtl_bioner.messages import print_error, summarize_error
@@ -107,7 +108,7 @@ def serve(arguments: argparse.Namespace) -> int:
         info = describe(options, limits)
         try:
             ner = engine.load_engine(options)
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # of torch or another engine
             problem = f"the model {options.model} can't be loaded ({summarize_error(error)})"
             raise ValueError(f"{problem}; check its name, or copy it again") from error
         return run(ner, options, limits, info, listener)
@@ -161,8 +162,8 @@ def run(ner: Any, options: engine.EngineOptions, limits: Limits, info: dict[str,
     Server(make_app(batcher, metrics, limits, info), batcher, limits, greet).run([listener])
     batcher.thread.join(1)
     status = int(bool(batcher.abandoned))
-    refused = f", {batcher.abandoned} requests refused" if status else ", all requests answered"
-    sys.stderr.write(f"{PROGRAM}: stopped{refused}\n")
+    refused = f"{format_count(batcher.abandoned, 'request')} refused" if status else "all requests answered"
+    sys.stderr.write(f"{PROGRAM}: stopped, {refused}\n")
     if batcher.thread.is_alive():  # amid a batch, which nobody waits for
         sys.stderr.flush()
         os._exit(status)
