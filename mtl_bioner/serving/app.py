@@ -129,19 +129,19 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     most = _DRAINED * limits.max_body
     if int(request.headers.get("content-length", 0)) > most:
         raise too_long
-    pieces, size = [], 0
+    body, size = bytearray(), 0
     try:
         async with asyncio.timeout(limits.read_timeout):
             async for piece in request.stream():
                 size += len(piece)
-                pieces = [*pieces, piece] if size <= limits.max_body else []
+                body += piece if size <= limits.max_body else b""
                 if size > most:
                     break
     except TimeoutError:
         raise Refusal(408, f"the body did not come within {limits.read_timeout} s") from None
     if size > limits.max_body:
         raise too_long
-    return b"".join(pieces)
+    return bytes(body)
 
 
 async def wait_for_answer(request: Request, future: Future[list[Annotated]], timeout: float) -> list[Annotated]:

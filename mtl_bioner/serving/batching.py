@@ -94,7 +94,7 @@ class Batcher:
                 raise Refusal(503, STOPPING if self.is_stopping else "the model is not at work", retry_after=5)
             limits = self.limits
             if self.characters + characters > limits.max_queue or self.texts + len(documents) > limits.max_queue_texts:
-                waiting = f"{format_count(self.texts, 'text')} of {self.characters:,} characters wait already"
+                waiting = f"{format_count(self.texts, 'text')} of {self.characters:,} characters in the queue"
                 seconds = min(limits.timeout, 1 + int(self.characters / self.speed))
                 raise Refusal(429, f"{waiting}; try again in {seconds} s", retry_after=seconds)
             self.texts, self.characters = self.texts + len(documents), self.characters + characters

@@ -39,8 +39,21 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def make_protocol(seconds: float) -> type[H11Protocol]:
-    """Make a protocol that cuts connections whose client takes longer to send a head, or to read an answer."""
+async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    """Answer a request on one connection too many (ASGI)."""
+    body = b'{"error": "too many connections; try again later"}\n'
+    headers = {"content-type": "application/json", "content-length": str(len(body))}
+    headers |= {"retry-after": "5", "connection": "close"}
+    start = {"type": "http.response.start", "status": 503}
+    await send({**start, "headers": [(name.encode(), value.encode()) for name, value in headers.items()]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def make_protocol(seconds: float, most: int) -> type[H11Protocol]:
+    """Make a protocol that cuts connections whose client takes longer to send a head, or to read an answer.
+
+    On connections beyond `most`, requests are refused.
+    """
 
     class PatientProtocol(H11Protocol):
         """HTTP/1.1 with a time limit for what uvicorn waits for without one."""
@@ -61,6 +74,8 @@ def make_protocol(seconds: float) -> type[H11Protocol]:
         def connection_made(self, transport: Any) -> None:
             self.timers = {}
             super().connection_made(transport)
+            if len(self.connections) > most:
+                self.app = refuse
             self.watch()
 
         def data_received(self, data: bytes) -> None:
@@ -97,9 +112,9 @@ class Server(uvicorn.Server):
     def __init__(self, app: Any, batcher: Batcher, limits: Limits, on_start: Callable[[str], None]) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # malformed requests are not worth a line each
         config = uvicorn.Config(
-            app, http=make_protocol(limits.read_timeout), ws="none", lifespan="off", log_config=None,
-            access_log=False, server_header=False, limit_concurrency=limits.max_connections,
-            timeout_keep_alive=_IDLE, timeout_graceful_shutdown=limits.stop_timeout + _MARGIN,
+            app, http=make_protocol(limits.read_timeout, limits.max_connections), ws="none", lifespan="off",
+            log_config=None, access_log=False, server_header=False, timeout_keep_alive=_IDLE,
+            timeout_graceful_shutdown=limits.stop_timeout + _MARGIN,
         )  # fmt: skip
         super().__init__(config)
         self.batcher, self.limits, self.on_start = batcher, limits, on_start
