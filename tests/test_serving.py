@@ -3,6 +3,7 @@
 import configparser
 import contextlib
 import json
+import random
 import re
 import signal
 import socket
@@ -255,6 +256,7 @@ def test_entities_are_those_of_annotate(trained):
         (b"\xff", {}, 422, "invalid JSON ('utf-8' codec can't decode byte 0xff"),
         (b"[" * 1900, {}, 422, "invalid JSON ("),
         (b'{"texts": [NaN]}', {}, 422, "invalid JSON (NaN is no number of JSON)"),
+        (b'[{"text": "a", "n": 1e999}]', {}, 422, "invalid JSON (1e999 is too large a number)"),
         (b'{"texts": ["a", 1]}', {}, 422, "texts.1: Input should be a valid string"),
         (b'{"texts": ["a"], "treshold": 1}', {}, 422, "treshold: Extra inputs are not permitted"),
         (b'{"texts": ["a"], "threshold": 2}', {}, 422, "threshold: Input should be less than or equal to 1"),
@@ -291,6 +293,28 @@ def test_refusals_are_one_line(client, body, options, status, message):
     assert answer.status_code == status and answer.text.count("\n") == 1
     assert re.search(re.escape(message), answer.text.replace('\\"', '"')), answer.text
     assert set(answer.json()) == {"error"} and "/work" not in answer.text
+
+
+PIECES = (b"\x00", b"\xff", b"\\ud800", b"-1", b"99999999999999999999", b"null", b"[]", b"\n", b"\t", b"|t|", b"\r", b'"',
+          b"</document>", b"&#0;", b"passages", b"text", b"\xe2\x80\xa8")  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_damaged_bodies_are_answered_or_refused_in_one_line(client, seed):
+    draw, statuses = random.Random(seed), set()
+    bodies = [(AS_PUBTATOR, TEXT), (AS_BIOC, XML), (json.dumps(BIOC_JSON), JSON), (TITLED, JSON)]
+    for number in range(60):
+        body, content_type = bodies[number % len(bodies)]
+        damaged = bytearray(body.encode())
+        for _ in range(draw.randint(1, 3)):
+            at = draw.randrange(len(damaged))
+            damaged[at : at + draw.choice((0, 0, 1, 8))] = draw.choice((b"", *PIECES))
+        to = draw.choice(("json", "jsonl", "pubtator", "bioc", "bioc-json"))
+        headers = {"content-type": content_type}
+        answer = client.post("/annotate", params={"to": to}, content=bytes(damaged), headers=headers)
+        statuses.add(answer.status_code)
+        assert answer.status_code == 200 or (set(answer.json()) == {"error"} and answer.text.count("\n") == 1)
+    assert statuses <= {200, 413, 422} and {200, 422} <= statuses
 
 
 @pytest.mark.parametrize(("method", "path", "status", "message"), [
