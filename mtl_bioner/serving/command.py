@@ -108,6 +108,8 @@ def serve(arguments: argparse.Namespace) -> int:
         info = describe(options, limits)
         try:
             ner = engine.load_engine(options)
+        except ValueError:  # says what to do
+            raise
         except Exception as error:  # of torch or another engine
             problem = f"the model {options.model} can't be loaded ({summarize_error(error)})"
             raise ValueError(f"{problem}; check its name, or copy it again") from error
