@@ -10,6 +10,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "train": ("run_mtl_ner", "main", "train, evaluate and predict with one multi-task model"),
     "annotate": ("run_annotate", "main", "annotate files with the entities of all tasks"),
+    "serve": ("mtl_bioner.serving.command", "main", "answer requests over HTTP with the entities of all tasks"),
     "view": ("mtl_bioner.reporting.view", "main", "show annotated files as a page for the browser"),
     "info": ("mtl_bioner.hub.info", "main", "show a model's tasks, types, corpora, scores, size and hash"),
     "compare": ("run_comparison", "main", "compare single-task with multi-task training"),

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
+import urllib.request
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,61 @@ def test_a_request_that_fails_gets_a_message():
 def test_a_refusal_says_why(text, tasks, message):
     marked, *_ = app.annotate(lambda *_, **__: [], text, tasks, 0.0, "all")
     assert message in marked if message else "ner-error" not in marked
+
+
+class Tasks:
+    """Stands for a pipeline of the task ncbi."""
+
+    def __call__(self, text: str, **options: Any) -> list[dict[str, Any]]:
+        if options["overlaps"] != "by_type":
+            raise ValueError("overlaps is 'x'; choose one of all")
+        return [entity(text, 0, 6) | {"tasks": ["ncbi", "bc5cdr"]}] * (options["threshold"] <= 0.5)
+
+
+def test_programs_get_entities_or_an_error():
+    find = app.make_tool(Tasks(), ["ncbi"])
+    assert find("cancer") == [
+        {"start": 0, "end": 6, "type": "Disease", "text": "cancer", "score": 0.5, "task": "ncbi + bc5cdr"}
+    ]
+    assert find("cancer", ["ncbi"], 0.6) == []
+    for arguments, message in ((("",), "There is no text"), (("cancer", ["ncbi"], 0.5, "x"), "choose one of all")):
+        with pytest.raises(app.gr.Error, match=message):
+            find(*arguments)
+
+
+def test_one_function_is_offered_to_programs():
+    (named,) = (info := app.build_page(Tasks(), {"ncbi": ["Disease"]}).get_api_info())["named_endpoints"]
+    assert named == "/find_entities"
+    parameters = info["named_endpoints"][named]["parameters"]
+    assert [one["parameter_name"] for one in parameters] == ["text", "tasks", "threshold", "overlaps"]
+
+
+def test_agents_can_call_it_by_mcp():
+    pytest.importorskip("mcp")  # of gradio[mcp], which wants an older pydantic than other packages of the tests
+    _, address, _ = app.build_page(Tasks(), {"ncbi": ["Disease"]}).launch(
+        prevent_thread_lock=True, mcp_server=True, app_kwargs={"middleware": [(app.LimitRequests, (), {})]}, quiet=True
+    )
+
+    async def call() -> tuple[Any, Any]:
+        from mcp import ClientSession
+        from mcp.client.streamable_http import streamablehttp_client
+
+        async with (
+            streamablehttp_client(f"{address}gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = (await session.list_tools()).tools
+            return tools, await session.call_tool(tools[0].name, {"text": "cancer"})
+
+    with urllib.request.urlopen(f"{address}gradio_api/mcp/schema") as answer:
+        (schema,) = json.load(answer)
+    assert schema["name"].endswith("find_entities") and schema["description"].startswith(
+        "Find the biomedical entities"
+    )
+    (tool,), result = asyncio.run(call())
+    assert tool.name == schema["name"] and tool.inputSchema["required"] == ["text"]
+    assert not result.isError and "ncbi + bc5cdr" in result.content[0].text
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,23 @@ _BLOCK = 1 << 18  # bytes
 MAX_LINE = 1 << 27  # bytes; a small gzip file can hold a line without an end
 _MAX_WHOLE = 1 << 30  # bytes of a file that is read as a whole
 _MAX_GAP = 100_000  # between passages; a larger one is a wrong offset, not padding worth its memory
+_MAX_PADDING = 10 * _MAX_GAP  # of a document, so that a small file can't ask for gigabytes of spaces
 SURROGATES = "\ud800-\udfff"  # halves of a character; JSON can escape them, UTF-8 and tokenizers can't hold them
 NOT_IN_NAMES = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{SURROGATES}]")  # of documents and types
 _NOTES, _SETTINGS = "readme|licen[cs]es?|notices?|citations?|changelog", "dataset_infos?|dataset_dict|config|metadata"
 NO_DATA = re.compile(rf"({_NOTES})(\..*)?|({_SETTINGS})\.json", re.IGNORECASE)  # beside a corpus
+
+
+class MemoryFile:
+    """A file in memory, which readers and writers of text take in the place of a path; gzip inside is not unpacked."""
+
+    def __init__(self, name: str, content: bytes = b"") -> None:
+        self.name, self.content = name, content
+
+    def __fspath__(self) -> str:
+        return self.name
+
+    __str__ = __fspath__
 
 
 _being_read: list[BinaryIO] = []  # the files as they lie on the disk, the latest last
@@ -43,6 +56,9 @@ def get_read_position() -> int:
 @contextmanager
 def open_file(path: FilePath) -> Iterator[BinaryIO]:
     """Open a plain or gzip file for reading bytes; raise CorpusError for the system's errors."""
+    if isinstance(path, MemoryFile):
+        yield io.BytesIO(path.content)
+        return
     try:
         with open(path, "rb") as file, _note_reading(file):
             if file.peek(2)[:2] == b"\x1f\x8b":
@@ -158,6 +174,8 @@ def get_stem(path: FilePath) -> str:
 class OffsetText(io.StringIO):
     """A text built from parts whose offsets matter; `tell()` is its length in characters."""
 
+    padding = 0  # characters so far
+
     def add(self, part: str, separator: str = "") -> Span:
         """Append a part, after the separator unless the text is empty; return the part's half-open range."""
         start = self.tell() + self.write(separator if self.tell() else "")
@@ -169,6 +187,9 @@ class OffsetText(io.StringIO):
         if not 0 <= gap <= _MAX_GAP:
             remedy = f"offsets must count characters (not bytes), rise, and leave no gap over {_MAX_GAP}"
             raise CorpusError(f"{where}: offset {offset}, but the text before it ends at {self.tell()}; {remedy}")
+        self.padding += gap
+        if self.padding > _MAX_PADDING:
+            raise CorpusError(f"{where}: gaps of over {_MAX_PADDING} characters between passages; correct the offsets")
         self.write(((separator if self.tell() else " ") + " " * gap)[:gap])
 
 
@@ -202,6 +223,9 @@ def write_then_rename(path: FilePath) -> Iterator[Path]:
 
 def write_text(path: FilePath, parts: Iterable[str]) -> None:
     """Write the parts of a text file by `write_then_rename`, gzipped if its name ends in `.gz`."""
+    if isinstance(path, MemoryFile):
+        path.content = "".join(parts).encode()
+        return
     with write_then_rename(path) as temporary, temporary.open("wb") as file:
         if os.fspath(path).endswith(".gz"):  # without name and time, so that the same documents give the same bytes
             with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed, io.BufferedWriter(packed) as buffered:

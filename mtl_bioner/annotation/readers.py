@@ -93,7 +93,7 @@ def read_source(source: Source, options: ColumnOptions) -> Iterator[Item]:
 def _read_text(source: Source, options: ColumnOptions) -> Iterator[Item]:
     """Read a file as one document, as it is but for a byte order mark; with its annotations if it is one of brat."""
     if source.annotations:
-        items = list(_convert(read_pair(source.path, source.annotations), source))
+        items = list(convert_document(read_pair(source.path, source.annotations), source))
     else:
         text = read_text(source.path).removeprefix(BOM)
         items = [SourceDocument(_get_stem(source), text, f"{source.name}:1")]
@@ -245,7 +245,7 @@ def _build_document(
 def _read_corpus(source: Source, options: ColumnOptions) -> Iterator[Item]:
     """Read a format of `dataset_scripts.formats`; annotations in it are kept as `GIVEN`, passages too."""
     for raw in read_any(source.path, ending=source.ending or None):
-        yield from _convert(raw, source)
+        yield from convert_document(raw, source)
 
 
 def _read_pubtator(source: Source, options: ColumnOptions) -> Iterator[Item]:
@@ -254,14 +254,14 @@ def _read_pubtator(source: Source, options: ColumnOptions) -> Iterator[Item]:
     for lines in pubtator.group_lines(read_lines(source.path)):
         try:
             for raw in pubtator.build_documents(lines, [], continued):
-                yield from _convert(raw, source)
+                yield from convert_document(raw, source)
         except CorpusError as error:
             yield make_unreadable(source.name, str(error).replace(str(source.path), source.name))
     if continued:
         logger.warning("%s: abstracts that go on over several lines are joined by line breaks", continued[0])
 
 
-def _convert(raw: RawDocument, source: Source) -> Iterator[Item]:
+def convert_document(raw: RawDocument, source: Source) -> Iterator[Item]:
     """Yield a document, and an `Unreadable` if some of its annotations can't be kept."""
     where = raw.where.replace(str(source.path), source.name)
     kept = [mention for mention in raw.mentions if mention.lies_inside(raw.text)]

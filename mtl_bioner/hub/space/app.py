@@ -9,6 +9,7 @@ from __future__ import annotations  # other Python versions run this file
 import base64
 import functools
 import html
+import importlib.util
 import json
 import logging
 import re
@@ -141,6 +142,34 @@ def annotate(
         return format_error(f"This text could not be read ({type(error).__name__}: {error})."), [], ""
 
 
+def make_tool(ner: Pipeline, names: list[str]) -> Callable[..., list[dict[str, Any]]]:
+    """Make the function that programs call, and agents as a tool; its docstring is what they are told."""
+
+    def find_entities(
+        text: str, tasks: list[str] = names, threshold: float = LEAST_SCORE, overlaps: str = "by_type"
+    ) -> list[dict[str, Any]]:
+        """Find the biomedical entities of a text, such as diseases, chemicals and genes.
+
+        Parameters:
+            text: the text, in English.
+            tasks: names of the model's tasks; all by default.
+            threshold: least score of an entity, from 0 to 1.
+            overlaps: of overlapping entities, keep the best of each type (by_type), all, the longest or the best.
+
+        Returns:
+            Entities with type, text, score, task, and start and end as character offsets, the end exclusive.
+        """
+        if refusal := find_refusal(text, tasks):
+            raise gr.Error(refusal)
+        try:
+            entities = ner(text, tasks=list(tasks), threshold=threshold, overlaps=overlaps)
+        except ValueError as error:  # an option that the pipeline doesn't take
+            raise gr.Error(str(error)) from None
+        return [{**{name: e[key] for name, key in KEYS.items()}, "task": name_tasks(e)} for e in entities]
+
+    return find_entities
+
+
 def find_refusal(text: str | None, tasks: Sequence[str]) -> str | None:
     """Return why a request isn't even tried; None if it is."""
     if not isinstance(text, str) or not text.strip():
@@ -195,7 +224,9 @@ def build_page(ner: Pipeline, types_by_task: Mapping[str, Sequence[str]], name: 
         table = gr.Dataframe(headers=list(KEYS), datatype="str", interactive=False, elem_id="table")
         files = gr.HTML(elem_id="files")
         show = functools.partial(annotate, ner)
-        button.click(show, [text, tasks, threshold, overlaps], [marked, table, files], api_name="annotate")
+        of_page = {"api_name": "annotate", "api_visibility": "undocumented", "concurrency_id": "model"}
+        button.click(show, [text, tasks, threshold, overlaps], [marked, table, files], **of_page)
+        gr.api(make_tool(ner, list(types_by_task)), api_name="find_entities", concurrency_id="model")
     # One text at a time; others see their place in the queue, and whoever finds it full a message.
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
 
@@ -221,7 +252,8 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"app: error: {model} can't be loaded: {str(error).splitlines()[0]}")
     page = build_page(ner, {task["name"]: task["types"] for task in ner.model.config.tasks}, model)
     theme = gr.themes.Default(font="sans-serif", font_mono="monospace")
-    page.launch(css=CSS, theme=theme, app_kwargs={"middleware": [(LimitRequests, (), {})]})
+    has_mcp = importlib.util.find_spec("mcp") is not None  # of gradio[mcp], which a Space on the Hub has
+    page.launch(css=CSS, theme=theme, app_kwargs={"middleware": [(LimitRequests, (), {})]}, mcp_server=has_mcp)
 
 
 if __name__ == "__main__":
