@@ -17,6 +17,7 @@ COMMANDS = {
     "export": ("mtl_bioner.hub.commands", "main_export", "export one task as a stock token-classification model"),
     "push": ("mtl_bioner.hub.commands", "main_push", "push a trained model to the Hub, perhaps with a Space"),
     "corpora": ("dataset_scripts.__main__", "main", "list, count and convert corpora"),
+    "completion": ("mtl_bioner.completion", "main", "print a script that completes arguments in bash, zsh or tcsh"),
 }
 USAGE = """usage: mtl-bioner COMMAND [ARGUMENTS]
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command; return its exit status: 0 done, 1 done in part, 2 bad input, 130 interrupted."""
     name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     if name in ("-h", "--help"):
-        lines = "\n".join(f"  {command:10}{summary}" for command, (*_, summary) in COMMANDS.items())
+        lines = "\n".join(f"  {command:12}{summary}" for command, (*_, summary) in COMMANDS.items())
         sys.stdout.write(USAGE.format(commands=lines))
         return 0
     if name == "--version":

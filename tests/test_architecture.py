@@ -30,6 +30,7 @@ ALLOWED = {
     # Entry points: they lie above everything, and nothing imports them.
     "mtl_bioner.api": LIBRARY | {"mtl_bioner.training", "run_mtl_ner"},
     "mtl_bioner.cli": set(),
+    "mtl_bioner.completion": {"mtl_bioner.cli", "mtl_bioner.messages"},
     "mtl_bioner.__main__": {"mtl_bioner.cli"},
     "run_mtl_ner": LIBRARY
     | {"mtl_bioner.evaluation", "mtl_bioner.reporting", "mtl_bioner.hub", "mtl_bioner.training"},
@@ -140,7 +141,7 @@ def test_benchmarks_find_what_they_import(script: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- sizes
 
-MOST_SOURCE, MOST_TESTS = 20_650, 18_670
+MOST_SOURCE, MOST_TESTS = 23_600, 18_670
 # The Hub file holds the whole engine, so that whoever loads a model has its speed.
 MOST_LINES = {"modeling_mtl_bioner": 1110, "run_mtl_ner": 250}
 

@@ -1,5 +1,6 @@
 """The command `mtl-bioner` and the Python interface."""
 
+import contextlib
 import resource
 import subprocess
 import sys
@@ -122,3 +123,43 @@ def test_a_folder_without_a_model_cannot_be_loaded(tmp_path: Path) -> None:
 def test_a_wrong_keyword_argument_is_a_value_error_that_names_the_right_one() -> None:
     with pytest.raises(ValueError, match=r"unknown argument --epochs; did you mean --num_train_epochs\?"):
         mtl_bioner.train(tasks="ncbi", epochs=3)
+
+
+# What bash offers for a line: as it calls a function for completions, with the words and the last one's index.
+COMPLETE = """
+source "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+_shtab_mtl_bioner mtl-bioner "${@: -1}" "${@: -2:1}"
+echo "${COMPREPLY[*]}"
+"""
+
+
+@pytest.fixture(scope="module")
+def completions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    script = tmp_path_factory.mktemp("shell") / "mtl-bioner"
+    with contextlib.redirect_stdout(script.open("w", encoding="utf-8")) as out, out:
+        assert main(["completion", "bash"]) == 0
+    return script
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("ann", "annotate"),
+        ("train --lea", "--learning_rate --learning-rate --leaks"),
+        ("annotate model texts --to bio", "bioc bioc-json"),
+        ("corpora con", "convert"),
+        ("annotate READ", "README.md"),
+        ("train --data_dir dataset_scr", "dataset_scripts"),
+    ],
+)
+def test_a_shell_completes_commands_arguments_and_files(completions: Path, line: str, offered: str) -> None:
+    command = ["bash", "-c", COMPLETE, "bash", str(completions), "mtl-bioner", *line.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert set(offered.split()) <= set(done.stdout.split()) and (done.stdout.strip() == offered or " --" in offered)
+
+
+def test_completions_need_a_package(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["completion", "zsh"]) == 2
+    assert capsys.readouterr().err == "mtl-bioner completion: error: the package shtab is missing; pip install shtab\n"
