@@ -1,5 +1,6 @@
-"""Training and loading with the oldest and newest transformers of setup.cfg; what is packed for others."""
+"""Training and loading with the oldest and newest packages of setup.cfg; what is packed for others."""
 
+import configparser
 import json
 import os
 import shutil
@@ -28,11 +29,23 @@ print(json.dumps([transformers.__version__, logits, entities]))
 """
 
 
-@pytest.fixture(scope="module", params=["transformers==5.18.0", "transformers>=5.18,<6"], ids=["oldest", "newest"])
+def list_packages(bound: str) -> list[str]:
+    """List the packages that setup.cfg gives a lower bound, by the oldest or newest version it allows.
+
+    But torch: it has one build for this machine here. `make versions` takes the oldest of it too.
+    """
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    ranges = [line for line in config["options"]["install_requires"].split() if ">=" in line]
+    ranges = [line for line in ranges if not line.startswith("torch")]
+    return [line.partition(",")[0].replace(">=", "==") for line in ranges] if bound == "oldest" else ranges
+
+
+@pytest.fixture(scope="module", params=["oldest", "newest"])
 def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with another version of transformers, to be put before the installed one."""
-    folder = tmp_path_factory.mktemp("transformers")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, request.param]
+    """A folder with other versions of the packages, to be put before the installed ones."""
+    folder, packages = tmp_path_factory.mktemp("packages"), list_packages(request.param)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, *packages]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no package index: {done.stderr.strip().splitlines()[-1]}")
