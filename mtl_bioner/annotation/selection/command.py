@@ -128,7 +128,10 @@ def select_texts(arguments: argparse.Namespace) -> int:
     engine.check_model(options)
     options = replace(options, revision=engine.find_revision(options.model))
     columns = ColumnOptions(arguments.text_column, arguments.id_column, keep_extra=False)
-    excluded = {hash_text(text) for text in read_excluded(arguments.exclude)}
+    try:
+        excluded = {hash_text(text) for text in read_excluded(arguments.exclude)}
+    except CorpusError as error:
+        raise CorpusError(f"--exclude {error}") from error
     with tempfile.TemporaryDirectory() as spool:
         place = Path(spool) if sources.STANDARD_INPUT in arguments.inputs else arguments.output
         inputs = Inputs(sources.find_sources(arguments.inputs, columns, place, arguments.lines), columns)
@@ -165,8 +168,8 @@ def get_config_path(output: Path) -> Path:
 
 def _split_names(text: str, argument: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if wrong := [name for name in names if NOT_IN_NAMES.search(name)]:
-        raise CorpusError(f"{argument}: {wrong[0]!r} has control characters; give names separated by commas")
+    if wrong := [name for name in names if NOT_IN_NAMES.search(name) or set(name) & set("|+")]:
+        raise CorpusError(f"{argument}: {wrong[0]!r} is no name; separate names by commas, without | and +")
     return names
 
 
@@ -182,7 +185,7 @@ def read_excluded(names: Sequence[str]) -> Iterator[str]:
             continue
         for item in read_source(source, columns):
             if isinstance(item, Unreadable):
-                raise CorpusError(f"--exclude {item}; leave it out, or correct it")
+                raise CorpusError(str(item))
             yield item.text
 
 

@@ -1,4 +1,4 @@
-"""Spread a selection over a collection: group the candidates by their rare words, and take one of each group."""
+"""Spread a selection over a collection: group the candidates by their words, and take one of each group."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ def spread(candidates: Sequence[Candidate], count: int, seed: int) -> list[Candi
 
 
 def build_vectors(candidates: Sequence[Candidate]) -> np.ndarray:
-    """Build a vector of length 1 for each text, (texts, `DIMENSIONS`), in which rare words weigh more."""
+    """Build a vector of length 1 for each text, (texts, `DIMENSIONS`), in which rare words weigh more.
+
+    A word of one text alone tells nothing about its likeness to others, and doesn't count.
+    """
     terms, uses = np.unique(np.concatenate([candidate.terms for candidate in candidates]), return_counts=True)
-    weights = np.log(len(candidates) / uses).astype(np.float32)
+    weights = (np.log(1 + len(candidates) / uses) * (uses > 1)).astype(np.float32)
     vectors = np.zeros((len(candidates), DIMENSIONS), np.float32)
     for vector, candidate in zip(vectors, candidates, strict=True):
         signs = np.where(candidate.terms & DIMENSIONS, np.float32(1), np.float32(-1))
@@ -40,7 +43,7 @@ def build_vectors(candidates: Sequence[Candidate]) -> np.ndarray:
 
 def group_vectors(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Group vectors of length 1 by direction (k-means on a sphere); return the group of each, (texts,)."""
-    centers = vectors[np.random.default_rng(seed).choice(len(vectors), count, replace=False)]
+    centers = vectors[choose_centers(vectors, count, seed)]
     groups = np.full(len(vectors), -1)
     for _ in range(_ROUNDS):
         before, groups = groups, find_nearest(vectors, centers)
@@ -51,6 +54,21 @@ def group_vectors(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         centers = np.where(lengths > 0, sums / np.maximum(lengths, 1e-9), centers)
     return groups
+
+
+def choose_centers(vectors: np.ndarray, count: int, seed: int) -> list[int]:
+    """Choose vectors far from each other to begin with, by k-means++ (Arthur and Vassilvitskii 2007)."""
+    generator = np.random.default_rng(seed)
+    chosen = [int(generator.integers(len(vectors)))]
+    distances = np.full(len(vectors), np.inf)
+    while len(chosen) < count:
+        distances = np.minimum(distances, (1 - vectors @ vectors[chosen[-1]]).clip(0))
+        distances[chosen[-1]] = 0.0
+        steps = distances.cumsum(dtype=np.float64)
+        if steps[-1] <= 0:  # all others are equal to chosen ones
+            return chosen + [place for place in range(len(vectors)) if place not in set(chosen)][: count - len(chosen)]
+        chosen.append(int(np.searchsorted(steps, generator.random() * steps[-1], side="right")))
+    return chosen
 
 
 def find_nearest(vectors: np.ndarray, centers: np.ndarray) -> np.ndarray:
