@@ -335,6 +335,22 @@ def test_a_text_without_an_entity_is_a_true_negative_and_a_refused_one_is_none(
     assert [raw.text for raw in read_any(write_jsonl(tmp_path / "answers.jsonl", rows))] == kept
 
 
+def test_labels_of_doccano_behind_wide_characters_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """doccano counts UTF-16 units, and its files don't say what they count."""
+    texts = [("Gout 💉", 0), ("💉 gout", 3), ("💉 lump", 3), ("\ufb01n gout", 3)]
+    rows = [{"id": n, "text": text, "label": [[at, at + 4, "D"]]} for n, (text, at) in enumerate(texts)]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    assert len(list(read_any(path))) == 4
+    assert f"{path}:2: labels behind a character that doccano counts as two" in caplog.text
+    assert "in 2 texts; if they were made there, correct the file" in caplog.text
+    caplog.clear()
+    ours = {"document_id": "1", **rows[1]}
+    ours.pop("id")
+    list(read_any(write_jsonl(tmp_path / "b.jsonl", [rows[0], rows[3]])))
+    list(read_any(write_jsonl(tmp_path / "c.jsonl", [ours])))
+    assert caplog.text == ""
+
+
 def test_tokens_for_prodigy_are_our_words(tmp_path: Path) -> None:
     text = "IL-2 in gout"
     documents = [
@@ -461,9 +477,21 @@ def test_what_cannot_be_read_is_told_and_the_rest_selected(select: Callable, tmp
     put(tmp_path / "texts" / "broken.jsonl", '{"text": "Gout and lupus hurt."}\n{"text": 5}\nnot json\n')
     put(tmp_path / "texts" / "long.txt", "word " * 30_000)
     status, printed, told = select("-n", "2", "--output", "s.json")
-    assert status == 1 and printed.endswith("; 3 not read\n")
+    assert status == 1 and printed.endswith("; 3 left out\n")
     assert "left out: texts/broken.jsonl:2: text is '5'; expected a string" in told
     assert "a text of 150,000 characters, too long; split it" in told
+
+
+def test_texts_that_doccano_counts_otherwise_are_left_out(select: Callable, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "texts" / "wide.jsonl", [{"text": "Gout of 𝛼 and 💉 hurts."}])
+    status, printed, told = select("-n", "99", "--output", "s.jsonl", "--to", "doccano")
+    assert (
+        status == 1
+        and "12 texts of 12" in printed
+        and printed.endswith("; 1 left out; no more than 12 differ enough\n")
+    )
+    assert "left out: texts/wide.jsonl:1: the character U+1D6FC, which doccano counts as two" in told
+    assert select("-n", "99", "--output", "s.json")[1].startswith("s.json: 13 texts of 13")
 
 
 def test_standard_input_is_read(select: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@
     mtl-bioner select outputs/quickstart notes.csv --output selected.jsonl --to doccano --exclude answers.jsonl
 
 The model's entities are suggestions to correct. The inputs are those of mtl-bioner annotate. Of texts with the same
-words, or nearly so, one is taken. Exit status: 0 done, 1 some inputs can't be read, 2 bad input.
+words, or nearly so, one is taken. Exit status: 0 done, 1 some texts can't be read or annotated, 2 bad input.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import itertools
 import logging
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -138,7 +139,7 @@ def select_texts(arguments: argparse.Namespace) -> int:
         to_read = read_parts(inputs)
         ner = engine.load_engine(options)
         selector = Selector(ner, arguments.number, arguments.strategy, tasks, arguments.seed, excluded)
-        problems = offer_parts(selector, to_read, Progress(inputs.total))
+        problems = offer_parts(selector, to_read, arguments.to, Progress(inputs.total))
     selected = [candidate.document for candidate in selector.select()]
     if not selected:
         raise CorpusError("no text is left to select: all are excluded, too long, or without a word; give other TEXTS")
@@ -201,23 +202,30 @@ def read_parts(inputs: Inputs) -> Iterator[Part]:
     return itertools.chain([next(found)], found)
 
 
-def offer_parts(selector: Selector, to_read: Iterator[Part], progress: Progress) -> list[Unreadable]:
-    """Offer all documents but those that are too long; return what can't be read."""
+def offer_parts(selector: Selector, to_read: Iterator[Part], to: str, progress: Progress) -> list[Unreadable]:
+    """Offer all documents that the tool can show; return those it can't, and what can't be read."""
     problems: list[Unreadable] = []
     progress.start()
     for part in to_read:
-        long_ones = [document for document in part.documents if len(document.text) > LONGEST]
-        selector.offer(document for document in part.documents if len(document.text) <= LONGEST)
+        faults = [find_fault(document.text, to) for document in part.documents]
+        pairs = list(zip(part.documents, faults, strict=True))
+        selector.offer(document for document, fault in pairs if not fault)
         problems += part.problems
-        problems += [
-            parts.make_unreadable(document.where, f"a text of {len(document.text):,} characters, too long; split it")
-            for document in long_ones
-        ]
+        problems += [parts.make_unreadable(document.where, fault) for document, fault in pairs if fault]
         progress.documents += len(part.documents)
         progress.subwords, progress.position = selector.ner.subwords, part.position
         progress.show()
     progress.close()
     return problems
+
+
+def find_fault(text: str, to: str) -> str:
+    """Tell why a text can't be annotated with a tool, "" if it can."""
+    if len(text) > LONGEST:
+        return f"a text of {len(text):,} characters, too long; split it"
+    if to == "doccano" and (wide := re.search("[\U00010000-\U0010ffff]", text)):
+        return f"the character U+{ord(wide[0]):X}, which doccano counts as two; choose another tool for this text"
+    return ""
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
@@ -263,7 +271,7 @@ def report(
     by_type = ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items()))
     line = f"{arguments.output}: {format_count(len(documents), 'text')} of {selector.offered:,}, "
     line += f"{counts.total():,} suggestions" + (f" ({by_type})" if by_type else "")
-    left_out = {"excluded": selector.known, "copies": selector.copies, "not read": len(problems)}
+    left_out = {"excluded": selector.known, "copies": selector.copies, "left out": len(problems)}
     line += "".join(f"; {number:,} {name}" for name, number in left_out.items() if number)
     if len(documents) < arguments.number:
         line += f"; no more than {len(documents):,} differ enough"
