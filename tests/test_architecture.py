@@ -134,7 +134,7 @@ def test_benchmarks_find_what_they_import(script: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- sizes
 
-MOST_SOURCE, MOST_TESTS = 20_150, 18_520
+MOST_SOURCE, MOST_TESTS = 20_180, 18_590
 # The Hub file holds the whole engine, so that whoever loads a model has its speed.
 MOST_LINES = {"modeling_mtl_bioner": 1110, "run_mtl_ner": 250}
 
