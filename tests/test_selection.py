@@ -483,6 +483,7 @@ def test_the_command_gives_the_same_file_again_and_excludes_earlier_ones(select:
     ids = [{task["data"]["document_id"] for task in read_json(tmp_path / "a.json")},
            {row["document_id"] for row in read_jsonl(tmp_path / "c.jsonl")}]  # fmt: skip
     assert not ids[0] & ids[1] and len(ids[0] | ids[1]) == 12
+    assert " --tasks ncbi=answers.json:Disease " in select("--output", "e.json", "--tasks", "ncbi")[2]
     status, _, told = select("--output", "d.json", "--exclude", "a.json", "c.jsonl")
     assert status == 2 and "no text is left to select" in told
 

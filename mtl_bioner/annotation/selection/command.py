@@ -291,6 +291,7 @@ def explain_next_steps(arguments: argparse.Namespace, types: Sequence[str], new_
         "prodigy": f"prodigy ner.manual NAME blank:en {output} --label {names}; prodigy db-out NAME > {answers}",
     }[arguments.to]
     chosen = "|".join(new_types or types) or "TYPE"
-    task = shlex.quote(f"new={answers}:{chosen}")
+    name = arguments.tasks if arguments.tasks and "," not in arguments.tasks and not new_types else "new"
+    task = shlex.quote(f"{name}={answers}:{chosen}")
     train = f"mtl-bioner train --model_name_or_path {shlex.quote(arguments.model)} --tasks {task} --output_dir DIR"
     return escape_controls(f"next: {steps}\nthen: mtl-bioner corpora stats {answers}\nthen: {train}\n")
