@@ -999,11 +999,22 @@ class MtlBionerPipeline(Pipeline):
         windows = make_windows(self.tokenizer, strings, config.max_seq_length, config.context_size, breaks)
         return {"text": text, "words": words, "windows": windows, "has_tokens": is_split_into_words}
 
-    @torch.inference_mode()
     def _forward(
         self, items: list[dict[str, Any]], batch_size: int | None = None, tasks: Sequence[str] | None = None
     ) -> list[dict[str, Any]]:
         """Add `spans` to each item: task name -> its decoded `Span`s."""
+        config, words = self.model.config, [item["words"] for item in items]
+        spans = {}
+        for name, logits in self.compute_word_logits(items, batch_size, tasks).items():
+            task = config.task_names.index(name)
+            spans[name] = decode_spans(logits, config.labels(task), words, config.score_calibration(task))
+        return [{**item, "spans": {name: spans[name][i] for name in spans}} for i, item in enumerate(items)]
+
+    @torch.inference_mode()
+    def compute_word_logits(
+        self, items: list[dict[str, Any]], batch_size: int | None = None, tasks: Sequence[str] | None = None
+    ) -> dict[str, Sequence[Tensor]]:
+        """Compute by task the logits of each item's words, (words, labels); minus infinity without sub-words."""
         config = self.model.config
         task_ids = {name: config.task_names.index(name) for name in (config.task_names if tasks is None else tasks)}
         sizes = [len(item["words"]) for item in items]
@@ -1028,13 +1039,7 @@ class MtlBionerPipeline(Pipeline):
                 check_finite(self.model, task_logits)
                 for name, logits in task_logits.items():
                     word_logits[name][words] = logits[0, : len(words)].cpu()
-        words = [item["words"] for item in items]
-        spans = {
-            name: decode_spans(word_logits[name].split(sizes), config.labels(task), words,
-                               config.score_calibration(task))
-            for name, task in task_ids.items()
-        }  # fmt: skip
-        return [{**item, "spans": {name: spans[name][i] for name in spans}} for i, item in enumerate(items)]
+        return {name: logits.split(sizes) for name, logits in word_logits.items()}
 
     def postprocess(
         self, item: dict[str, Any], threshold: float = 0.0, overlaps: str = "all", ignore_labels: Sequence[str] = ()

@@ -11,6 +11,7 @@ COMMANDS = {
     "train": ("run_mtl_ner", "main", "train, evaluate and predict with one multi-task model"),
     "annotate": ("run_annotate", "main", "annotate files with the entities of all tasks"),
     "serve": ("mtl_bioner.serving.command", "main", "answer requests over HTTP with the entities of all tasks"),
+    "select": ("mtl_bioner.annotation.selection.command", "main", "pick the texts that are worth annotating by hand"),
     "view": ("mtl_bioner.reporting.view", "main", "show annotated files as a page for the browser"),
     "info": ("mtl_bioner.hub.info", "main", "show a model's tasks, types, corpora, scores, size and hash"),
     "compare": ("run_comparison", "main", "compare single-task with multi-task training"),

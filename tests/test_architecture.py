@@ -141,7 +141,7 @@ def test_benchmarks_find_what_they_import(script: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- sizes
 
-MOST_SOURCE, MOST_TESTS = 23_600, 18_670
+MOST_SOURCE, MOST_TESTS = 23_600, 19_900
 # The Hub file holds the whole engine, so that whoever loads a model has its speed.
 MOST_LINES = {"modeling_mtl_bioner": 1110, "run_mtl_ner": 250}
 

@@ -26,7 +26,7 @@ def test_help_lists_every_command(argv: list[str], capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("trian", "did you mean train?"), ("zzz", "the commands are train, annotate, serve, view, info, compare,")],
+    [("trian", "did you mean train?"), ("zzz", "the commands are train, annotate, serve, select, view,")],
 )
 def test_an_unknown_command_is_one_line(name: str, hint: str, capsys: pytest.CaptureFixture) -> None:
     assert main([name]) == 2

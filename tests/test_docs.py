@@ -16,9 +16,10 @@ import pytest
 import mtl_bioner
 import run_annotate
 from dataset_scripts.__main__ import main as run_corpora_command
+from mtl_bioner.annotation.selection import command as selection
 from mtl_bioner.comparison.arguments import parse_arguments as parse_comparison
 from mtl_bioner.reporting import view
-from mtl_bioner.serving import command
+from mtl_bioner.serving import command as serving
 from mtl_bioner.training.parsing import parse_arguments
 
 
@@ -32,7 +33,8 @@ PARSERS = {
         ("mtl-bioner annotate", "run_annotate.py"),
         lambda words: run_annotate.make_parser().parse_intermixed_args(words),
     ),
-    "mtl-bioner serve": lambda words: command.make_parser().parse_args(words),
+    "mtl-bioner serve": lambda words: serving.make_parser().parse_args(words),
+    "mtl-bioner select": lambda words: selection.make_parser().parse_intermixed_args(words),
     "mtl-bioner view": lambda words: view.make_parser().parse_args(words),
     **dict.fromkeys(("mtl-bioner corpora", "-m dataset_scripts"), run_corpora_command),  # exits if it can't parse
 }

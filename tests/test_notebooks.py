@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["look_at_errors", "train_on_your_corpus"])
+@pytest.mark.parametrize("name", ["look_at_errors", "new_type", "train_on_your_corpus"])
 def test_notebook_runs(name: str, tmp_path: Path, minilm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     text = (ROOT / "docs" / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")

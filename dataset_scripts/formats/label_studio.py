@@ -9,8 +9,9 @@ Source: https://labelstud.io/guide/task_format
 import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
-from dataset_scripts.formats.files import FilePath
+from dataset_scripts.formats.files import FilePath, write_text
 from dataset_scripts.formats.json_records import (
     Keys,
     Record,
@@ -31,6 +32,13 @@ _OTHER_SPANS = ("hypertextlabels", "paragraphlabels", "timeserieslabels")  # the
 _RESULTS = ("annotations", "completions", "predictions")  # completions until version 1.0
 _NO_TEXT = ("id", "document_id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time")
 _MODEL = "MTL-BioNER"
+_CONFIG = """<View>
+  <Labels name="label" toName="text">
+{labels}
+  </Labels>
+  <Text name="text" value="$text"/>
+</View>
+"""
 
 
 def is_label_studio_task(record: Record) -> bool:
@@ -57,6 +65,12 @@ def read_label_studio(records: Iterable[Record]) -> Iterator[RawDocument]:
                        left_out[0], len(left_out))  # fmt: skip
 
 
+def read_label_studio_texts(records: Iterable[Record]) -> Iterator[str]:
+    """Read the text of each task, whether it is annotated or not."""
+    for record in records:
+        yield _find_text(_get_data(record), [], record.where)
+
+
 def _choose_annotation(record: Record) -> dict[str, Any] | None:
     key = "completions" if "completions" in record.fields else "annotations"
     annotations = check_list(record.fields.get(key), key, record.where)
@@ -71,9 +85,7 @@ def _choose_annotation(record: Record) -> dict[str, Any] | None:
 
 
 def _read_task(record: Record, annotation: dict[str, Any]) -> RawDocument:
-    where, data = record.where, record.fields.get("data")
-    if not isinstance(data, dict):
-        raise CorpusError(f"{where}: the task {record.value!r:.60}; expected data (an object) with the text")
+    where, data = record.where, _get_data(record)
     results = [result for result in check_list(annotation.get("result"), "result", where) if isinstance(result, dict)]
     if others := [result["type"] for result in results if result.get("type") in _OTHER_SPANS]:
         problem = f"{where}: {others[0]} of task {record.fields.get('id')} are no offsets in a plain text"
@@ -85,6 +97,13 @@ def _read_task(record: Record, annotation: dict[str, Any]) -> RawDocument:
     text = _find_text(data, mentions, where)
     document_id = get_document_id(record, data) if "document_id" in data else get_document_id(record, record.fields)
     return RawDocument(document_id, text, [mention.restore_line_breaks(text) for mention in mentions], where=where)
+
+
+def _get_data(record: Record) -> dict[str, Any]:
+    data = record.fields.get("data")
+    if not isinstance(data, dict):
+        raise CorpusError(f"{record.where}: the task {record.value!r:.60}; expected data (an object) with the text")
+    return data
 
 
 def _read_labels(values: object, name: str, where: str) -> list[Mention]:
@@ -133,13 +152,15 @@ def _find_labels(record: Record) -> list[str]:
     return [key for key, value in record.fields.items() if has_keys(value, ("start", "end", "labels"))]
 
 
-def write_label_studio(documents: Iterable[Document], path: FilePath) -> None:
+def write_label_studio(documents: Iterable[Document], path: FilePath, predicted: bool | None = None) -> None:
     """Write tasks to import into a project with `<Labels name="label" toName="text">`; gzip if the name ends so.
 
-    Entities are annotations, or predictions if any of them has a score: a prediction is no gold.
+    Entities are annotations, or, if `predicted`, predictions: suggestions in a task that still waits for its
+    annotation. By default they are predictions if any of them has a score.
     """
     documents = list(documents)
-    predicted = any(entity.score is not None for document in documents for entity in document.entities)
+    if predicted is None:
+        predicted = any(entity.score is not None for document in documents for entity in document.entities)
     write_json_list((_format_task(document, predicted) for document in documents), path)
 
 
@@ -162,3 +183,9 @@ def _format_result(text: str, number: int, entity: Entity) -> dict[str, object]:
     }
     result = {"id": f"T{number}", "from_name": "label", "to_name": "text", "type": "labels", "value": value}
     return result if entity.score is None else {**result, "score": float(entity.score)}
+
+
+def write_labelling_config(types: Iterable[str], path: FilePath) -> None:
+    """Write the labelling configuration of a project, for tasks of `write_label_studio` with these types."""
+    labels = "\n".join(f"    <Label value={quoteattr(name)}/>" for name in types)
+    write_text(path, [_CONFIG.format(labels=labels)])

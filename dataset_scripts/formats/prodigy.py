@@ -7,7 +7,9 @@ Source: https://prodi.gy/docs/api-interfaces
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+from dataset_scripts.bio import split_words
 from dataset_scripts.formats.files import FilePath
 from dataset_scripts.formats.json_records import (
     Keys,
@@ -72,11 +74,32 @@ def _read_document(record: Record) -> RawDocument:
     return RawDocument(get_document_id(record, record.fields), text, mentions, where=record.where)
 
 
-def write_prodigy(documents: Iterable[Document], path: FilePath) -> None:
-    """Write JSON lines for `prodigy db-in`, with the document id in `meta`; gzip if the name ends so."""
-    write_json_lines(map(_format_document, documents), path)
+def write_prodigy(documents: Iterable[Document], path: FilePath, word_pattern: str | None = None) -> None:
+    """Write JSON lines for `prodigy db-in`, with the document id in `meta`; gzip if the name ends so.
+
+    With a `word_pattern`, the words are written as `tokens`. Prodigy takes these instead of its own, which are longer
+    (`IL-2-induced`), and refuses spans that don't begin and end at tokens.
+    """
+    write_json_lines((_format_document(document, word_pattern) for document in documents), path)
 
 
-def _format_document(document: Document) -> dict[str, object]:
+def _format_document(document: Document, word_pattern: str | None) -> dict[str, object]:
     spans = [{"start": entity.start, "end": entity.end, "label": entity.type} for entity in document.entities]
-    return {"text": document.text, "spans": spans, "meta": {"document_id": document.document_id}}
+    record = {"text": document.text, "spans": spans, "meta": {"document_id": document.document_id}}
+    return record | (_list_tokens(document.text, spans, word_pattern) if word_pattern else {})
+
+
+def _list_tokens(text: str, spans: list[dict[str, Any]], word_pattern: str) -> dict[str, object]:
+    """Return `tokens`, and the `spans` with their first and last token; nothing if a span doesn't fit the words."""
+    words = split_words(text, word_pattern)
+    first, last = ({word[side]: number for number, word in enumerate(words)} for side in (0, 1))
+    if not all(span["start"] in first and span["end"] in last for span in spans):
+        return {}
+    tokens = [
+        {"text": text[start:end], "start": start, "end": end, "id": number, "ws": text[end : end + 1].isspace()}
+        for number, (start, end) in enumerate(words)
+    ]
+    return {
+        "tokens": tokens,
+        "spans": [span | {"token_start": first[span["start"]], "token_end": last[span["end"]]} for span in spans],
+    }
