@@ -159,7 +159,7 @@ def test_modules_and_functions_are_short(name: str) -> None:
             assert node.end_lineno - node.lineno < 60, f"{node.name} is long"
 
 
-@pytest.mark.parametrize(("name", "most"), [("README.md", 200), ("CHANGELOG.md", 60)])
+@pytest.mark.parametrize(("name", "most"), [("README.md", 200), ("CHANGELOG.md", 70)])
 def test_documents_are_short(name: str, most: int) -> None:
     assert count_lines(ROOT / name) <= most
 
