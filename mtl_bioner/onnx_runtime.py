@@ -21,6 +21,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -99,8 +100,9 @@ class Config:
             check_task(task)
         if len(set(self.task_names)) < len(self.tasks):
             raise ValueError(f"task names are {self.task_names}; each must be unique")
-        pad = self.onnx.get("pad_token_id", self.encoder.get("pad_token_id"))
-        self.pad_token_id = pad if is_whole(pad) and pad >= 0 else 0
+        self.pad_token_id = self.onnx.get("pad_token_id", self.encoder.get("pad_token_id"))
+        if self.pad_token_id is not None and not (is_whole(self.pad_token_id) and 0 <= self.pad_token_id < 2**31):
+            raise ValueError(f"pad_token_id is {self.pad_token_id!r}; expected a whole number from 0")
 
     @property
     def task_names(self) -> list[str]:
@@ -185,11 +187,17 @@ class Model:
         """Compute logits (windows, length, labels of all tasks) in float32."""
         longest = max(map(len, windows))
         length = max(longest, min(round_length(longest), self.config.max_seq_length))
-        ids = np.full((len(windows), length), self.config.pad_token_id, np.int64)
+        ids = np.full((len(windows), length), self.config.pad_token_id or 0, np.int64)
         mask = np.zeros_like(ids)
         for row, window in enumerate(windows):
             ids[row, : len(window)], mask[row, : len(window)] = window, 1
         return self.session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Copy the model's folder, with its tokenizer and this file."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for path in (*(self.folder / name for name in (CONFIG, TOKENIZER, GRAPH)), Path(__file__)):
+            shutil.copyfile(path, Path(folder) / path.name)
 
 
 # ------------------------------------------------------------------------------------------------------------ windows
@@ -289,18 +297,19 @@ def get_special_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     return encoding.ids[: inside[0]], encoding.ids[inside[-1] + 1 :]
 
 
-def hash_tokenizer(tokenizer: Tokenizer) -> str:
-    """Compute a hash of a tokenizer's vocabulary and of the sub-words of some words, whatever else it holds."""
+def hash_tokenizer(tokenizer: Tokenizer, pad_token_id: int | None) -> str:
+    """Compute a hash of a tokenizer's vocabulary, special tokens and the sub-words of some words."""
     vocabulary = sorted(tokenizer.get_vocab().items())
     probe = split_subwords(tokenizer, ["Cisplatin", "naïve", "TNF", "α", "5", "µg", "."])
-    return hashlib.sha256(json.dumps([vocabulary, probe]).encode()).hexdigest()[:16]
+    special = [get_special_ids(tokenizer), pad_token_id]
+    return hashlib.sha256(json.dumps([vocabulary, probe, special]).encode()).hexdigest()[:16]
 
 
 def check_tokenizer(tokenizer: Tokenizer, config: Config) -> None:
     """Raise ValueError for a tokenizer that the model was not trained with, or for windows the encoder can't take."""
     size, known_size = tokenizer.get_vocab_size(), tokenizer.get_vocab_size(with_added_tokens=False)
     embeddings = config.encoder.get("vocab_size") or size
-    known = config.tokenizer_hash is None or config.tokenizer_hash == hash_tokenizer(tokenizer)
+    known = config.tokenizer_hash is None or config.tokenizer_hash == hash_tokenizer(tokenizer, config.pad_token_id)
     if not known or size < embeddings / 2 or known_size > embeddings:
         problem = f"the tokenizer, of {size} sub-words, is not the one that the model was trained with"
         raise ValueError(f"{problem} (its encoder has {embeddings}); copy the tokenizer's files again")

@@ -116,7 +116,7 @@ def write_config(folder: Path, path: Path, model: MtlBionerModel, tokenizer: Any
     config["onnx"] = {
         "weights": weights,
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "pad_token_id": tokenizer.pad_token_id or 0,
+        "pad_token_id": tokenizer.pad_token_id,
         "labels": sum(len(model.config.labels(task)) for task in range(len(model.config.tasks))),
     }
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
