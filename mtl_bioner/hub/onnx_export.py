@@ -65,8 +65,9 @@ def export_onnx(folder: Path, output: Path, int8: bool = False, reduce_range: bo
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"--output {output} is not empty; name another folder")
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} has no config.json; name the --output_dir of a training")
+    if missing := [name for name in ("config.json", "model*.safetensors") if not any(folder.glob(name))]:
+        name = missing[0].replace("*", "")
+        raise ValueError(f"{folder} has no {name}; name the --output_dir of a training")
     for name in ("onnx", "onnxruntime"):
         if importlib.util.find_spec(name) is None:
             raise ValueError(f"--to onnx needs the package {name}; pip install 'mtl-bioner[onnx]'")
