@@ -13,7 +13,7 @@ import mtl_bioner
 import run_annotate
 from modeling_mtl_bioner import SHARING
 from mtl_bioner import backends
-from mtl_bioner.hub import commands, info, onnx_export
+from mtl_bioner.hub import commands, info, onnx_export, onnx_int8
 from mtl_bioner.tokenizer import load_tokenizer
 from mtl_bioner.training.model_building import build_model
 
@@ -110,11 +110,28 @@ def test_a_table_of_embeddings_keeps_its_rows_in_8_bits():
     )
     graph = helper.make_graph([helper.make_node("Gather", ["table", "ids"], ["rows"])], "g", *ends, [constant])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx_export.shrink_embeddings(model, {"table": model.graph.initializer[0]})
+    onnx_int8.shrink_embeddings(model)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     rows = session.run(None, {"ids": np.arange(1000)})[0]
     assert len(model.SerializeToString()) < 0.5 * table.nbytes
     assert (np.abs(rows - table).max(1) <= np.abs(table).max(1) / 127).all()
+
+
+def test_balancing_changes_activations_but_no_logits(folders):
+    import onnx
+    import onnxruntime
+
+    path = folders["float32"] / "model.onnx"
+    model = onnx.load(path)
+    products = onnx_int8.list_products(model)
+    ids = torch.randint(5, 80, (4, 12), generator=torch.Generator().manual_seed(0)).numpy()
+    largest = onnx_int8.measure_channels(path, list(products), ids.tolist())
+    onnx_int8.balance_graph(model, products, largest)
+    assert sum(node.op_type == "ReduceMax" for node in model.graph.node) == 2  # one a layer, before the narrow matrix
+    feed = {"input_ids": ids, "attention_mask": ids * 0 + 1}
+    sources = (str(path), model.SerializeToString())
+    before, after = (onnxruntime.InferenceSession(one).run(None, feed)[0] for one in sources)
+    assert after == pytest.approx(before, abs=1e-4)
 
 
 def test_a_graph_that_computes_something_else_is_refused(folders, tmp_path, monkeypatch, capsys):

@@ -85,7 +85,7 @@ def export_onnx(folder: Path, output: Path, int8: bool = False, reduce_range: bo
         graph = build_graph(model)
         write_graph(graph, complete / GRAPH)
         if int8:
-            quantize_graph(complete / GRAPH, reduce_range)
+            shrink_weights(complete, reduce_range)
         shutil.copyfile(RUNTIME, complete / RUNTIME.name)
         export = compare_with_torch(graph, complete, model.config)
         refuse_other_logits(export, model, int8)
@@ -164,7 +164,7 @@ def build_graph(model: MtlBionerModel) -> Graph:
 def write_graph(graph: Graph, path: Path) -> None:
     """Trace the graph and write it; raises ValueError for an encoder or a sharing layer that can't be traced."""
     length = draw_lengths(graph)[1]
-    ids, mask = draw_windows(graph, 2, length)
+    ids, mask = draw_ids(graph, 2, length)
     axes = {name: {0: "batch", 1: "length"} for name in ("input_ids", "attention_mask", "logits")}
     try:
         with silence(), torch.no_grad():
@@ -190,60 +190,20 @@ def silence() -> Iterator[None]:
             logging.disable(logging.NOTSET)
 
 
-# ------------------------------------------------------------------------------------------------------------ weights
+def shrink_weights(folder: Path, reduce_range: bool) -> None:
+    """Rewrite the graph of an exported folder in 8 bits."""
+    from mtl_bioner import onnx_runtime
+    from mtl_bioner.hub.onnx_int8 import draw_windows, quantize_graph
 
-
-def quantize_graph(path: Path, reduce_range: bool) -> None:
-    """Store the encoder's matrices and its table of sub-words in 8 bits; activations are quantized as they come."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    model = onnx.load(path)
-    constants = {one.name: one for one in model.graph.initializer}
-    products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
-    of_encoder = [node for node in products if node.name.startswith("/encoder/")]
-    matrices = [node.name for node in of_encoder if not constants.keys().isdisjoint(node.input)]
-    shrink_embeddings(model, constants)
-    onnx.save(model, path)
+    windows = list(draw_windows(onnx_runtime.load(folder)))
     with silence():
-        quantize_dynamic(
-            path, path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=reduce_range,
-            nodes_to_quantize=matrices, op_types_to_quantize=["MatMul", "Gemm"],
-            extra_options={"WeightSymmetric": True, "DefaultTensorType": onnx.TensorProto.FLOAT},
-        )  # fmt: skip
-
-
-def shrink_embeddings(model: Any, constants: dict[str, Any]) -> None:
-    """Replace each large table of embeddings by rows of 8 bits, each with a scale of its own."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    for node in list(model.graph.node):
-        table = constants.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is None or len(table.dims) != 2 or table.data_type != TensorProto.FLOAT or table.dims[0] < 1000:
-            continue
-        rows = numpy_helper.to_array(table)
-        scales = np.maximum(np.abs(rows).max(1, keepdims=True) / 127, 1e-12).astype(np.float32)  # (sub-words, 1)
-        codes = np.clip(np.rint(rows / scales), -127, 127).astype(np.int8)
-        names = {part: f"{table.name}_{part}" for part in ("codes", "scales", "row", "wide", "scale")}
-        added = [
-            helper.make_node("Gather", [names["codes"], node.input[1]], [names["row"]]),
-            helper.make_node("Cast", [names["row"]], [names["wide"]], to=TensorProto.FLOAT),
-            helper.make_node("Gather", [names["scales"], node.input[1]], [names["scale"]]),
-            helper.make_node("Mul", [names["wide"], names["scale"]], list(node.output)),
-        ]
-        place = list(model.graph.node).index(node)
-        model.graph.node.remove(node)
-        for shift, one in enumerate(added):
-            model.graph.node.insert(place + shift, one)
-        model.graph.initializer.remove(table)
-        model.graph.initializer.append(numpy_helper.from_array(codes, names["codes"]))
-        model.graph.initializer.append(numpy_helper.from_array(scales, names["scales"]))
+        quantize_graph(folder / GRAPH, windows, reduce_range)
 
 
 # -------------------------------------------------------------------------------------------------------------- check
 
 
-def draw_windows(graph: Graph, rows: int, length: int) -> tuple[Tensor, Tensor]:
+def draw_ids(graph: Graph, rows: int, length: int) -> tuple[Tensor, Tensor]:
     """Draw random windows, the last half as long: ids and mask, (rows, length)."""
     generator = torch.Generator().manual_seed(length)
     ids = torch.randint(graph.encoder.config.vocab_size, (rows, length), generator=generator)
@@ -267,7 +227,7 @@ def compare_with_torch(graph: Graph, folder: Path, config: Any) -> OnnxExport:
     ner = onnx_runtime.load(folder)
     worst, same, total = 0.0, 0, 0
     for rows, length in zip((1, 3, 2), draw_lengths(graph, config.max_seq_length), strict=True):
-        ids, mask = draw_windows(graph, rows, length)
+        ids, mask = draw_ids(graph, rows, length)
         expected = graph(ids, mask)[mask.bool()].numpy()
         feed = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
         logits = ner.model.session.run(None, feed)[0][mask.bool().numpy()]
