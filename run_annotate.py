@@ -40,6 +40,7 @@ from mtl_bioner.annotation.local import MOST_WORKERS, Pool, Ready, WorkerError, 
 from mtl_bioner.annotation.progress import Progress, summarize
 from mtl_bioner.annotation.readers import Inputs
 from mtl_bioner.annotation.tables import ColumnOptions
+from mtl_bioner.backends import BACKENDS, DEFAULT_BACKEND, choose_backend
 from mtl_bioner.messages import STOPS, print_error
 from mtl_bioner.reporting.run_record import get_package_version, hash_model
 
@@ -113,6 +114,9 @@ def make_parser() -> AnnotateParser:
     add("--batch_size", type=positive, help="windows of one encoder pass (default: the pipeline's)")
     add("--dtype", choices=engine.DTYPES, default=engine.DEFAULT_DTYPE,
         help="auto: bfloat16 where the CPU or GPU has hardware for it (default: %(default)s)")
+    add("--backend", choices=BACKENDS, default=DEFAULT_BACKEND,
+        help="what computes: torch, or ONNX Runtime for a model of mtl-bioner export --to onnx; auto: onnx if the "
+             "folder holds only such a model (default: %(default)s)")
     add("--trust_remote_code", action="store_true",
         help="run the code that the model's tokenizer brings along, if it does; read it first")
     add("--workers", type=positive,
@@ -156,7 +160,7 @@ def annotate_files(arguments: argparse.Namespace) -> int:
     tasks = tuple(arguments.tasks.split(",")) if arguments.tasks else None
     options = engine.EngineOptions(
         arguments.model, tasks, arguments.threshold, arguments.overlaps, arguments.batch_size, arguments.dtype,
-        arguments.trust_remote_code,
+        arguments.trust_remote_code, backend=choose_backend(arguments.model, arguments.backend),
     )  # fmt: skip
     engine.check_model(options)
     options = replace(options, revision=engine.find_revision(options.model))
@@ -197,7 +201,9 @@ def identify(arguments: argparse.Namespace, options: engine.EngineOptions, input
     return {
         "mtl_bioner": get_package_version("mtl-bioner"),
         "model": {"name": Path(arguments.model).name, "hash": model_hash},
-        "arguments": {name: getattr(arguments, name) for name in DECIDING} | ({"ray": True} if arguments.ray else {}),
+        "arguments": {name: getattr(arguments, name) for name in DECIDING}
+        | {"backend": options.backend}
+        | ({"ray": True} if arguments.ray else {}),
         "inputs": [sources.describe_source(source) for source in inputs.sources],
     }
 

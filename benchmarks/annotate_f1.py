@@ -1,9 +1,11 @@
-"""F1 on test sets through `mtl-bioner annotate`, in float32 and bfloat16, beside what the evaluation found.
+"""F1 on test sets through `mtl-bioner annotate`, by data type and backend, beside what the evaluation found.
 
     python benchmarks/annotate_f1.py --model MODEL --data_dir CORPORA --tasks ncbi,bc5cdr,bc2gm,jnlpba
+    python benchmarks/annotate_f1.py --model MODEL --data_dir CORPORA --tasks ncbi,bc5cdr --backend torch onnx
 
 MODEL is the --output_dir of a training with scores of the test splits (`--do_predict`), whose tasks have the names of
-registered corpora. The test documents go through the command as texts. Prints a table, in F1 points.
+registered corpora. With `onnx` it is exported in float32 and in int8. The test documents go through the command as
+texts. Prints a table, in F1 points, with the number of entities that only one of a column and torch in float32 finds.
 """
 
 import argparse
@@ -22,30 +24,57 @@ from mtl_bioner.evaluation.metrics import score_spans
 
 
 ROOT = Path(__file__).parents[1]
-DTYPES = ("float32", "bfloat16")
+REFERENCE = "torch float32"
+COLUMNS = {"torch": (REFERENCE, "torch bfloat16"), "onnx": ("onnx float32", "onnx int8")}
+Found = set[tuple[int, int, int, str]]  # number of the document, start, end, type
 
 
-def annotate(arguments: argparse.Namespace, task: str, dtype: str, texts: Path) -> list[dict[str, Any]]:
+def export(arguments: argparse.Namespace, folder: Path) -> dict[str, str]:
+    """Return the folder of the model for each column."""
+    columns = dict.fromkeys((REFERENCE, *(column for name in arguments.backend for column in COLUMNS[name])))
+    for column in columns:
+        backend, dtype = column.split()
+        columns[column] = arguments.model if backend == "torch" else str(folder / column)
+        if backend == "onnx":
+            command = [sys.executable, "-m", "mtl_bioner", "export", arguments.model, "--to", "onnx"]
+            command += ["--output", columns[column], *(["--int8"] if dtype == "int8" else [])]
+            subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    return columns
+
+
+def annotate(model: str, task: str, column: str, texts: Path) -> list[dict[str, Any]]:
     """Run the command; return the lines of its output, in the order of the documents."""
-    output = texts.with_name(f"{task}-{dtype}")
-    command = [sys.executable, "-m", "mtl_bioner", "annotate", arguments.model, str(texts), "--output", str(output)]
-    subprocess.run([*command, "--tasks", task, "--dtype", dtype], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    output, (backend, dtype) = texts.with_name(f"{task}-{column}"), column.split()
+    command = [sys.executable, "-m", "mtl_bioner", "annotate", model, str(texts), "--output", str(output)]
+    command += ["--tasks", task, "--backend", backend, *(["--dtype", dtype] if backend == "torch" else [])]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     content = "".join(path.read_text("utf-8") for path in sorted(output.glob("part-*.jsonl")))
     return [json.loads(line) for line in content.split("\n") if line]
 
 
-def score(arguments: argparse.Namespace, task: str, documents: list[Document], folder: Path) -> dict[str, float]:
-    """Return F1 in points by data type."""
-    texts, scores = folder / f"{task}.jsonl", {}
+def find(models: dict[str, str], task: str, documents: list[Document], folder: Path) -> dict[str, Found]:
+    """Return the entities that each column finds in the test documents of a task."""
+    texts, found = folder / f"{task}.jsonl", {}
     records = ({"document_id": str(number), "text": one.text} for number, one in enumerate(documents))
     texts.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
+    for column, model in models.items():
+        sys.stderr.write(f"annotating the test documents of {task}: {column}\n")
+        lines = annotate(model, task, column, texts)
+        found[column] = {
+            (int(one["document_id"]), e["start"], e["end"], e["type"]) for one in lines for e in one["entities"]
+        }
+    return found
+
+
+def format_row(task: str, evaluation: float, documents: list[Document], found: dict[str, Found]) -> str:
+    """Return a row of the table."""
     gold = {(number, e.start, e.end, e.type) for number, one in enumerate(documents) for e in one.entities}
-    for dtype in DTYPES:
-        sys.stderr.write(f"annotating the test documents of {task} in {dtype}\n")
-        lines = annotate(arguments, task, dtype, texts)
-        found = {(int(one["document_id"]), e["start"], e["end"], e["type"]) for one in lines for e in one["entities"]}
-        scores[dtype] = 100 * score_spans(gold, found).f1
-    return scores
+    scores = {column: 100 * score_spans(gold, entities).f1 for column, entities in found.items()}
+    cells = [f"{scores[REFERENCE]:.2f}"]
+    for column in [name for name in found if name != REFERENCE]:
+        others = len(found[column] ^ found[REFERENCE])
+        cells.append(f"{scores[column]:.2f} ({scores[column] - scores[REFERENCE]:+.2f}, {others} other)")
+    return f"| {task} | {len(found[REFERENCE])} | {evaluation:.2f} | {' | '.join(cells)} |"
 
 
 def main() -> int:
@@ -54,19 +83,18 @@ def main() -> int:
     parser.add_argument("--model", required=True, help="--output_dir of a training with test scores")
     parser.add_argument("--data_dir", required=True, help="folder with the corpora, as for run_mtl_ner.py")
     parser.add_argument("--tasks", required=True, help="names of tasks, each of one registered corpus")
+    parser.add_argument("--backend", nargs="+", choices=COLUMNS, default=["torch"], help="torch, onnx, or both")
     arguments = parser.parse_args()
     arguments.model = str(Path(arguments.model).resolve())
     results = json.loads(Path(arguments.model, "all_results.json").read_text(encoding="utf-8"))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
+        models = export(arguments, Path(folder))
         for task in arguments.tasks.split(","):
             documents = load_corpus(task, arguments.data_dir).splits["test"]
-            evaluation = 100 * results[f"test_{task}_f1"]
-            scores = score(arguments, task, documents, Path(folder))
-            change = scores["bfloat16"] - scores["float32"]
-            by_dtype = " | ".join(f"{scores[dtype]:.2f}" for dtype in DTYPES)
-            rows.append(f"| {task} | {evaluation:.2f} | {by_dtype} | {change:+.2f} |")
-    header = ["| task | evaluation | float32 | bfloat16 | change |", "|---|---:|---:|---:|---:|"]
+            found = find(models, task, documents, Path(folder))
+            rows.append(format_row(task, 100 * results[f"test_{task}_f1"], documents, found))
+    header = [f"| task | entities | evaluation | {' | '.join(models)} |", f"|---|{'---:|' * (2 + len(models))}"]
     sys.stdout.write("\n".join([*header, *rows]) + "\n")
     return 0
 

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
+from mtl_bioner.backends import DEFAULT_BACKEND, choose_backend, load_onnx
 from mtl_bioner.folder_lock import lock_folder
 from mtl_bioner.messages import summarize_error
-from mtl_bioner.tokenizer import load_tokenizer
 
 
-if TYPE_CHECKING:
-    from mtl_bioner.training.trainer import MultiTaskTrainer  # takes seconds to import, and `load` doesn't need it
+if TYPE_CHECKING:  # these take seconds to import, and an ONNX model needs none of them
+    import torch
+
+    from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
+    from mtl_bioner.onnx_runtime import OnnxPipeline
+    from mtl_bioner.training.trainer import MultiTaskTrainer
 
 
 @dataclass
@@ -45,6 +46,8 @@ def train(**arguments: Any) -> TrainingResult:
     Raises:
         ValueError: one line that names the argument or file, its value and the remedy.
     """
+    import torch
+
     import run_mtl_ner  # which imports this package
 
     torch.set_flush_denormal(True)  # as the command does: tiny numbers slow a CPU down several times over
@@ -64,20 +67,24 @@ def load(
     name_or_path: str | os.PathLike[str],
     *,
     device: str | int | torch.device | None = None,
-    dtype: torch.dtype | str = torch.float32,
+    dtype: torch.dtype | str | None = None,
     revision: str = "main",
     trust_remote_code: bool = False,
+    backend: str = DEFAULT_BACKEND,
     **options: Any,
-) -> MtlBionerPipeline:
+) -> MtlBionerPipeline | OnnxPipeline:
     """Load a trained model as a pipeline: text in, entities of all tasks out.
 
     It runs this project's code, not the code file that lies beside the weights.
 
     Args:
         name_or_path: the output folder of a training, or a model on the Hub.
-        dtype: of the weights and of the computation; `auto` is bfloat16 where the device has hardware for it.
+        dtype: of the weights and of the computation, float32 by default; `auto` is bfloat16 where the device has
+            hardware for it. An ONNX model has the one that it was exported in.
         trust_remote_code: run the code that the model's tokenizer brings along, if it does.
-        options: of `MtlBionerPipeline`: `tasks`, `threshold`, `overlaps`, `batch_size`.
+        backend: `torch`, `onnx` for a model of `mtl-bioner export --to onnx`, or `auto`: `onnx` if a folder holds such
+            a model only.
+        options: of `MtlBionerPipeline`: `tasks`, `threshold`, `overlaps`, `batch_size`; with `onnx` also `threads`.
 
     Raises:
         ValueError: the folder holds no multi-task model.
@@ -86,8 +93,12 @@ def load(
     name = os.path.expanduser(os.fspath(name_or_path))
     if Path(name).exists() and not (Path(name) / "config.json").is_file():
         raise ValueError(f"{name} has no config.json; name the --output_dir of a training")
-    if dtype == "auto":
-        dtype = _choose_dtype(device)
+    if choose_backend(name, backend) == "onnx":
+        return load_onnx(name, dtype=dtype, device=device, revision=revision, **options)
+    from modeling_mtl_bioner import MtlBionerModel, MtlBionerPipeline
+    from mtl_bioner.tokenizer import load_tokenizer
+
+    dtype = _choose_dtype(device) if dtype == "auto" else dtype or "float32"
     hub_options = {} if Path(name).is_dir() else {"revision": revision}
     try:
         model = MtlBionerModel.from_pretrained(name, dtype=dtype, **hub_options)
@@ -101,6 +112,8 @@ def load(
 
 
 def _choose_dtype(device: str | int | torch.device | None) -> torch.dtype:
+    import torch
+
     from mtl_bioner.training.runtime import has_fast_bf16
 
     # Clients of transformers say -1 for the CPU.

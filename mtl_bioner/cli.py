@@ -15,7 +15,7 @@ COMMANDS = {
     "view": ("mtl_bioner.reporting.view", "main", "show annotated files as a page for the browser"),
     "info": ("mtl_bioner.hub.info", "main", "show a model's tasks, types, corpora, scores, size and hash"),
     "compare": ("run_comparison", "main", "compare single-task with multi-task training"),
-    "export": ("mtl_bioner.hub.commands", "main_export", "export one task as a stock token-classification model"),
+    "export": ("mtl_bioner.hub.commands", "main_export", "export to ONNX, or one task as a stock model"),
     "push": ("mtl_bioner.hub.commands", "main_push", "push a trained model to the Hub, perhaps with a Space"),
     "corpora": ("dataset_scripts.__main__", "main", "list, count and convert corpora"),
     "completion": ("mtl_bioner.completion", "main", "print a script that completes arguments in bash, zsh or tcsh"),

@@ -1,5 +1,6 @@
 """The code of README and documentation runs, its commands parse, and its links lead somewhere."""
 
+import argparse
 import functools
 import re
 import shlex
@@ -18,6 +19,7 @@ import run_annotate
 from dataset_scripts.__main__ import main as run_corpora_command
 from mtl_bioner.annotation.selection import command as selection
 from mtl_bioner.comparison.arguments import parse_arguments as parse_comparison
+from mtl_bioner.hub.commands import add_export_arguments
 from mtl_bioner.reporting import view
 from mtl_bioner.serving import command as serving
 from mtl_bioner.training.parsing import parse_arguments
@@ -25,6 +27,14 @@ from mtl_bioner.training.parsing import parse_arguments
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *ROOT.glob("*/README.md"), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def parse_export(words: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_export_arguments(parser)
+    parser.parse_args(words)
+
+
 BLOCK = re.compile(r'^(<!-- not run.*-->\n)?```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 PARSERS = {
     **dict.fromkeys(("mtl-bioner train", "run_mtl_ner.py"), parse_arguments),
@@ -35,6 +45,7 @@ PARSERS = {
     ),
     "mtl-bioner serve": lambda words: serving.make_parser().parse_args(words),
     "mtl-bioner select": lambda words: selection.make_parser().parse_intermixed_args(words),
+    "mtl-bioner export": parse_export,
     "mtl-bioner view": lambda words: view.make_parser().parse_args(words),
     **dict.fromkeys(("mtl-bioner corpora", "-m dataset_scripts"), run_corpora_command),  # exits if it can't parse
 }

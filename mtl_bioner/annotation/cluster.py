@@ -124,7 +124,7 @@ class ClusterRun:
         """Scan, annotate and check; return the manifest with the totals."""
         import ray
 
-        has_gpus = ray.cluster_resources().get("GPU", 0) >= 1
+        has_gpus = self.options.engine.backend != "onnx" and ray.cluster_resources().get("GPU", 0) >= 1
         dtype = ray.remote(try_model).options(num_gpus=int(has_gpus)).remote(self.options.engine, has_gpus)
         scans = self.scan(groups)
         engine = replace(self.options.engine, dtype=self.check_dtype(ray.get(dtype)))

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dataset_scripts.hub_corpus import is_hub_source
 from mtl_bioner.annotation import parts
 from mtl_bioner.annotation.parts import Item, SourceDocument, Unreadable
+from mtl_bioner.backends import DEFAULT_BACKEND, check_onnx_model, choose_backend
 from mtl_bioner.messages import summarize_error
 
 
 if TYPE_CHECKING:
     from modeling_mtl_bioner import MtlBionerPipeline
+    from mtl_bioner.onnx_runtime import OnnxPipeline
 
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class EngineOptions:
     dtype: str = DEFAULT_DTYPE
     trust_remote_code: bool = False
     revision: str = "main"  # of a model on the Hub; a commit, once it is known
+    backend: str = DEFAULT_BACKEND
 
 
 class Annotated(NamedTuple):
@@ -64,7 +67,7 @@ class Annotated(NamedTuple):
 
 def check_model(options: EngineOptions) -> None:
     """Raise ValueError for what config and files of a model's folder show to be wrong, before anything is loaded."""
-    folder = Path(os.path.expanduser(options.model))
+    folder, backend = Path(os.path.expanduser(options.model)), choose_backend(options.model, options.backend)
     if not folder.is_dir():
         looks_like_path = options.model.startswith((".", "/", "~")) or options.model.count("/") != 1
         if folder.exists() or looks_like_path:
@@ -80,7 +83,9 @@ def check_model(options: EngineOptions) -> None:
     if model_type != "mtl_bioner":
         problem = f"{folder} holds a model of type {model_type!r}, not one of this project"
         raise ValueError(f"{problem}; the pipeline of transformers runs it, or train one with mtl-bioner train")
-    if not any(path.stat().st_size for path in folder.glob("*.safetensors")):
+    if backend == "onnx":
+        check_onnx_model(folder, options.dtype)
+    elif not any(path.stat().st_size for path in folder.glob("*.safetensors")):
         raise ValueError(f"{folder} has no weights (model.safetensors); copy the model again, or finish its training")
     names = [str(task.get("name")) for task in config.get("tasks", ()) if isinstance(task, dict)]
     for name in options.tasks or ():
@@ -105,16 +110,17 @@ def find_revision(model: str) -> str:
         raise ValueError(f"{problem}; check its name and the network, or give the folder of a model") from error
 
 
-def load_engine(options: EngineOptions, device: str | None = None) -> MtlBionerPipeline:
-    """Load the model."""
-    import torch
-    from transformers.utils import logging as transformers_logging
-
+def load_engine(
+    options: EngineOptions, device: str | None = None, threads: int | None = None
+) -> MtlBionerPipeline | OnnxPipeline:
+    """Load the model, to a device, with so many threads on a CPU; torch is imported only if it computes."""
     import mtl_bioner
 
-    transformers_logging.disable_progress_bar()
-    torch.set_flush_denormal(True)  # tiny numbers slow a CPU down several times over
+    backend = choose_backend(options.model, options.backend)
+    if backend == "torch":
+        _prepare_torch(threads)
     stated = {"tasks": options.tasks, "threshold": options.threshold, "batch_size": options.batch_size}
+    stated |= {"threads": threads} if backend == "onnx" else {}
     chosen = {name: value for name, value in stated.items() if value is not None}
     return mtl_bioner.load(
         options.model,
@@ -123,8 +129,19 @@ def load_engine(options: EngineOptions, device: str | None = None) -> MtlBionerP
         device=device,
         trust_remote_code=options.trust_remote_code,
         overlaps=options.overlaps,
+        backend=backend,
         **chosen,
     )
+
+
+def _prepare_torch(threads: int | None) -> None:
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    torch.set_flush_denormal(True)  # tiny numbers slow a CPU down several times over
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def annotate_documents(ner: MtlBionerPipeline, documents: list[SourceDocument], **options: Any) -> list[Annotated]:
@@ -159,6 +176,7 @@ def annotate(
     batch_size: int | None = None,
     dtype: str = DEFAULT_DTYPE,
     device: str | None = None,
+    backend: str = DEFAULT_BACKEND,
     lines: bool = False,
     text_column: str | None = None,
     id_column: str | None = None,
@@ -174,7 +192,8 @@ def annotate(
         inputs: an iterable, of any length, of texts (`str`), of records with a `text`, and perhaps `document_id` and
             further keys, and of files and folders (`pathlib.Path`). A path, a `str` that names one, or `hf:OWNER/NAME`
             may stand alone, as on the command line.
-        model: folder or name on the Hub, which is loaded with `dtype` and to `device`; or a loaded pipeline.
+        model: folder or name on the Hub, which is loaded with `dtype`, to `device` and for `backend`; or a loaded
+            pipeline.
         tasks, threshold, overlaps, batch_size: options of the pipeline. Where they are None, a loaded one keeps its
             own, and `overlaps` of a model that is loaded here is `by_type`, as for the command.
         strict: raise ValueError for what can't be read, instead of logging a warning.
@@ -192,7 +211,7 @@ def annotate(
     items = parts.number_ids(parts.check_documents(items))
     items = parts.stop_at_problems(items) if strict else items
     if isinstance(model, str | os.PathLike):
-        engine_options = EngineOptions(os.fspath(model), dtype=dtype, **options)
+        engine_options = EngineOptions(os.fspath(model), dtype=dtype, backend=backend, **options)
         check_model(engine_options)
         engine_options = replace(engine_options, revision=find_revision(engine_options.model))
         model, options = load_engine(engine_options, device), {}

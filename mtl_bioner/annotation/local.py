@@ -23,6 +23,7 @@ from mtl_bioner.annotation.engine import EngineOptions, annotate_documents, load
 from mtl_bioner.annotation.parts import Part
 from mtl_bioner.annotation.run_folder import PartRecord
 from mtl_bioner.annotation.sinks import write_part
+from mtl_bioner.backends import choose_backend
 from mtl_bioner.messages import STOPS, summarize_error
 
 
@@ -95,11 +96,16 @@ def serve(connection: Connection, options: WorkerOptions, index: int) -> None:
 
 def _prepare(options: WorkerOptions, index: int) -> tuple[MtlBionerPipeline, Ready]:
     """Load the model to the worker's GPU, or with its share of the threads."""
-    import torch
+    if choose_backend(options.engine.model, options.engine.backend) == "onnx":
+        from mtl_bioner.onnx_runtime import count_threads
 
-    gpus = torch.cuda.device_count()
-    torch.set_num_threads(max(1, torch.get_num_threads() // options.workers))
-    ner = load_engine(options.engine, f"cuda:{index % gpus}" if gpus else "cpu")
+        gpus, threads = 0, count_threads()
+    else:
+        import torch
+
+        gpus, threads = torch.cuda.device_count(), torch.get_num_threads()
+    threads = max(1, threads // options.workers)
+    ner = load_engine(options.engine, f"cuda:{index % gpus}" if gpus else "cpu", threads)
     return ner, Ready(str(ner.model.dtype).removeprefix("torch."), gpus)
 
 

@@ -170,7 +170,7 @@ def _read_manifest(output: Path) -> dict[str, Any] | None:
 def refuse_differences(output: Path, manifest: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
     """Raise CorpusError if a run that is to go on is about something else, with the first differences."""
     differences = []
-    before, now = manifest["arguments"], identity["arguments"]
+    before, now = {"backend": "torch"} | manifest["arguments"], identity["arguments"]  # it was the only one once
     for name in dict.fromkeys((*before, *now)):
         if before.get(name) != now.get(name):
             differences.append(f"--{name} was {before.get(name)}, is {now.get(name)}")

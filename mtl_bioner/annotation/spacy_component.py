@@ -20,15 +20,17 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from modeling_mtl_bioner import OVERLAPS, resolve_overlaps
+from mtl_bioner.backends import choose_backend
 
 
 if TYPE_CHECKING:
     from modeling_mtl_bioner import MtlBionerPipeline
+    from mtl_bioner.onnx_runtime import OnnxPipeline
 
 NAME = "mtl_bioner"
-DEFAULTS = {"model": None, "tasks": None, "threshold": None, "overlaps": "by_type", "dtype": "auto", "set_ents": True}
 _SETTINGS, _MODEL = "settings.json", "model"
-_SAVED = ("overlaps", "dtype", "set_ents")
+_SAVED = {"overlaps": "by_type", "dtype": "auto", "set_ents": True, "backend": "auto"}
+DEFAULTS = {"model": None, "tasks": None, "threshold": None, **_SAVED}
 
 
 @Language.factory(NAME, assigns=["doc.spans", "doc.ents"], default_config=DEFAULTS)
@@ -41,9 +43,10 @@ def make_component(
     overlaps: str,
     dtype: str,
     set_ents: bool,
+    backend: str,
 ) -> EntityComponent:
     """Make the component; raises ValueError for a bad setting. The model is loaded when the first text comes."""
-    return EntityComponent(name, model, tasks, threshold, overlaps, dtype, set_ents)
+    return EntityComponent(name, model, tasks, threshold, overlaps, dtype, set_ents, backend)
 
 
 class EntityComponent:
@@ -60,6 +63,7 @@ class EntityComponent:
         overlaps: which of overlapping entities `doc.spans[name]` holds, as for the pipeline; the groups of tasks hold
             all.
         dtype: of the computation; `auto` is bfloat16 where the device has hardware for it.
+        backend: `torch`, `onnx` for a model of `mtl-bioner export --to onnx`, or `auto`, as for `mtl_bioner.load`.
         set_ents: also put into `doc.ents` the longest of overlapping spans, but for those that overlap entities that
             are there already.
     """
@@ -73,27 +77,30 @@ class EntityComponent:
         overlaps: str = "by_type",
         dtype: str = "auto",
         set_ents: bool = True,
+        backend: str = "auto",
     ) -> None:
         if overlaps not in list(OVERLAPS):
             raise ValueError(f"overlaps is {overlaps!r}; choose one of {', '.join(OVERLAPS)}")
         self.name, self.model, self.overlaps, self.dtype, self.set_ents = name, model, overlaps, dtype, set_ents
+        choose_backend(model or "", backend)  # which raises an error for an unknown one
+        self.backend = backend
         self.options = {"tasks": tasks and list(tasks), "threshold": threshold}
-        self._ner: MtlBionerPipeline | None = None
+        self._ner: MtlBionerPipeline | OnnxPipeline | None = None
 
     @property
-    def ner(self) -> MtlBionerPipeline:
+    def ner(self) -> MtlBionerPipeline | OnnxPipeline:
         """The pipeline, loaded when it is first needed."""
         if self._ner is None:
             self._ner = self._load(self.dtype)
         return self._ner
 
-    def _load(self, dtype: str) -> MtlBionerPipeline:
+    def _load(self, dtype: str) -> MtlBionerPipeline | OnnxPipeline:
         import mtl_bioner
 
         if self.model is None:
             raise ValueError(f"{self.name} has no model; give config={{'model': FOLDER}} to add_pipe")
         options = {name: value for name, value in self.options.items() if value is not None}
-        return mtl_bioner.load(self.model, dtype=dtype, **options)
+        return mtl_bioner.load(self.model, dtype=dtype, backend=self.backend, **options)
 
     def __call__(self, doc: Doc) -> Doc:
         """Annotate a document."""
@@ -130,18 +137,22 @@ class EntityComponent:
 
     def to_disk(self, path: str | Path, *, exclude: Sequence[str] = ()) -> None:
         """Save the settings and a copy of the model, so that the folder works elsewhere."""
-        path, model = Path(path), self._load("float32")  # the weights as they are, whatever they are rounded to in use
+        path = Path(path)
+        is_onnx = choose_backend(self.model or "", self.backend) == "onnx"
+        # For torch the weights as they are, whatever they are rounded to in use.
+        ner = self.ner if is_onnx else self._load("float32")
         path.mkdir(parents=True, exist_ok=True)
         settings = {name: getattr(self, name) for name in _SAVED}
         srsly.write_json(path / _SETTINGS, {**self.options, **settings})
-        model.model.save_pretrained(path / _MODEL)
-        model.tokenizer.save_pretrained(path / _MODEL)
+        ner.model.save_pretrained(path / _MODEL)
+        if not is_onnx:
+            ner.tokenizer.save_pretrained(path / _MODEL)
 
     def from_disk(self, path: str | Path, *, exclude: Sequence[str] = ()) -> EntityComponent:
         """Take settings and model from a folder of `to_disk`."""
         settings = srsly.read_json(Path(path) / _SETTINGS)
-        for name in _SAVED:
-            setattr(self, name, settings.pop(name))
+        for name, default in _SAVED.items():
+            setattr(self, name, settings.pop(name, default))
         self.options, self.model, self._ner = settings, str(Path(path) / _MODEL), None
         return self
 

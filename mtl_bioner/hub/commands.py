@@ -2,6 +2,7 @@
 
     mtl-bioner-push outputs/ncbi-bc5cdr OWNER/NAME [--private] [--revision BRANCH] [--space] [--seeds FOLDER...]
     mtl-bioner-export outputs/ncbi-bc5cdr --task ncbi --output outputs/ncbi-stock [--data_dir CORPORA]
+    mtl-bioner-export outputs/ncbi-bc5cdr --to onnx --output outputs/onnx [--int8]
 
 `add_*_arguments` imports neither torch, transformers nor huggingface_hub, so that `--help` answers at once.
 """
@@ -79,13 +80,47 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run_export`."""
     parser.set_defaults(program=parser.prog)
     parser.add_argument("folder", type=Path, help="--output_dir of a training")
-    parser.add_argument("--task", required=True, help="name of the task")
+    parser.add_argument(
+        "--to", choices=("stock", "onnx"), default="stock",
+        help="stock: one task, as a token-classification model of transformers; onnx: all tasks, as one graph that "
+             "runs without torch (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--task", help="stock: name of the task")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--data_dir", help="folder of the corpora: scores the stock model on the task's test split")
+    parser.add_argument("--data_dir", help="stock: folder of the corpora, to score the model on the task's test split")
+    parser.add_argument("--int8", action="store_true", help="onnx: weights of the encoder in 8 bits")
+    parser.add_argument(
+        "--reduce_range", action="store_true", help="with --int8: in 7 bits, for x86 processors without VNNI"
+    )
 
 
 @exit_status
 def run_export(arguments: argparse.Namespace) -> None:
+    """Export to what `--to` says, and name the next step."""
+    stock = {"--task": arguments.task, "--data_dir": arguments.data_dir}
+    onnx = {"--int8": arguments.int8, "--reduce_range": arguments.reduce_range}
+    wrong = [name for name, value in (onnx if arguments.to == "stock" else stock).items() if value]
+    if wrong:
+        other = "onnx" if arguments.to == "stock" else "stock"
+        raise ValueError(f"{wrong[0]} is for --to {other}; leave it out, or give --to {other}")
+    if arguments.reduce_range and not arguments.int8:
+        raise ValueError("--reduce_range is for weights in 8 bits; give --int8 too")
+    if arguments.to == "stock" and not arguments.task:
+        raise ValueError("--task is missing; name the task to export, or give --to onnx for all")
+    (export_stock if arguments.to == "stock" else export_graph)(arguments)
+
+
+def export_graph(arguments: argparse.Namespace) -> None:
+    """Export all tasks to ONNX; print the folder, the graph's size and how it agrees with torch."""
+    from mtl_bioner.hub.onnx_export import export_onnx
+
+    done = export_onnx(arguments.folder, arguments.output, arguments.int8, arguments.reduce_range)
+    size, agreement = f"{done.bytes / 1e6:.1f} MB", f"{100 * done.agreement:.1f} % of the best labels"
+    print(f"wrote {arguments.output} ({size}; {agreement} as with torch, on random windows)", flush=True)
+    print(f"next: mtl-bioner annotate {arguments.output} FILE --output DIR", file=sys.stderr)
+
+
+def export_stock(arguments: argparse.Namespace) -> None:
     """Export one task as a stock model; print its folder and, with `--data_dir`, its scores."""
     from mtl_bioner.hub import export
     from mtl_bioner.hub.model_card import format_pipeline_call
@@ -108,6 +143,6 @@ def main_push(argv: Sequence[str] | None = None) -> int:
 
 def main_export(argv: Sequence[str] | None = None) -> int:
     """Run `mtl-bioner-export`."""
-    parser = argparse.ArgumentParser(prog="mtl-bioner-export", description="Export one task as a stock model.")
+    parser = argparse.ArgumentParser(prog="mtl-bioner-export", description="Export a model, or a task of it.")
     add_export_arguments(parser)
     return run_export(parser.parse_args(argv))

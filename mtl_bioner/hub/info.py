@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.messages import escape_controls
+from mtl_bioner.backends import GRAPH
 from mtl_bioner.hub.model_card import read_record
 from mtl_bioner.messages import print_error
 from mtl_bioner.reporting.run_record import hash_model
@@ -49,13 +50,14 @@ def describe_model(folder: Path) -> dict[str, Any]:
     config = read_record(folder / "config.json")
     if config.get("model_type") != "mtl_bioner":
         raise ValueError(f"{folder} holds a model of type {config.get('model_type')!r}, not one of this project")
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob(GRAPH))
     if not weights:
         raise ValueError(f"{folder} has no weights (model.safetensors); copy the model again, or finish its training")
     scores, run = (read_record(path) if (path := folder / name).is_file() else {}
                    for name in ("all_results.json", "run.json"))  # fmt: skip
     encoder = config.get("encoder_config", {})
-    parameters, dtypes = count_parameters(weights)
+    is_graph = weights[0].name == GRAPH
+    parameters, dtypes = describe_graph(config.get("onnx")) if is_graph else count_parameters(weights)
     return {
         "folder": str(folder),
         "encoder": {
@@ -67,6 +69,7 @@ def describe_model(folder: Path) -> dict[str, Any]:
         "tasks": [describe_task(task, scores) for task in config.get("tasks", ())],
         "parameters": parameters,
         "dtypes": dtypes,
+        "backend": "onnx" if is_graph else "torch",
         "bytes": sum(path.stat().st_size for path in weights),
         "hash": hash_model(str(folder)),
         "trained_with": {name: version for name, version in run.get("versions", {}).items() if version},
@@ -77,6 +80,13 @@ def describe_task(task: Mapping[str, Any], scores: Mapping[str, float]) -> dict[
     """Describe a task: its name, types, corpora and F1 by split, from 0 to 1."""
     f1 = {split: scores[key] for prefix, split in _SPLITS.items() if (key := f"{prefix}_{task['name']}_f1") in scores}
     return {"name": task["name"], "types": list(task["types"]), "corpora": task.get("corpora", []), "f1": f1}
+
+
+def describe_graph(entry: Any) -> tuple[int | None, list[str]]:
+    """Return number and data type of the weights of an exported model, as its config states them."""
+    entry = entry if isinstance(entry, dict) else {}
+    number = entry.get("parameters")
+    return (number if isinstance(number, int) else None), [str(entry.get("weights"))]
 
 
 def count_parameters(weights: Sequence[Path]) -> tuple[int, list[str]]:
@@ -100,11 +110,12 @@ def format_info(info: Mapping[str, Any]) -> str:
     """Return the description as a table."""
     encoder = info["encoder"]
     sizes = f"{encoder['num_hidden_layers']} layers of {encoder['hidden_size']}, {encoder['vocab_size']} sub-words"
-    megabytes = f"{info['bytes'] / 1e6:.1f} MB"
+    megabytes = f"{info['bytes'] / 1e6:.1f} MB, for {'ONNX Runtime' if info['backend'] == 'onnx' else 'torch'}"
+    parameters = f"{info['parameters'] / 1e6:.1f} M parameters" if info["parameters"] else "unknown parameters"
     lines = [
         f"model       {info['folder']}",
         f"encoder     {encoder['name'] or encoder['model_type']} ({sizes})",
-        f"weights     {info['parameters'] / 1e6:.1f} M parameters, {', '.join(info['dtypes'])}, {megabytes}",
+        f"weights     {parameters}, {', '.join(info['dtypes'])}, {megabytes}",
         f"hash        {info['hash']}",
         f"sharing     {info['sharing']}",
         f"windows     up to {info['max_seq_length']} sub-words",

@@ -97,7 +97,8 @@ def hash_model(name: str, revision: str = "main") -> str:
     if not folder.is_dir():
         return f"{name}@{revision}"
     digest = hashlib.sha256()
-    weights = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("pytorch_model*.bin"))]
+    patterns = ("*.safetensors", "pytorch_model*.bin", "model.onnx")
+    weights = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
     for path in (folder / "config.json", *weights):
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:16]

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 from dataset_scripts.formats.files import format_count
 from dataset_scripts.messages import set_up_logging
 from mtl_bioner.annotation import engine
+from mtl_bioner.backends import BACKENDS, DEFAULT_BACKEND, choose_backend
 from mtl_bioner.messages import print_error, summarize_error
 from mtl_bioner.serving.limits import Limits
 
@@ -74,6 +75,9 @@ def make_parser() -> ServeParser:
     add("--batch_size", type=_number(1, 10**6), help="windows of one encoder pass (default: the pipeline's)")
     add("--dtype", choices=engine.DTYPES, default=engine.DEFAULT_DTYPE,
         help="auto: bfloat16 where the CPU or GPU has hardware for it (default: %(default)s)")
+    add("--backend", choices=BACKENDS, default=DEFAULT_BACKEND,
+        help="torch, onnx for a model of mtl-bioner export --to onnx, or auto: onnx if the folder holds only such a "
+             "model (default: %(default)s)")
     add("--trust_remote_code", action="store_true",
         help="run the code that the model's tokenizer brings along, if it does; read it first")
     limits = parser.add_argument_group("limits")
@@ -96,7 +100,7 @@ def serve(arguments: argparse.Namespace) -> int:
     tasks = tuple(arguments.tasks.split(",")) if arguments.tasks else None
     options = engine.EngineOptions(
         arguments.model, tasks, arguments.threshold, arguments.overlaps, arguments.batch_size, arguments.dtype,
-        arguments.trust_remote_code,
+        arguments.trust_remote_code, backend=choose_backend(arguments.model, arguments.backend),
     )  # fmt: skip
     engine.check_model(options)
     try:
