@@ -13,8 +13,9 @@ WORKDIR /src
 COPY setup.cfg pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir dataset_scripts mtl_bioner \
     && touch data_collators.py modeling_mtl_bioner.py run_annotate.py run_comparison.py run_mtl_ner.py \
-    && /opt/mtl-bioner/bin/pip install --use-pep517 --constraint constraints.txt '.[serve]' \
-    && /opt/mtl-bioner/bin/pip uninstall --yes mtl-bioner
+    && /opt/mtl-bioner/bin/pip install --use-pep517 --constraint constraints.txt '.[serve,onnx]' \
+    && /opt/mtl-bioner/bin/pip uninstall --yes mtl-bioner \
+    && rm -r build ./*.egg-info dataset_scripts mtl_bioner ./*.py  # else setuptools would take these for newer ones
 COPY *.py ./
 COPY dataset_scripts dataset_scripts
 COPY mtl_bioner mtl_bioner
