@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from toys import SENTENCES
 
 
 settings.register_profile("project", deadline=None)  # which would measure the machine
@@ -31,12 +32,6 @@ def pytest_collection_finish() -> None:
 
 
 ENCODERS = ("bert", "roberta", "electra", "deberta-v2", "modernbert")
-SENTENCES = [
-    "Cisplatin induced nephrotoxicity in BRCA1 carriers with ovarian cancer.",
-    "The p53 protein binds DNA; mutations of BRCA1 and EGFR cause breast cancer (OMIM 113705).",
-    "Patients with Wilson's disease were given 250 mg penicillamine, and acute renal failure followed.",
-    "IL-2 gene expression and NF-kappa B activation through CD28 requires reactive oxygen production.",
-]
 BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 DIMENSIONS = {

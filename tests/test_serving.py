@@ -18,8 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import SENTENCES
-from toys import assert_same_entities, read_jsonl, write_jsonl
+from toys import SENTENCES, assert_same_entities, read_jsonl, write_jsonl
 
 from mtl_bioner.annotation import engine
 from mtl_bioner.annotation.parts import SourceDocument

@@ -12,6 +12,14 @@ from dataset_scripts.problems import Problems
 from dataset_scripts.schema import Document, Ledger, RawDocument
 
 
+SENTENCES = [
+    "Cisplatin induced nephrotoxicity in BRCA1 carriers with ovarian cancer.",
+    "The p53 protein binds DNA; mutations of BRCA1 and EGFR cause breast cancer (OMIM 113705).",
+    "Patients with Wilson's disease were given 250 mg penicillamine, and acute renal failure followed.",
+    "IL-2 gene expression and NF-kappa B activation through CD28 requires reactive oxygen production.",
+]
+
+
 def collect(raws: Iterable[RawDocument], name: object = "FILE") -> tuple[list[Document], Ledger]:
     """Return the documents of what a reader yields, merged, and their ledger; log what is wrong with mentions."""
     problems, ledger = Problems(), Ledger()

@@ -165,6 +165,8 @@ def run(ner: Any, options: engine.EngineOptions, limits: Limits, info: dict[str,
             f"next: curl {address}/annotate -H 'Content-Type: application/json' -d '{body}'\n"
         )
 
+    for name in ("dataset_scripts", "mtl_bioner.annotation.readers"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # what is odd in a request is its client's business
     Server(make_app(batcher, metrics, limits, info), batcher, limits, greet).run([listener])
     batcher.thread.join(1)
     status = int(bool(batcher.abandoned))
@@ -179,8 +181,6 @@ def run(ner: Any, options: engine.EngineOptions, limits: Limits, info: dict[str,
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     set_up_logging(logging.WARNING)
-    for name in ("dataset_scripts", "mtl_bioner.annotation.readers"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # what is odd in a request is its client's business
     try:
         return serve(make_parser().parse_args(argv))
     except (ValueError, OSError) as error:
