@@ -22,7 +22,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dataset_scripts.messages import set_up_logging
 from mtl_bioner.annotation import (
@@ -41,7 +41,7 @@ from mtl_bioner.annotation.progress import Progress, summarize
 from mtl_bioner.annotation.readers import Inputs
 from mtl_bioner.annotation.tables import ColumnOptions
 from mtl_bioner.backends import BACKENDS, DEFAULT_BACKEND, choose_backend
-from mtl_bioner.messages import STOPS, print_error
+from mtl_bioner.messages import STOPS, LineParser, print_error
 from mtl_bioner.reporting.run_record import get_package_version, hash_model
 
 
@@ -50,13 +50,6 @@ PROGRAM = "mtl-bioner annotate"
 DECIDING = (
     "to", "tasks", "threshold", "overlaps", "batch_size", "dtype", "lines", "text_column", "id_column", "part_size",
 )  # fmt: skip
-
-
-class AnnotateParser(argparse.ArgumentParser):
-    """Raise ValueError for a wrong command line, instead of printing the usage and leaving."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; --help lists all arguments")
 
 
 class Interrupted(BaseException):
@@ -89,9 +82,9 @@ def address(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def make_parser() -> AnnotateParser:
+def make_parser() -> LineParser:
     """Make the parser of the command."""
-    parser = AnnotateParser(
+    parser = LineParser(
         prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument

@@ -54,27 +54,27 @@ def annotate(model: str, task: str, column: str, texts: Path) -> list[dict[str, 
 
 def find(models: dict[str, str], task: str, documents: list[Document], folder: Path) -> dict[str, Found]:
     """Return the entities that each column finds in the test documents of a task."""
-    texts, found = folder / f"{task}.jsonl", {}
+    texts, predicted = folder / f"{task}.jsonl", {}
     records = ({"document_id": str(number), "text": one.text} for number, one in enumerate(documents))
     texts.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
     for column, model in models.items():
         sys.stderr.write(f"annotating the test documents of {task}: {column}\n")
         lines = annotate(model, task, column, texts)
-        found[column] = {
+        predicted[column] = {
             (int(one["document_id"]), e["start"], e["end"], e["type"]) for one in lines for e in one["entities"]
         }
-    return found
+    return predicted
 
 
-def format_row(task: str, evaluation: float, documents: list[Document], found: dict[str, Found]) -> str:
+def format_row(task: str, evaluation: float, documents: list[Document], predicted: dict[str, Found]) -> str:
     """Return a row of the table."""
     gold = {(number, e.start, e.end, e.type) for number, one in enumerate(documents) for e in one.entities}
-    scores = {column: 100 * score_spans(gold, entities).f1 for column, entities in found.items()}
+    scores = {column: 100 * score_spans(gold, entities).f1 for column, entities in predicted.items()}
     cells = [f"{scores[REFERENCE]:.2f}"]
-    for column in [name for name in found if name != REFERENCE]:
-        others = len(found[column] ^ found[REFERENCE])
+    for column in [name for name in predicted if name != REFERENCE]:
+        others = len(predicted[column] ^ predicted[REFERENCE])
         cells.append(f"{scores[column]:.2f} ({scores[column] - scores[REFERENCE]:+.2f}, {others} other)")
-    return f"| {task} | {len(found[REFERENCE])} | {evaluation:.2f} | {' | '.join(cells)} |"
+    return f"| {task} | {len(predicted[REFERENCE])} | {evaluation:.2f} | {' | '.join(cells)} |"
 
 
 def main() -> int:
@@ -92,8 +92,8 @@ def main() -> int:
         models = export(arguments, Path(folder))
         for task in arguments.tasks.split(","):
             documents = load_corpus(task, arguments.data_dir).splits["test"]
-            found = find(models, task, documents, Path(folder))
-            rows.append(format_row(task, 100 * results[f"test_{task}_f1"], documents, found))
+            predicted = find(models, task, documents, Path(folder))
+            rows.append(format_row(task, 100 * results[f"test_{task}_f1"], documents, predicted))
     header = [f"| task | entities | evaluation | {' | '.join(models)} |", f"|---|{'---:|' * (2 + len(models))}"]
     sys.stdout.write("\n".join([*header, *rows]) + "\n")
     return 0

@@ -1,11 +1,20 @@
 """Say in one line what went wrong."""
 
+import argparse
 import signal
 import sys
+from typing import NoReturn
 
 
 # What ends a command from outside: Ctrl-C, a scheduler, a terminal that is closed (Windows has no SIGHUP).
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class LineParser(argparse.ArgumentParser):
+    """Raise ValueError for a wrong command line, instead of printing the usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; --help lists all arguments")
 
 
 def summarize_error(error: BaseException) -> str:

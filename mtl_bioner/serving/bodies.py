@@ -105,13 +105,13 @@ def parse_body(body: bytes, content_type: str, accept: str, query: Query, limits
         Refusal: 406 and 415 for unknown formats, 413 for too much, 422 for what can't be read.
     """
     kind = find_kind(content_type)
-    given, choices = None, Choices()
+    parsed_json, choices = None, Choices()
     if kind == "json":
-        given = _parse_json(body)
-        kind = "bioc-json" if is_bioc_record(Record(given, _NAME, "1")) and not _is_plain(given) else kind
+        parsed_json = _parse_json(body)
+        kind = "bioc-json" if is_bioc_record(Record(parsed_json, _NAME, "1")) and not _is_plain(parsed_json) else kind
     if kind == "json":
-        given, choices = _validate(given)
-    default, items = _READERS[kind](given if given is not None else body)
+        parsed_json, choices = _validate(parsed_json)
+    default, items = _READERS[kind](parsed_json if parsed_json is not None else body)
     to = query.to or choose_format(accept, default)
     try:
         documents = list(_check_items(items, to, limits))

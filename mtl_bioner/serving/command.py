@@ -20,24 +20,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dataset_scripts.formats.files import format_count
 from dataset_scripts.messages import set_up_logging
 from mtl_bioner.annotation import engine
 from mtl_bioner.backends import BACKENDS, DEFAULT_BACKEND, choose_backend
-from mtl_bioner.messages import print_error, summarize_error
+from mtl_bioner.messages import LineParser, print_error, summarize_error
 from mtl_bioner.serving.limits import Limits
 
 
 PROGRAM = "mtl-bioner serve"
-
-
-class ServeParser(argparse.ArgumentParser):
-    """Raise ValueError for a wrong command line, instead of printing the usage and leaving."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; --help lists all arguments")
 
 
 def _number(least: int, most: int) -> Any:
@@ -56,9 +49,9 @@ def _share(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
 
 
-def make_parser() -> ServeParser:
+def make_parser() -> LineParser:
     """Make the parser of the command."""
-    parser = ServeParser(
+    parser = LineParser(
         prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from dataset_scripts.formats import write_doccano, write_label_studio, write_prodigy
 from dataset_scripts.formats.files import NOT_IN_NAMES, format_count
@@ -42,7 +42,7 @@ from mtl_bioner.annotation.selection.candidates import hash_text
 from mtl_bioner.annotation.selection.strategies import DEFAULT_STRATEGY, STRATEGIES, Selector
 from mtl_bioner.annotation.sources import Source
 from mtl_bioner.annotation.tables import ColumnOptions
-from mtl_bioner.messages import print_error
+from mtl_bioner.messages import LineParser, print_error
 
 
 if TYPE_CHECKING:
@@ -55,13 +55,6 @@ LONGEST = 100_000  # characters; no one corrects a longer text in a browser
 _SHOWN = 5  # problems that are told one by one
 
 
-class SelectParser(argparse.ArgumentParser):
-    """Raise ValueError for a wrong command line, instead of printing the usage and leaving."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; --help lists all arguments")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     set_up_logging(logging.WARNING)
@@ -72,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def make_parser() -> SelectParser:
+def make_parser() -> LineParser:
     """Make the parser of the command."""
-    parser = SelectParser(
+    parser = LineParser(
         prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
